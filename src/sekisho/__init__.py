@@ -1,0 +1,3 @@
+"""Sekisho: the LLM gateway whose numbers are true. Rooms and their order: CONTRIBUTING.md."""
+
+__version__ = "0.1.0"

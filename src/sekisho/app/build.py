@@ -1,0 +1,166 @@
+"""The wiring, top to bottom: settings in, a gateway out. Nothing else may choose an adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from sekisho import __version__
+from sekisho.app.settings.model import EndpointSettings, ProviderSettings, Settings, TargetSettings
+from sekisho.costs.prices import MISSING, PriceBook
+from sekisho.domain.call import Caller
+from sekisho.domain.endpoint import Endpoint, Target
+from sekisho.domain.http import Origin
+from sekisho.domain.keys import declared_key_id, digest_of
+from sekisho.domain.money import Rates
+from sekisho.gateway.pipeline import Pipeline
+from sekisho.gateway.policies.authentication import Keyring
+from sekisho.gateway.snapshot import Provider, Snapshot
+from sekisho.gateway.transport import Transport
+from sekisho.gateway.upstream import Upstream
+from sekisho.ledger.book import Ledger
+from sekisho.ledger.tally import Tally
+from sekisho.providers.catalog import CATALOG, chat_dialect, embeddings_dialect
+from sekisho.stores.ports import KeyRecord, RowSink
+
+
+def build_pipeline(snapshot: Snapshot, sink: RowSink, tally: Tally, loop: asyncio.AbstractEventLoop) -> Pipeline:
+    """The parts that outlive a reload, around the first snapshot."""
+    ledger = Ledger(sink, tally, gateway_version=__version__)
+    transport = Transport(loop)
+    return Pipeline(snapshot, ledger, Upstream(transport, loop), transport)
+
+
+def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook) -> Snapshot:
+    """One configuration as the gateway uses it."""
+
+    async def rates_of(provider: str, model: str) -> Rates | None:
+        found = _rates(settings, prices, provider, model)
+        if found is MISSING:
+            await prices.resolve([_pair(settings, provider, model)])
+            found = _rates(settings, prices, provider, model)
+        return None if found is MISSING else found  # type: ignore[return-value]
+
+    return Snapshot(
+        providers={name: build_provider(one) for name, one in settings.providers.items()},
+        endpoints={name: _endpoint(settings, prices, one) for name, one in settings.endpoints.items()},
+        keyring=keyring,
+        rates_of=rates_of,
+        default_provider=settings.default_provider,
+        default_timeouts=settings.defaults.timeouts,
+        default_log=settings.defaults.log,
+        block_unpriced=settings.unknown_price == "block",
+        language=settings.language,
+        max_body_bytes=settings.server.max_body_bytes,
+        keepalive_s=settings.server.keepalive_s,
+        config_hash=settings.digest,
+    )
+
+
+def build_provider(settings: ProviderSettings) -> Provider:
+    row = CATALOG[settings.type]
+    url = urlsplit(settings.base_url or row.base_url)
+    origin = Origin(
+        scheme=url.scheme,
+        host=url.hostname or "",
+        port=url.port or (443 if url.scheme == "https" else 80),
+        allow_private=settings.allow_private or (settings.base_url is None and row.local),
+    )
+    return Provider(
+        settings.name,
+        row,
+        chat_dialect(row),
+        embeddings_dialect(row),
+        origin=origin,
+        base_path=url.path,
+        api_key=settings.api_key,
+        headers=settings.headers,
+        user_agent=f"sekisho/{__version__}",
+    )
+
+
+def build_keyring(settings: Settings, pepper: bytes, records: Iterable[KeyRecord]) -> Keyring:
+    """Declared keys and those of the control database; revoked ones are left out, expiry is looked at per call."""
+    callers: dict[bytes, Caller] = {}
+    for record in records:
+        if record.revoked_at_us is None:
+            callers[record.digest] = _caller(settings, record)
+    for key in settings.keys:
+        digest = digest_of(key.key.reveal(), pepper)
+        record = KeyRecord(
+            id=declared_key_id(digest),
+            name=key.name,
+            digest=digest,
+            team=key.team,
+            user=key.user,
+            role=key.role,
+            endpoints=key.endpoints,
+            expires_at_us=None if key.expires is None else int(key.expires.timestamp() * 1_000_000),
+            declared=True,
+            on_behalf=key.on_behalf,
+        )
+        callers[digest] = _caller(settings, record)
+    return Keyring(pepper, callers)
+
+
+def price_pairs(settings: Settings) -> list[tuple[str | None, str]]:
+    """What the price library must be asked for: targets without a declared price."""
+    pairs: dict[tuple[str | None, str], None] = {}
+    for endpoint in settings.endpoints.values():
+        for target in (*endpoint.targets, *endpoint.fallbacks):
+            pair = _pair(settings, target.provider, target.model)
+            if settings.rates_for(target.provider, target.model) is None and pair[0] is not None:
+                pairs[pair] = None
+    return list(pairs)
+
+
+def _caller(settings: Settings, record: KeyRecord) -> Caller:
+    team = settings.teams.get(record.team) if record.team is not None else None
+    return Caller(
+        key_id=record.id,
+        key_name=record.name,
+        user=record.user,
+        team=record.team,
+        department=team.department if team is not None else None,
+        role=record.role,
+        endpoints=frozenset(record.endpoints),
+        expires_at_us=record.expires_at_us,
+        on_behalf=record.on_behalf,
+    )
+
+
+def _endpoint(settings: Settings, prices: PriceBook, one: EndpointSettings) -> Endpoint:
+    def target(wanted: TargetSettings) -> Target:
+        rates = _rates(settings, prices, wanted.provider, wanted.model)
+        return Target(
+            provider=wanted.provider,
+            model=wanted.model,
+            weight=wanted.weight,
+            rates=None if rates is MISSING else rates,  # type: ignore[arg-type]
+        )
+
+    return Endpoint(
+        name=one.name,
+        targets=tuple(target(wanted) for wanted in one.targets),
+        fallbacks=tuple(target(wanted) for wanted in one.fallbacks),
+        timeouts=one.timeouts,
+        log=one.log,
+    )
+
+
+def _rates(settings: Settings, prices: PriceBook, provider: str, model: str) -> object:
+    """Declared price, then the library's, then the rate for unknown ones. MISSING: nobody has looked yet."""
+    declared = settings.rates_for(provider, model)
+    if declared is not None:
+        return declared
+    default = settings.unknown_price if isinstance(settings.unknown_price, Rates) else None
+    price_provider, name = _pair(settings, provider, model)
+    if price_provider is None:
+        return default
+    found = prices.get(price_provider, name)
+    return default if found is None else found
+
+
+def _pair(settings: Settings, provider: str, model: str) -> tuple[str | None, str]:
+    return CATALOG[settings.providers[provider].type].price_provider, model

@@ -1,0 +1,88 @@
+"""The console script `sekisho`. Must stay light: only the command that was asked for is imported."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sekisho import __version__
+from sekisho.app.commands import WRONG_USAGE
+
+#: command -> module in sekisho.app.commands, in the order of `sekisho --help`
+COMMANDS = {
+    "serve": "serve",
+    "demo": "demo",
+    "mock": "mock",
+    "init": "init",
+    "check-config": "check_config",
+    "keys": "keys",
+    "sql": "sql",
+    "tables": "tables",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process with its exit code (see sekisho.app.commands)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _never_fail_to_print()
+    try:
+        build(words)(args=words, prog_name="sekisho")
+    except Exception as error:
+        # asked for by name only here: commands that read no configuration do not import the settings
+        from sekisho.app.settings.problem import ConfigError
+
+        if not isinstance(error, ConfigError):
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(WRONG_USAGE)
+
+
+def build(words: Sequence[str]) -> typer.Typer:
+    """The command line for these words: one command when they name it, else all, for help and suggestions."""
+    app = typer.Typer(
+        name="sekisho",
+        help="The LLM gateway whose numbers are true.",
+        epilog="Example: sekisho demo",
+        no_args_is_help=True,
+        add_completion=False,
+        # both would import rich for every command
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for module in _modules(words):
+        importlib.import_module(f"sekisho.app.commands.{module}").register(app)
+    return app
+
+
+def _modules(words: Sequence[str]) -> tuple[str, ...]:
+    first = words[0] if words else ""
+    if first == "--version":
+        return ()
+    return (COMMANDS[first],) if first in COMMANDS else tuple(COMMANDS.values())
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sekisho {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that cannot show a character gets its escape instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

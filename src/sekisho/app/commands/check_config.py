@@ -1,0 +1,44 @@
+"""`sekisho check-config`: every mistake with its line and what to do. Must not change or start anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.settings import DEFAULT_FILE, ConfigError, Language, Settings, language_of, load, render
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("check-config", epilog="Example: sekisho check-config sekisho.yaml")(check_config)
+
+
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration file.")] = Path(DEFAULT_FILE),
+    language: Annotated[
+        Language | None, typer.Option(help="Language of the messages; by default that of the terminal.")
+    ] = None,
+) -> None:
+    """Print every mistake of a configuration with its line and what to do.
+
+    The environment variables and files that it names have to be there. Exit code 0: it can be used; 2: it cannot.
+    """
+    spoken: Language = language or language_of()
+    try:
+        settings = load(file, language=spoken)
+    except ConfigError as error:
+        typer.echo(str(error))
+        raise typer.Exit(WRONG_USAGE) from None
+    if settings.warnings:
+        typer.echo(render(settings.source, settings.warnings))
+    typer.echo(_summary(settings, spoken))
+
+
+def _summary(settings: Settings, language: Language) -> str:
+    providers, endpoints, keys = len(settings.providers), len(settings.endpoints), len(settings.keys)
+    if language == "ja":
+        return f"OK: プロバイダー {providers}、エンドポイント {endpoints}、キー {keys}"
+    return f"OK: {providers} providers, {endpoints} endpoints, {keys} keys"

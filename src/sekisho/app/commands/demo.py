@@ -1,0 +1,57 @@
+"""The `demo` command: a whole installation with made-up teams, keys and traffic, and no account anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_HELP = """Start the gateway with the built-in mock provider, sample teams and keys, and sample traffic.
+
+Nothing leaves this machine. The rows stay in ./sekisho-data/demo; delete the folder to begin anew.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("demo", help=_HELP, epilog="Example: sekisho demo --port 4000")(demo)
+
+
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4000,
+    traffic: Annotated[bool, typer.Option(help="Make some calls at the start.")] = True,
+) -> None:
+    """Serves until Ctrl-C."""
+    import os
+
+    from sekisho.app import banner, demo_data, logs, running
+    from sekisho.app.serving import Installation
+    from sekisho.app.serving import serve as serving
+    from sekisho.app.settings import language_of, parse
+    from sekisho.app.settings.model import Settings
+
+    language = language_of(os.environ)
+    text = demo_data.CONFIG.replace("LANGUAGE", language)
+    settings = parse(text, "demo", base_dir=Path.cwd(), demo=True, language=language)
+    logs.set_up("warning")
+    sock = running.listening(host, port)
+    bound = sock.getsockname()[1]
+    url = f"http://{host}:{bound}"
+    pending: list[asyncio.Task[None]] = []
+
+    def opened(installation: Installation) -> None:
+        data = f"--data-dir {demo_data.DATA_DIR} "
+        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, endpoint="chat", data_option=data))
+        if traffic:
+            pending.append(asyncio.ensure_future(demo_data.sample_traffic(host, bound)))
+
+    async def main(_: Settings) -> None:
+        from sekisho.mock.server import MockProvider
+
+        async with MockProvider(chunk_ms=5) as mock:
+            await serving(settings.with_mock_at(mock.base_url), sock, opened=opened)
+
+    running.run(main(settings))

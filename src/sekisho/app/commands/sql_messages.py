@@ -1,0 +1,17 @@
+"""What `sql` and `tables` say, in English and Japanese. Must stay text."""
+
+from __future__ import annotations
+
+from sekisho.app.settings.messages import Say
+
+NOTHING_YET = Say(
+    "",
+    "Nothing has been recorded in {data_dir} yet; the tables are empty.",
+    "{data_dir} にはまだ何も記録されていません。テーブルは空です。",
+)
+ONE_SELECT = Say(
+    "",
+    "This command reads: give one SELECT (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE and EXPLAIN are fine too).",
+    "読み取り専用です。SELECT を 1 つ書いてください (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN も使えます)。",
+)
+NAMES = Say("", "Tables and views: {names}", "テーブルとビュー: {names}")

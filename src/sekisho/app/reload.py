@@ -1,0 +1,110 @@
+"""Keys and configuration that change while the gateway runs. A bad file must leave the old configuration in force."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sekisho.app.build import build_keyring, build_snapshot, price_pairs
+from sekisho.app.settings.model import Settings
+from sekisho.app.settings.problem import ConfigError
+from sekisho.costs.prices import PriceBook
+from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+
+if TYPE_CHECKING:
+    from sekisho.app.serving import Installation
+
+log = logging.getLogger("sekisho.app")
+
+_PRICES_EVERY_S = 3600.0
+#: what a running process cannot change; a reload says so instead of half doing it
+_FIXED = ("data_dir", "database_path", "server")
+
+
+class Reloader:
+    """Looks for changes: the version of the control database, the file's time and size, SIGHUP, the age of prices."""
+
+    def __init__(
+        self,
+        running: Installation,
+        keys: SqliteKeySnapshot,
+        version: int,
+        prices: PriceBook,
+        pepper: bytes,
+        load: Callable[[], Settings] | None,
+        path: Path | None,
+    ) -> None:
+        self._running = running
+        self._keys = keys
+        self._version = version
+        self._prices = prices
+        self._pepper = pepper
+        self._load = load
+        self._path = path
+        self._stamp = _stamp(path)
+        self._prices_at_s = time.monotonic()
+        #: set by SIGHUP
+        self.wanted = asyncio.Event()
+
+    async def look(self) -> None:
+        """Raises StoreUnavailable; what could not be read is looked at again the next time."""
+        forced = self.wanted.is_set()
+        self.wanted.clear()
+        stamp = _stamp(self._path)
+        if forced or stamp != self._stamp:
+            self._stamp = stamp
+            await self._reload()
+        if time.monotonic() - self._prices_at_s > _PRICES_EVERY_S:
+            self._prices_at_s = time.monotonic()
+            if await self._prices.resolve(price_pairs(self._running.settings)):
+                self._swap(self._running.settings)
+        version = self._keys.version()
+        if version != self._version:
+            pipeline = self._running.pipeline
+            pipeline.snapshot = pipeline.snapshot.with_keyring(self._keyring(self._running.settings))
+            self._version = version
+            log.info("keys changed; %d in force", len(pipeline.snapshot.keyring))
+
+    async def _reload(self) -> None:
+        if self._load is None:
+            return
+        old = self._running.settings
+        try:
+            settings = self._load()
+        except ConfigError as error:
+            log.error("the configuration has mistakes; the old one stays in force:\n%s", error)
+            return
+        except OSError as error:
+            log.error("the configuration cannot be read; the old one stays in force: %s", error)
+            return
+        for name in _FIXED:
+            if getattr(settings, name) != getattr(old, name):
+                log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
+        await self._prices.resolve(price_pairs(settings))
+        self._swap(settings)
+        for problem in settings.warnings:
+            log.warning("%s: %s", problem.path, problem.message)
+        log.info("configuration %s is in force", settings.digest)
+
+    def _swap(self, settings: Settings) -> None:
+        snapshot = build_snapshot(settings, self._keyring(settings), self._prices)
+        self._running.settings = settings
+        self._running.pipeline.snapshot = snapshot
+
+    def _keyring(self, settings: Settings):
+        return build_keyring(settings, self._pepper, self._keys.all())
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Time, size and inode: an editor may replace the file or write it in place."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,97 @@
+"""Runs a server in the foreground for `serve` and `demo`: the socket, the key of a first try, the banner, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.settings.model import DeclaredKey, Settings
+from sekisho.domain.http import Secret
+from sekisho.domain.keys import new_key
+
+
+class CannotServe(Exception):
+    """The text says what is in the way and what to do; exit code 2."""
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end on uvloop where it exists. Ends the process with exit code 2 for CannotServe."""
+    from sekisho.stores.pepper import PepperUnusable
+    from sekisho.stores.ports import StoreUnavailable
+    from sekisho.tables.spool import DataDirInUse
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(main)
+    except (CannotServe, DataDirInUse, StoreUnavailable, PepperUnusable, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(WRONG_USAGE)
+    except KeyboardInterrupt:
+        pass
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises CannotServe."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise CannotServe(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Another program may use the port; choose "
+            f"one with --port, or 0 for a free one.\n"
+            f"{host}:{port} で待ち受けできません。ポートが使用中の可能性があります。"
+            f"--port で別の番号を指定してください。"
+        ) from None
+    sock.set_inheritable(True)
+    return sock
+
+
+async def with_mock(settings: Settings, serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Serve, with the mock provider in this process where the settings ask for it."""
+    if not settings.mock_provider:
+        await serve(settings)
+        return
+    from sekisho.mock.server import MockProvider
+
+    async with MockProvider() as mock:
+        await serve(settings.with_mock_at(mock.base_url))
+
+
+def with_first_key(settings: Settings) -> tuple[Settings, str]:
+    """The settings with one generated key that holds until this process ends, and its text."""
+    text = new_key(secrets.randbelow)
+    endpoints = ("*", *(f"{name}/*" for name in settings.providers))
+    key = DeclaredKey(name="generated", key=Secret(text), endpoints=endpoints)
+    return msgspec.structs.replace(settings, keys=(*settings.keys, key)), text
+
+
+def reloader(path: Path | None, settings: Settings) -> Callable[[], Settings] | None:
+    """What reads the file again; None where there is none."""
+    if path is None:
+        return None
+
+    def load_again() -> Settings:
+        from sekisho.app.settings import load
+
+        return load(path)
+
+    return load_again
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,253 @@
+"""One serving process: everything is opened here, in order, and closed in the opposite one.
+
+Must answer its first call within a second, so what is heavy runs in processes of its own: migrations, prices, Delta.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, price_pairs
+from sekisho.app.reload import Reloader
+from sekisho.app.settings.model import Settings
+from sekisho.costs.prices import MISSING, PriceBook
+from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
+from sekisho.entrypoints.http.intake import Clock
+from sekisho.gateway.pipeline import Pipeline
+from sekisho.ledger.tally import Tally
+from sekisho.stores.migrate import schema_is_current
+from sekisho.stores.pepper import load_or_create_pepper
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.supervise import Committer
+
+log = logging.getLogger("sekisho.app")
+
+_TICK_S = 1.0
+_BACKLOG = 4096
+_DRAIN_S = 20.0
+
+
+class Installation:
+    """The parts of a running gateway that commands and tests may look at."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, committer: Committer, sink: SpoolWriter) -> None:
+        self.settings = settings
+        self.pipeline = pipeline
+        self.committer = committer
+        self.sink = sink
+        self.tally: Tally = pipeline.tally
+        #: the server of a separate metrics port
+        self.background: asyncio.Task[None] | None = None
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        self.tally.rows["failed"] = self.sink.failed
+        return {
+            "committed": ("", float(self.committer.committed_rows)),
+            "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
+            "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
+            "sekisho_live_streams": ("Streams in progress.", float(self.pipeline.live_streams)),
+            "sekisho_committer_up": ("1 while the committer process runs.", float(self.committer.running)),
+        }
+
+    def ready(self) -> dict[str, Any]:
+        """503 only for what makes calls fail; a late committer is said, but does not take traffic away."""
+        status = self.committer.status()
+        return {
+            "status": "ok",
+            "committer": "running" if self.committer.running else "restarting",
+            "committed_rows": status.committed_rows,
+            "spool_failed": self.sink.failed,
+            "last_commit_us": status.last_commit_us,
+        }
+
+
+@contextlib.asynccontextmanager
+async def installation(
+    settings: Settings, reload_from: Callable[[], Settings] | None = None, config_path: Path | None = None
+) -> AsyncGenerator[Installation]:
+    """A gateway without its HTTP door: control database, spool, committer, prices, snapshot, and what keeps them."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await _migrated(settings.database_path)
+    pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
+    keys = SqliteKeySnapshot(settings.database_path)
+    sink = SpoolWriter(settings.data_dir / "spool")
+    committer = Committer(settings.data_dir, last_seq=lambda: sink.last_seq)
+    committer.start()
+    try:
+        prices = PriceBook(settings.data_dir / "prices.json")
+        if any(prices.get(*pair) is MISSING for pair in price_pairs(settings)):
+            await prices.resolve(price_pairs(settings))
+        version = keys.version()
+        keyring = build_keyring(settings, pepper, keys.all())
+        snapshot = build_snapshot(settings, keyring, prices)
+        pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
+        running = Installation(settings, pipeline, committer, sink)
+        reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
+        watch = asyncio.ensure_future(_keep(running, reloader))
+        try:
+            yield running
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+            pipeline.close()
+    finally:
+        sink.close()
+        if not await asyncio.to_thread(committer.stop, _DRAIN_S):
+            log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
+
+
+async def _keep(running: Installation, reloader: Reloader) -> None:
+    """What happens about once a second, for as long as the process lives."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError, RuntimeError):
+        loop.add_signal_handler(signal.SIGHUP, reloader.wanted.set)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await reloader.wanted.wait()
+        try:
+            running.pipeline.tick(loop.time())
+            running.committer.poll()
+            await reloader.look()
+        except StoreUnavailable as error:
+            log.warning("the control database does not answer; the keys known last stay in force: %s", error)
+        except Exception:
+            log.exception("housekeeping failed; it is tried again")
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our one-second sweep over idle connections and a word when the door is open."""
+
+    opened: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.opened is not None:
+            self.opened()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HotProtocol):
+                    connection.close_idle(now)
+        return await super().on_tick(counter)
+
+
+async def serve(
+    settings: Settings,
+    sock: socket.socket,
+    *,
+    opened: Callable[[Installation], None],
+    reload_from: Callable[[], Settings] | None = None,
+    config_path: Path | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT: no new calls, the configured time for running ones, rows flushed."""
+    _allow_many_files()
+    async with installation(settings, reload_from, config_path) as running:
+        clock = Clock()
+        server = Server(_http(settings, lazily(running, clock), hot_protocol(running.pipeline, clock)))
+        server.opened = lambda: (_settle_memory(), opened(running))[0]
+        beside = await _metrics_door(settings, running, clock)
+        try:
+            await server.serve([sock])
+        finally:
+            # What the last frames of interrupted streams need to leave this process.
+            await asyncio.sleep(0.05)
+            if beside is not None and running.background is not None:
+                beside.should_exit = True
+                await asyncio.wait({running.background}, timeout=2)
+
+
+def lazily(running: Installation, clock: Clock) -> Any:
+    """The ASGI application, made with its first request: importing it costs a tenth of a second of the start."""
+    made: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if not made:
+            from sekisho.entrypoints.http.asgi import Gateway
+            from sekisho.entrypoints.http.metrics import exposition
+
+            metrics = exposition(running.tally, running.gauges)
+            door = running.settings.server.metrics_port is None
+            made.append(
+                Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready).application(metrics=door)
+            )
+        await made[0](scope, receive, send)
+
+    return application
+
+
+async def _metrics_door(settings: Settings, running: Installation, clock: Clock) -> uvicorn.Server | None:
+    port = settings.server.metrics_port
+    if port is None:
+        return None
+    from sekisho.entrypoints.http.asgi import Gateway
+    from sekisho.entrypoints.http.metrics import exposition
+
+    metrics = exposition(running.tally, running.gauges)
+    application = Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready).watching()
+    config = uvicorn.Config(application, host="127.0.0.1", port=port, lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    running.background = asyncio.ensure_future(server.serve())
+    return server
+
+
+def _http(settings: Settings, application: Any, protocol: type[HotProtocol]) -> uvicorn.Config:
+    door = settings.server
+    return uvicorn.Config(
+        application,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=max(1, round(door.shutdown_s)),
+        ssl_certfile=door.tls_certificate,
+        ssl_keyfile=door.tls_key,
+    )
+
+
+async def _migrated(database: Path) -> None:
+    """Bring the control database up to date in a process of its own, where that is needed."""
+    if schema_is_current(database):
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sekisho.stores.migrate", str(database), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
+
+
+def _settle_memory() -> None:
+    """What exists at the start stays: the collector need not look at it again, nor so often at what calls make."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _allow_many_files() -> None:
+    """1,000 streams are 2,000 sockets; the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,139 @@
+"""Where things lie and how the process runs: data_dir, timezone, state, database, server. Must not create anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from sekisho.app.settings import messages
+from sekisho.app.settings.document import Place
+from sekisho.app.settings.form import Form
+from sekisho.app.settings.model import ServerSettings
+from sekisho.app.settings.reading import Reading
+
+DEFAULT_DATA_DIR = "sekisho-data"
+DATABASE_FILE = "control.db"
+_SQLITE = "sqlite:///"
+# what people write who do not know the names of the database of time zones
+_FAMILIAR_ZONES = {
+    "jst": "Asia/Tokyo",
+    "japan standard time": "Asia/Tokyo",
+    "日本": "Asia/Tokyo",
+    "日本時間": "Asia/Tokyo",
+}
+
+
+def read_data_dir(root: Form) -> Path:
+    """The folder of all data, absolute; relative paths count from the folder of the configuration file."""
+    text = root.text("data_dir")
+    place = root.node("data_dir") or root.place
+    return _path(root.reading, place, text or DEFAULT_DATA_DIR)
+
+
+def read_timezone(root: Form) -> str:
+    """A name that zoneinfo knows; UTC when none is given, or after a problem."""
+    name = root.text("timezone")
+    if name is None:
+        return "UTC"
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder such as "Asia" an OSError
+        hint = _zone_hint(root.reading, name)
+        root.reading.error(root.node("timezone") or root.place, messages.BAD_TIMEZONE, hint=hint, name=name)
+        return "UTC"
+    return name
+
+
+def check_state(root: Form) -> None:
+    """Counters live in memory in this version; another place is refused rather than ignored."""
+    form = root.form("state")
+    if form is None:
+        return
+    with form:
+        url = form.text("url")
+        if url is not None and url.rstrip("/") != "memory:":
+            scheme = _scheme(url)
+            form.reading.error(form.node("url") or form.place, messages.STATE_UNSUPPORTED, scheme=scheme)
+
+
+def read_database_path(root: Form, data_dir: Path) -> Path:
+    """The file of the control database; `${data_dir}` stands for the absolute data folder."""
+    default = data_dir / DATABASE_FILE
+    form = root.form("database")
+    if form is None:
+        return default
+    with form:
+        url = form.text("url", {"data_dir": str(data_dir)})
+        if url is None:
+            return default
+        place = form.node("url") or form.place
+        path = url.removeprefix(_SQLITE)
+        # a query would change how SQLite opens the file, and an empty path is a database that forgets
+        if not url.startswith(_SQLITE) or path in ("", ":memory:") or "?" in path:
+            form.reading.error(place, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
+            return default
+        return _path(form.reading, place, path)
+
+
+def read_server(root: Form) -> ServerSettings:
+    """The HTTP server."""
+    form = root.form("server")
+    usual = ServerSettings()
+    if form is None:
+        return usual
+    with form:
+        certificate, key = _file(form, "tls_certificate"), _file(form, "tls_key")
+        absent = [name for name in ("tls_certificate", "tls_key") if form.node(name) is None]
+        if len(absent) == 1:
+            form.reading.error(form.place, messages.TLS_PAIR, name=absent[0])
+        return ServerSettings(
+            max_body_mb=form.whole("max_body_mb", usual.max_body_mb, most=1024),
+            keepalive_s=form.seconds("keepalive_s", usual.keepalive_s),
+            shutdown_s=form.seconds("shutdown_s", usual.shutdown_s),
+            metrics_port=form.optional_whole("metrics_port", most=65_535),
+            tls_certificate=certificate,
+            tls_key=key,
+        )
+
+
+def _file(form: Form, key: str) -> Path | None:
+    text = form.text(key)
+    place = form.node(key)
+    if text is None or place is None:
+        return None
+    path = _path(form.reading, place, text)
+    try:
+        with path.open("rb"):
+            return path
+    except FileNotFoundError:
+        form.reading.error(place, messages.FILE_MISSING, name=text, folder=str(form.reading.base_dir))
+    except OSError as error:
+        form.reading.error(place, messages.FILE_UNREADABLE, name=text, reason=error.strerror or "-")
+    return None
+
+
+def _path(reading: Reading, place: Place, text: str) -> Path:
+    if text.startswith("~"):
+        reading.error(place, messages.HOME_PATH)
+    return Path(os.path.abspath(reading.base_dir / text))
+
+
+def _scheme(url: str) -> str:
+    """The part of an address that cannot hold a password."""
+    scheme, colon, _ = url.partition("://")
+    return f"{scheme}://" if colon else "-"
+
+
+def _zone_hint(reading: Reading, name: str) -> str:
+    familiar = _FAMILIAR_ZONES.get(name.strip().lower())
+    if familiar is not None:
+        return reading.say(messages.DID_YOU_MEAN, name=familiar)
+    zones = available_timezones()
+    last_part = name.rpartition("/")[2].strip().lower().replace(" ", "_")
+    for zone in sorted(zones):
+        if zone.rpartition("/")[2].lower() == last_part:
+            return reading.say(messages.DID_YOU_MEAN, name=zone)
+    hint = reading.suggestion(name, zones)
+    # without a near name the suggestion would list all six hundred
+    return hint if len(hint) < 200 else reading.say(messages.TIMEZONE_EXAMPLE)

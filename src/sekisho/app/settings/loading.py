@@ -1,0 +1,180 @@
+"""From a file, a text or the environment to Settings. Must find every mistake before it gives up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sekisho.app.settings import document, file_messages
+from sekisho.app.settings.document import Fields, Spot, Text
+from sekisho.app.settings.endpoints import read_defaults, read_endpoints
+from sekisho.app.settings.environment import settings_from_environment
+from sekisho.app.settings.form import Form
+from sekisho.app.settings.installation import (
+    check_state,
+    read_data_dir,
+    read_database_path,
+    read_server,
+    read_timezone,
+)
+from sekisho.app.settings.keys import KeyReader, read_teams
+from sekisho.app.settings.language import language_of
+from sekisho.app.settings.lookalikes import half_width, nearest_above
+from sekisho.app.settings.model import Language, OwnLogLevel, Settings
+from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
+from sekisho.app.settings.names import names_of
+from sekisho.app.settings.problem import ConfigError, in_file_order
+from sekisho.app.settings.providers import read_providers
+from sekisho.app.settings.reading import Reading
+from sekisho.app.settings.spending import read_budgets, read_limits
+
+DEFAULT_FILE = "sekisho.yaml"
+_LARGEST_FILE = 4 * 1024 * 1024
+#: lines above a syntax error in which a full-width character may be its cause
+_LOOKALIKE_REACH = 4
+_LOG_LEVELS: tuple[OwnLogLevel, ...] = ("warning", "info", "debug")
+_LANGUAGES: tuple[Language, ...] = ("en", "ja")
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    demo: bool = False,
+    language: Language | None = None,
+) -> Settings:
+    """The settings of a file; without a path of `sekisho.yaml` in the current folder, else of the environment.
+
+    `language` is that of the problems, by default the one of the environment. Raises ConfigError.
+    """
+    spoken = language or language_of(environ)
+    if path is None:
+        path = Path(DEFAULT_FILE)
+        if not path.exists():
+            return settings_from_environment(environ, spoken)
+    text = _text_of_file(path, spoken)
+    return parse(text, str(path), environ, path.parent, demo, language=spoken)
+
+
+def parse(
+    text: str,
+    source_name: str = DEFAULT_FILE,
+    environ: Mapping[str, str] = os.environ,
+    base_dir: Path = Path(),
+    demo: bool = False,
+    *,
+    language: Language | None = None,
+) -> Settings:
+    """The settings of a text. Relative paths count from `base_dir`; `demo` allows secrets in the text itself.
+
+    Raises ConfigError with every mistake (and warning) at once, each with its line.
+    """
+    text = text.removeprefix("\ufeff")
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    folder = Path(os.path.abspath(base_dir))
+    reading = Reading(
+        environ=environ, base_dir=folder, demo=demo, language=language or language_of(environ), digest=digest
+    )
+    root = _root(reading, text)
+    settings = None if root is None else _read(reading, root, source_name)
+    if settings is None or any(problem.severity == "error" for problem in reading.problems):
+        raise ConfigError(source_name, reading.problems)
+    return msgspec.structs.replace(settings, warnings=in_file_order(reading.problems))
+
+
+def _read(reading: Reading, node: Fields, source: str) -> Settings:
+    """All sections, in the order of the file that `sekisho init` writes."""
+    names = names_of(node)
+    with Form(reading, node) as root:
+        data_dir = read_data_dir(root)
+        timezone = read_timezone(root)
+        defaults = read_defaults(root)
+        keys = KeyReader(reading, names, timezone)
+        currency, usd_jpy, fx_date = read_currency(root)
+        check_state(root)
+        return Settings(
+            data_dir=data_dir,
+            database_path=read_database_path(root, data_dir),
+            timezone=timezone,
+            providers=read_providers(root),
+            defaults=defaults,
+            endpoints=read_endpoints(root, names, defaults),
+            keys=keys.declared(root),
+            admin_key=keys.admin(root),
+            teams=read_teams(root),
+            budgets=read_budgets(root, names),
+            limits=read_limits(root, names),
+            prices=read_prices(root, names),
+            unknown_price=read_unknown_price(root),
+            currency=currency,
+            usd_jpy=usd_jpy,
+            fx_date=fx_date,
+            language=root.choice("language", _LANGUAGES, "en"),
+            log_level=root.choice("log_level", _LOG_LEVELS, "info"),
+            server=read_server(root),
+            source=source,
+            digest=reading.digest,
+        )
+
+
+def _root(reading: Reading, text: str) -> Fields | None:
+    node = document.read(text, reading.error)
+    if isinstance(node, Fields) and node.fields:
+        return node
+    nothing = node is None or (isinstance(node, Text) and node.is_null) or isinstance(node, Fields)
+    if reading.problems:
+        _point_at_lookalike(reading, text, reading.problems[0].line)
+    elif nothing:
+        reading.error(Spot(), file_messages.EMPTY)
+    else:
+        place = node or Spot()
+        reading.error(place, file_messages.NOT_A_MAPPING_FILE)
+        _point_at_lookalike(reading, text, place.line)
+    return None
+
+
+def _point_at_lookalike(reading: Reading, text: str, line: int) -> None:
+    found = nearest_above(text.splitlines(), line)
+    if found is None or line - found[0] > _LOOKALIKE_REACH:
+        return
+    place = Spot(line=found[0], column=found[1])
+    name = half_width(found[2]) or found[2]
+    code_point = f"{ord(found[2]):04X}"
+    reading.error(place, file_messages.LOOKALIKE, character=found[2], code_point=code_point, name=name)
+
+
+def _text_of_file(path: Path, language: Language) -> str:
+    reading = Reading(environ={}, base_dir=path.parent, demo=False, language=language)
+    nowhere = Spot(line=0, column=0)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) <= _LARGEST_FILE:
+            return data.decode("utf-8")
+        reading.error(nowhere, file_messages.UNREADABLE, reason="> 4 MB")
+    except FileNotFoundError:
+        reading.error(nowhere, file_messages.NO_FILE, name=path)
+    except OSError as error:
+        reading.error(nowhere, file_messages.UNREADABLE, reason=error.strerror or "-")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        column = error.start - error.object.rfind(b"\n", 0, error.start)
+        reading.error(Spot(line=line, column=column), file_messages.NOT_UTF8, encoding=_likely_encoding(error.object))
+    raise ConfigError(str(path), reading.problems)
+
+
+def _likely_encoding(data: bytes) -> str:
+    """What Japanese files are in when they are not UTF-8."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16"
+    for encoding, name in (("cp932", "Shift_JIS"), ("euc_jp", "EUC-JP")):
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return name
+    return "Latin-1"

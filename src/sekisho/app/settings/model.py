@@ -1,0 +1,149 @@
+"""The settings after reading: complete, checked, frozen. Must not read anything."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from sekisho.app.settings.problem import Problem
+from sekisho.domain.endpoint import LogLevel, Timeouts
+from sekisho.domain.http import Secret
+from sekisho.domain.money import Rates
+
+Language = Literal["en", "ja"]
+OwnLogLevel = Literal["warning", "info", "debug"]
+Role = Literal["user", "team_owner", "auditor", "admin"]
+UnknownPrice = Literal["allow", "block"]
+Currency = Literal["USD", "JPY"]
+
+MOCK_PROVIDER = "mock"
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where calls may go. `base_url` None means the address that the catalog gives for the type."""
+
+    name: str
+    type: str
+    base_url: str | None = None
+    api_key: Secret | None = None
+    allow_private: bool = False
+    #: sent with every request; names in lower case
+    headers: dict[str, Secret] = {}
+
+
+class TargetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider; `weight` counts among the targets of an endpoint only."""
+
+    provider: str
+    model: str
+    weight: int = 100
+
+
+class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A name callers use, with its timeouts and log level after the defaults were filled in."""
+
+    name: str
+    targets: tuple[TargetSettings, ...]
+    fallbacks: tuple[TargetSettings, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    log: LogLevel = "metadata"
+    #: `qpm` and `tpm`; read, not enforced by this version
+    limits: dict[str, int] = {}
+
+
+class DeclaredKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual key that stands in the file."""
+
+    name: str
+    key: Secret
+    team: str | None = None
+    user: str | None = None
+    #: endpoint names, `provider/*`, or `*` for every endpoint
+    endpoints: tuple[str, ...] = ("*",)
+    role: Role = "user"
+    #: with its offset; the key holds until then
+    expires: datetime | None = None
+    on_behalf: bool = False
+
+
+class TeamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    department: str | None = None
+
+
+class DefaultsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for endpoints that do not say otherwise, and for models addressed as `provider/model`."""
+
+    log: LogLevel = "metadata"
+    timeouts: Timeouts = Timeouts()
+    #: `qpm` and `tpm`; read, not enforced by this version
+    limits: dict[str, int] = {}
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The HTTP server. Times in seconds, sizes in MiB; the certificate and its key come together or not at all."""
+
+    max_body_mb: int = 32
+    #: silence on a stream after which an SSE comment keeps the connection open
+    keepalive_s: float = 15.0
+    #: how long running calls may still take after SIGTERM
+    shutdown_s: float = 30.0
+    #: None serves /metrics on the port of the gateway
+    metrics_port: int | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.max_body_mb * 1024 * 1024
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration. Paths are absolute; a Secret in it cannot print."""
+
+    data_dir: Path
+    database_path: Path
+    providers: dict[str, ProviderSettings]
+    #: the file as it was named, or `environment`
+    source: str
+    #: 12 hex digits of the SHA-256 of the file's text; `config_hash` on rows
+    digest: str
+    timezone: str = "UTC"
+    endpoints: dict[str, EndpointSettings] = {}
+    keys: tuple[DeclaredKey, ...] = ()
+    admin_key: Secret | None = None
+    teams: dict[str, TeamSettings] = {}
+    #: as declared, amounts as Decimal; read, not enforced by this version
+    budgets: tuple[dict[str, Any], ...] = ()
+    #: as declared; read, not enforced by this version
+    limits: tuple[dict[str, Any], ...] = ()
+    #: `provider/model` or `provider/*`; ask `rates_for`
+    prices: dict[str, Rates] = {}
+    unknown_price: UnknownPrice | Rates = "allow"
+    currency: Currency = "USD"
+    #: yen for one US dollar, and the day of that rate
+    usd_jpy: Decimal | None = None
+    fx_date: date | None = None
+    language: Language = "en"
+    log_level: OwnLogLevel = "info"
+    defaults: DefaultsSettings = DefaultsSettings()
+    server: ServerSettings = ServerSettings()
+    #: where models go that are no endpoint; set only when there is no file
+    default_provider: str | None = None
+    #: the gateway starts the mock provider itself; then `with_mock_at` says where
+    mock_provider: bool = False
+    warnings: tuple[Problem, ...] = ()
+
+    def rates_for(self, provider: str, model: str) -> Rates | None:
+        """The declared price of a model: `provider/model`, then `provider/*`, then None."""
+        exact = self.prices.get(f"{provider}/{model}")
+        return exact if exact is not None else self.prices.get(f"{provider}/*")
+
+    def with_mock_at(self, base_url: str) -> Settings:
+        """The same settings with the address of the mock provider that was started in process."""
+        mock = msgspec.structs.replace(self.providers[MOCK_PROVIDER], base_url=base_url)
+        return msgspec.structs.replace(self, providers={**self.providers, MOCK_PROVIDER: mock})

@@ -1,0 +1,186 @@
+"""One call and what becomes of it. `Entry` is the only mutable noun of the house; must not do anything by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from sekisho.domain.endpoint import Endpoint, Target
+from sekisho.domain.usage import Usage, UsageSource
+
+Operation = Literal["chat", "embeddings"]
+Protocol = Literal["openai_chat", "openai_embeddings", "chat_stream"]
+TerminalState = Literal[
+    "completed",
+    "truncated",
+    "upstream_error",
+    "refused",
+    "guardrail_stopped",
+    "client_left",
+    "timed_out",
+    "interrupted",
+]
+Language = Literal["en", "ja"]
+
+#: nginx's code for "the client closed the connection": nothing was sent, only the row says it
+CLIENT_LEFT_STATUS = 499
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A model route of the gateway: which protocol is spoken there, for which operation."""
+
+    path: str
+    protocol: Protocol
+    operation: Operation
+    api_type: str
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call, as known from the key. `endpoints` are names, `provider/*`, or `*`."""
+
+    key_id: str
+    key_name: str
+    user: str | None = None
+    team: str | None = None
+    department: str | None = None
+    role: str = "user"
+    endpoints: frozenset[str] = frozenset()
+    expires_at_us: int | None = None
+    on_behalf: bool = False
+
+    def may_use(self, endpoint: str) -> bool:
+        return "*" in self.endpoints or endpoint in self.endpoints
+
+    def may_address(self, provider: str) -> bool:
+        """`provider/model` needs the provider named on the key: `*` covers configured endpoints only."""
+        return f"{provider}/*" in self.endpoints
+
+
+class Call:
+    """One request as it came in. `headers` hold only those that matter, names in lower case."""
+
+    __slots__ = ("body", "client_ip", "headers", "left", "now_s", "received_us", "request_id", "route", "started_s")
+
+    def __init__(
+        self,
+        route: Route,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        request_id: str,
+        received_us: int,
+        client_ip: str | None,
+        now_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.route = route
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
+        #: wall clock, microseconds since 1970
+        self.received_us = received_us
+        self.client_ip = client_ip
+        #: monotonic seconds
+        self.now_s = now_s
+        self.started_s = now_s()
+        #: the client has closed its connection
+        self.left = False
+
+
+class Attempt:
+    """One try at one target. Mutable until it ends."""
+
+    __slots__ = (
+        "cost_nanos",
+        "ended_s",
+        "error_code",
+        "reason",
+        "sent_s",
+        "started_s",
+        "status",
+        "target",
+        "usage",
+        "usage_source",
+    )
+
+    def __init__(self, target: Target, reason: str, started_s: float) -> None:
+        self.target = target
+        self.reason = reason
+        self.started_s = started_s
+        #: when the request had been handed to the socket; None = never dispatched, so nothing can be charged
+        self.sent_s: float | None = None
+        self.ended_s: float | None = None
+        self.status: int | None = None
+        self.error_code: str | None = None
+        self.usage: Usage | None = None
+        self.usage_source: UsageSource = "none"
+        self.cost_nanos: int | None = 0
+
+
+class Entry:
+    """The book's page for one call: opened when it arrives, closed exactly once."""
+
+    __slots__ = (
+        "attempts",
+        "call",
+        "caller",
+        "closed",
+        "config_hash",
+        "conversation_id",
+        "cost_nanos",
+        "end_user",
+        "endpoint",
+        "error_code",
+        "error_message",
+        "events",
+        "feature",
+        "finish_reasons",
+        "first_byte_s",
+        "keep_request",
+        "language",
+        "logging_errors",
+        "observed_chars",
+        "request_model",
+        "response",
+        "service_tier",
+        "status",
+        "streaming",
+        "tags",
+        "terminal_state",
+        "waited_s",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.caller: Caller | None = None
+        self.endpoint: Endpoint | None = None
+        self.request_model: str | None = None
+        self.streaming = False
+        self.attempts: list[Attempt] = []
+        self.status = 0
+        self.error_code: str | None = None
+        self.error_message: str | None = None
+        self.terminal_state: TerminalState | None = None
+        self.finish_reasons: list[str] | None = None
+        self.service_tier: str | None = None
+        self.cost_nanos: int | None = 0
+        self.tags: dict[str, str] | None = None
+        self.feature: str | None = None
+        self.end_user: str | None = None
+        self.conversation_id: str | None = None
+        self.first_byte_s: float | None = None
+        #: seconds spent waiting for providers
+        self.waited_s = 0.0
+        self.language: Language = "en"
+        #: refused before the key was known: no body is kept
+        self.keep_request = False
+        self.response: bytes | None = None
+        #: payloads of a stream, kept for `log: full`
+        self.events: list[bytes] | None = None
+        #: characters of content seen on a stream, for an estimate where the provider gives no usage
+        self.observed_chars = 0
+        self.logging_errors: list[str] | None = None
+        #: digest of the configuration the call began with
+        self.config_hash = ""
+        self.closed = False

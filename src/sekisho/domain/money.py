@@ -1,0 +1,179 @@
+"""Money as whole nano-dollars (1 USD = 1_000_000_000). Must not use floats: sums have to agree to the last digit."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import overload
+
+import msgspec
+
+from sekisho.domain.usage import Usage
+
+NANOS_PER_USD = 1_000_000_000
+_TOKENS_PER_RATE = 1_000_000
+
+#: the disjoint kinds of tokens that a cost is broken down by
+TOKEN_TYPES = ("input", "cache_read", "cache_write", "output")
+
+
+class RateTier(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates in force above `over_input_tokens`, for the whole request (not for the part above it).
+
+    None means that the rate outside the tier goes on.
+    """
+
+    over_input_tokens: int
+    input_nanos_per_mtok: int | None = None
+    cached_input_nanos_per_mtok: int | None = None
+    cache_write_nanos_per_mtok: int | None = None
+    cache_write_1h_nanos_per_mtok: int | None = None
+    output_nanos_per_mtok: int | None = None
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model costs: nano-dollars per million tokens, so 0.15 USD per million is 150_000_000.
+
+    A missing cached or cache-write rate means that those tokens cost what other input tokens cost; a missing 1-hour
+    rate, what other cache writes cost. `source` and `version` stand on every row priced with these rates.
+    """
+
+    input_nanos_per_mtok: int
+    output_nanos_per_mtok: int
+    cached_input_nanos_per_mtok: int | None = None
+    cache_write_nanos_per_mtok: int | None = None
+    cache_write_1h_nanos_per_mtok: int | None = None
+    tiers: tuple[RateTier, ...] = ()
+    #: rates by the service tier that the provider says it served (`flex`, `priority`); None: its price is unknown
+    service_tiers: tuple[tuple[str, Rates | None], ...] = ()
+    source: str = "config"
+    version: str = ""
+
+    def for_service_tier(self, tier: str | None) -> Rates | None:
+        """The rates of a service tier. One that is not listed (`default`, `standard`, …) costs the standard rates."""
+        for name, rates in self.service_tiers:
+            if name == tier:
+                return rates
+        return self
+
+    def for_input(self, input_tokens: int) -> Rates:
+        """The rates of the size tier that a request with so many input tokens falls into."""
+        best: RateTier | None = None
+        for tier in self.tiers:
+            if input_tokens > tier.over_input_tokens and (
+                best is None or tier.over_input_tokens > best.over_input_tokens
+            ):
+                best = tier
+        if best is None:
+            return self
+        return Rates(
+            input_nanos_per_mtok=_first(best.input_nanos_per_mtok, self.input_nanos_per_mtok),
+            output_nanos_per_mtok=_first(best.output_nanos_per_mtok, self.output_nanos_per_mtok),
+            cached_input_nanos_per_mtok=_first(best.cached_input_nanos_per_mtok, self.cached_input_nanos_per_mtok),
+            cache_write_nanos_per_mtok=_first(best.cache_write_nanos_per_mtok, self.cache_write_nanos_per_mtok),
+            cache_write_1h_nanos_per_mtok=_first(
+                best.cache_write_1h_nanos_per_mtok, self.cache_write_1h_nanos_per_mtok
+            ),
+            source=self.source,
+            version=self.version,
+        )
+
+
+def cost_nanos(usage: Usage, rates: Rates) -> int:
+    """Nano-dollars of one attempt, rounded half-even once; never negative.
+
+    input_tokens includes cached tokens and output_tokens includes reasoning tokens (see `Usage`), so the parts
+    are subtracted before they are priced at their own rate. Counts that contradict each other (more cached tokens
+    than input tokens, negative ones) are cut to what is possible.
+    """
+    inputs = usage.input_tokens
+    outputs = usage.output_tokens
+    if rates.tiers:
+        rates = rates.for_input(inputs)
+    if usage.cache_read_input_tokens or usage.cache_creation_input_tokens or inputs < 0 or outputs < 0:
+        total = sum(_priced(usage, rates))
+    else:
+        total = inputs * rates.input_nanos_per_mtok + outputs * rates.output_nanos_per_mtok
+    return _rounded(total)
+
+
+def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:
+    """Nano-dollars by disjoint token type; the values sum to `cost_nanos` exactly.
+
+    `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens.
+    Each value is the exact cost rounded down, and the nano-dollars that are then missing go one each to the types
+    with the largest remainders (Hamilton's method; on a tie in the order of `TOKEN_TYPES`), so none is off by a whole
+    nano-dollar.
+    """
+    exact = _priced(usage, rates.for_input(usage.input_tokens))
+    parts = [part // _TOKENS_PER_RATE for part in exact]
+    if missing := _rounded(sum(exact)) - sum(parts):
+        rests = [part % _TOKENS_PER_RATE for part in exact]
+        for _ in range(missing):
+            largest = rests.index(max(rests))
+            parts[largest] += 1
+            rests[largest] = -1
+    fresh, read, write, output = parts
+    breakdown = {"input": fresh, "output": output}
+    if usage.cache_read_input_tokens > 0:
+        breakdown["cache_read"] = read
+    if usage.cache_creation_input_tokens > 0:
+        breakdown["cache_write"] = write
+    return breakdown
+
+
+def usd_to_nanos(amount: Decimal | str | float) -> int:
+    """Whole nano-dollars, half-even; a float is read by its shortest decimal form."""
+    value = amount if isinstance(amount, Decimal) else Decimal(str(amount))
+    return int((value * NANOS_PER_USD).to_integral_value(ROUND_HALF_EVEN))
+
+
+def format_usd(nanos: int) -> str:
+    """`1500` -> `0.0000015`: plain decimal, no exponent, no trailing zeros."""
+    sign = "-" if nanos < 0 else ""
+    whole, part = divmod(abs(nanos), NANOS_PER_USD)
+    if not part:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{part:09d}".rstrip("0")
+
+
+def _priced(usage: Usage, rates: Rates) -> tuple[int, int, int, int]:
+    """Tokens times rate by TOKEN_TYPES, in millionths of a nano-dollar. `rates` are those of the size tier.
+
+    Comparisons instead of min() and max(): this runs for every call that hits a provider's cache.
+    """
+    inputs = max(0, usage.input_tokens)
+    outputs = max(0, usage.output_tokens)
+    full = rates.input_nanos_per_mtok
+    fresh = inputs
+    read_cost = write_cost = 0
+    if (read := usage.cache_read_input_tokens) > 0:
+        read = min(fresh, read)
+        fresh -= read
+        read_cost = read * _first(rates.cached_input_nanos_per_mtok, full)
+    if (write := usage.cache_creation_input_tokens) > 0:
+        write = min(fresh, write)
+        fresh -= write
+        write_cost = _write_cost(write, usage.cache_creation_1h_input_tokens, rates)
+    return fresh * full, read_cost, write_cost, outputs * rates.output_nanos_per_mtok
+
+
+def _write_cost(tokens: int, tokens_1h: int, rates: Rates) -> int:
+    tokens_1h = min(max(tokens_1h, 0), tokens)
+    rate = _first(rates.cache_write_nanos_per_mtok, rates.input_nanos_per_mtok)
+    return (tokens - tokens_1h) * rate + tokens_1h * _first(rates.cache_write_1h_nanos_per_mtok, rate)
+
+
+def _rounded(total: int) -> int:
+    """Millionths of a nano-dollar to whole ones, half-even."""
+    quotient, rest = divmod(total, _TOKENS_PER_RATE)
+    if rest * 2 > _TOKENS_PER_RATE or (rest * 2 == _TOKENS_PER_RATE and quotient & 1):
+        quotient += 1
+    return quotient
+
+
+@overload
+def _first(value: int | None, other: int) -> int: ...
+@overload
+def _first(value: int | None, other: int | None) -> int | None: ...
+def _first(value: int | None, other: int | None) -> int | None:
+    return other if value is None else value

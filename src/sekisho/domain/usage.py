@@ -1,0 +1,28 @@
+"""Token counts. Must hold one convention for all providers: totals include their parts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+UsageSource = Literal["provider", "estimated", "none"]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Tokens of one attempt.
+
+    input_tokens includes cache_read_input_tokens and cache_creation_input_tokens (which includes the 1-hour part);
+    output_tokens includes reasoning_output_tokens. Dialects whose provider counts otherwise convert.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens

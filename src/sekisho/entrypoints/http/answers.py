@@ -1,0 +1,72 @@
+"""From a Reply to the head of an HTTP answer. Must put nothing of a provider's or caller's text into a header raw."""
+
+from __future__ import annotations
+
+import http
+from functools import lru_cache
+from urllib.parse import quote
+
+from sekisho.domain.call import Language
+from sekisho.domain.errors import Refusal
+from sekisho.domain.money import format_usd
+from sekisho.gateway.pipeline import Reply
+from sekisho.wire import errors
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
+_JSON = "content-type: application/json\r\n"
+_SSE = (
+    "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    "x-accel-buffering: no\r\n"
+)  # fmt: skip
+
+
+def status_line(status: int) -> str:
+    return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+
+
+def head(reply: Reply, more: str) -> str:
+    """Status line and header lines of an answer, `more` among them; the length and the empty line are not there."""
+    return status_line(reply.status) + fields(reply) + more
+
+
+def fields(reply: Reply) -> str:
+    """The header lines of an answer, without status line, length, connection and date."""
+    entry = reply.entry
+    call = entry.call
+    attempts = entry.attempts
+    served = _served(attempts[-1].target.provider, attempts[-1].target.model) if attempts else ""
+    overhead_ms = (call.now_s() - call.started_s - entry.waited_s) * 1000
+    kind = _JSON if reply.stream is None else _SSE
+    lines = (
+        f"{kind}x-request-id: {call.request_id}\r\n{served}x-sekisho-attempts: {len(attempts)}\r\n"
+        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_ms:.3f}\r\n"
+    )
+    if reply.refusal is not None:
+        return lines + "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
+    cost = entry.cost_nanos
+    if cost is not None and reply.stream is None:
+        lines += f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
+    return lines
+
+
+def body(reply: Reply) -> bytes:
+    """The body of a plain answer or of a refusal."""
+    if reply.refusal is not None:
+        return errors.render(reply.refusal, reply.entry.call.request_id, reply.entry.language)
+    return reply.body or b""
+
+
+@lru_cache(maxsize=4096)
+def _served(provider: str, model: str) -> str:
+    return f"x-sekisho-model: {_safe(model)}\r\nx-sekisho-provider: {_safe(provider)}\r\n"
+
+
+def _safe(text: str) -> str:
+    """Printable ASCII stays, the rest is percent-encoded: a model's name may come from the caller."""
+    return quote(text[:256], safe="!#$&'()*+,/:;=?@[]~|{}^`<>")
+
+
+def standalone(refusal: Refusal, request_id: str, language: Language) -> tuple[str, bytes]:
+    """Header lines and body of a refusal that belongs to no call."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in errors.headers(refusal).items())
+    return f"{_JSON}x-request-id: {request_id}\r\n{lines}", errors.render(refusal, request_id, language)

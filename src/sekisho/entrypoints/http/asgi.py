@@ -1,0 +1,300 @@
+"""The gateway as an ASGI application: the model routes by the same core, models, health, metrics, and honest errors.
+
+Must behave on the model routes exactly as the hot protocol does: one test suite runs against both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sekisho.domain.call import Call, Caller, Language, Route
+from sekisho.domain.errors import Refusal
+from sekisho.entrypoints.http import answers
+from sekisho.entrypoints.http.intake import MAX_HEADER_BYTES, ROUTES, Clock, decoded, make_call, too_large
+from sekisho.gateway.drive import driven
+from sekisho.gateway.pipeline import Pipeline, Reply
+from sekisho.wire.messages import language_of
+
+#: routes that need no key; every other one does
+PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+class ModelRoute:
+    """One model route as an ASGI application."""
+
+    def __init__(self, route: Route, pipeline: Pipeline, clock: Clock) -> None:
+        self._route = route
+        self._pipeline = pipeline
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        limit = self._pipeline.snapshot.max_body_bytes
+        headers = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
+        refusal, body = await self._body(request, limit)
+        call = make_call(self._route, headers, body, clock=self._clock, client_ip=_peer(scope))
+        if request.method != "POST":
+            refusal = Refusal(405, "method_not_allowed", headers={"allow": "POST"}, method=request.method)
+        if refusal is None and b"content-encoding" in call.headers:
+            try:
+                call.body = decoded(body, call.headers[b"content-encoding"].lower().strip(), limit)
+            except Refusal as wrong:
+                refusal, call.body = wrong, b""
+        if refusal is not None:
+            await _send_plain(send, self._pipeline.refuse(call, refusal))
+            return
+        await self._serve(call, receive, send)
+
+    async def _body(self, request: Request, limit: int) -> tuple[Refusal | None, bytes]:
+        if sum(len(name) + len(value) for name, value in request.scope["headers"]) > MAX_HEADER_BYTES:
+            return Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024), b""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    return too_large(limit), b""
+                parts.append(part)
+        except ClientDisconnect:
+            return Refusal(400, "invalid_json", reason="the body is incomplete"), b""
+        return None, b"".join(parts)
+
+    async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
+        work = asyncio.ensure_future(self._run(call, send))
+        watch = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                call.left = True
+                work.cancel()
+            await work
+        except asyncio.CancelledError:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            if not call.left:
+                raise
+        finally:
+            watch.cancel()
+
+    async def _run(self, call: Call, send: Send) -> None:
+        reply = await driven(self._pipeline.run(call))
+        if reply.stream is None:
+            await _send_plain(send, reply)
+            return
+        sink = QueueSink(reply)
+        await send({"type": "http.response.start", "status": 200, "headers": _pairs(answers.fields(reply))})
+        try:
+            reply.stream.start(sink)
+            while (frames := await sink.next()) is not None:
+                await send({"type": "http.response.body", "body": frames, "more_body": True})
+        except asyncio.CancelledError:
+            self._pipeline.left(reply)
+            if call.left:
+                raise
+            while (frames := sink.now()) is not None:
+                await send({"type": "http.response.body", "body": frames, "more_body": True})
+        except OSError:
+            call.left = True
+            self._pipeline.left(reply)
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+
+class QueueSink:
+    """Frames for a server that is asked, not told. A full queue pauses the provider."""
+
+    _HIGH, _LOW = 64 * 1024, 16 * 1024
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._ready = asyncio.Event()
+        self._paused = False
+
+    def write(self, frames: bytes) -> None:
+        self._frames.append(frames)
+        self._size += len(frames)
+        self._ready.set()
+        if self._size > self._HIGH and not self._paused:
+            self._flow(paused=True)
+
+    def finish(self) -> None:
+        self._ended = True
+        self._ready.set()
+
+    async def next(self) -> bytes | None:
+        """All frames that wait, or None at the end."""
+        await self._ready.wait()
+        return self.now()
+
+    def now(self) -> bytes | None:
+        frames, self._frames = b"".join(self._frames), []
+        self._size = 0
+        if not self._ended:
+            self._ready.clear()
+        if self._paused:
+            self._flow(paused=False)
+        return frames or None
+
+    def _flow(self, *, paused: bool) -> None:
+        self._paused = paused
+        stream = self._reply.stream
+        if stream is not None and stream.connection is not None:
+            (stream.connection.pause if paused else stream.connection.resume)()
+
+
+class Gateway:
+    """What the plain routes need from the application."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        clock: Clock,
+        *,
+        metrics: Callable[[], bytes],
+        ready: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.pipeline = pipeline
+        self.clock = clock
+        self.metrics = metrics
+        self.ready = ready
+
+    def watching(self) -> ASGIApp:
+        """Health and metrics alone, for a port of their own."""
+        return self._starlette([*self._health(), HttpRoute("/metrics", self._metrics, methods=["GET"])])
+
+    def application(self, *, metrics: bool = True) -> ASGIApp:
+        """Every route; `metrics` False where they have a port of their own."""
+        routes = [
+            *self._health(),
+            *([HttpRoute("/metrics", self._metrics, methods=["GET"])] if metrics else []),
+            HttpRoute("/v1/models", self._models, methods=["GET"]),
+            HttpRoute("/v1/models/{model:path}", self._model, methods=["GET"]),
+            *(HttpRoute(path.decode(), ModelRoute(route, self.pipeline, self.clock)) for path, route in ROUTES.items()),
+        ]
+        return self._starlette(routes)
+
+    def _health(self) -> list[HttpRoute]:
+        return [
+            HttpRoute("/health/live", self._live, methods=["GET"]),
+            HttpRoute("/health/ready", self._ready, methods=["GET"]),
+        ]
+
+    def _starlette(self, routes: list[HttpRoute]) -> ASGIApp:
+        handlers: dict[Any, Any] = {HTTPException: self._http_error, Exception: self._own_mistake}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def _live(self, request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def _ready(self, request: Request) -> Response:
+        state = self.ready()
+        return _json(state, 200 if state["status"] == "ok" else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _models(self, request: Request) -> Response:
+        try:
+            caller = self._identify(request)
+        except Refusal as refusal:
+            return self._refused(request, refusal)
+        names = self.pipeline.snapshot.models(caller)
+        return self._with_id(_json({"object": "list", "data": [_model(name) for name in names]}))
+
+    async def _model(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        try:
+            caller = self._identify(request)
+            if name not in self.pipeline.snapshot.models(caller):
+                raise Refusal(404, "model_not_found", param="model", model=name)
+        except Refusal as refusal:
+            return self._refused(request, refusal)
+        return self._with_id(_json(_model(name)))
+
+    def _identify(self, request: Request) -> Caller:
+        headers = [(bytes(name), bytes(value)) for name, value in request.scope["headers"]]
+        route = Route(path="/v1/models", protocol="openai_chat", operation="chat", api_type="openai/v1/models")
+        call = make_call(route, headers, b"", clock=self.clock, client_ip=None)
+        return self.pipeline.snapshot.identify(call)
+
+    async def _http_error(self, request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow") or ""
+            refusal = Refusal(405, "method_not_allowed", headers={"allow": allow}, method=request.method)
+        elif error.status_code == 404:
+            refusal = Refusal(404, "not_found", path=request.url.path)
+        else:
+            refusal = Refusal(error.status_code, "bad_http")
+        return self._refused(request, refusal)
+
+    async def _own_mistake(self, request: Request, error: Exception) -> Response:
+        return self._refused(request, Refusal(500, "internal_error", type="server_error"))
+
+    def _refused(self, request: Request, refusal: Refusal) -> Response:
+        lines, body = answers.standalone(refusal, self._id(), self._language(request))
+        response = Response(body, refusal.status)
+        response.raw_headers = [*_pairs(lines), (b"content-length", b"%d" % len(body))]
+        return response
+
+    def _with_id(self, response: Response) -> Response:
+        response.headers["x-request-id"] = self._id()
+        return response
+
+    def _id(self) -> str:
+        return self.clock.request_id(self.clock.wall_us())
+
+    def _language(self, request: Request) -> Language:
+        default = self.pipeline.snapshot.language
+        wanted = request.headers.get("accept-language")
+        return default if wanted is None else language_of(wanted.encode("latin-1", "replace"), default)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sekisho"}
+
+
+def _peer(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+async def _send_plain(send: Send, reply: Reply) -> None:
+    body = answers.body(reply)
+    headers = [*_pairs(answers.fields(reply)), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _pairs(lines: str) -> list[tuple[bytes, bytes]]:
+    pairs: list[tuple[bytes, bytes]] = []
+    for line in lines.encode("latin-1").split(b"\r\n"):
+        name, colon, value = line.partition(b": ")
+        if colon:
+            pairs.append((name, value))
+    return pairs
+
+
+async def _disconnected(receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return

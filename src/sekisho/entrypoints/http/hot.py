@@ -1,0 +1,378 @@
+"""The hot routes on uvicorn's httptools protocol: no ASGI scope, no receive and send, no task.
+
+Must hand everything else to ASGI, also a hot request that is pipelined behind another. uvicorn's protocol class is
+not a stable interface: its version is pinned, and the suite runs against this class and against plain ASGI alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sekisho.domain.call import Call, Route
+from sekisho.domain.errors import Refusal
+from sekisho.entrypoints.http import answers
+from sekisho.entrypoints.http.intake import KEPT, MAX_HEADER_BYTES, REPEATED, ROUTES, Clock, decoded, too_large
+from sekisho.gateway.drive import Drive
+from sekisho.gateway.pipeline import Pipeline, Reply
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HotCall:
+    """One hot request on a connection. It stands where uvicorn keeps its own cycle, so that uvicorn's pipelining,
+    graceful stop and disconnect handling see a request in progress."""
+
+    __slots__ = (
+        "body",
+        "call",
+        "disconnected",
+        "drive",
+        "headers",
+        "keep_alive",
+        "limit",
+        "message_event",
+        "protocol",
+        "refused",
+        "response_complete",
+        "route",
+        "size",
+        "stream",
+    )
+
+    def __init__(self, route: Route, headers: dict[bytes, bytes], limit: int, keep_alive: bool) -> None:
+        self.route = route
+        self.headers = headers
+        self.limit = limit
+        self.keep_alive = keep_alive
+        self.body: list[bytes] = []
+        self.size = 0
+        self.refused = False
+        self.call: Call | None = None
+        self.drive: Drive[Any] | None = None
+        self.stream: Reply | None = None
+        self.protocol: HotProtocol | None = None
+        self.response_complete = False
+        self.disconnected = False
+        self.message_event = _NO_EVENT
+
+    def ended(self, reply: Reply | None) -> None:
+        if self.protocol is not None:
+            self.protocol.replied(self, reply)
+
+    def stream_ended(self, _: None) -> None:
+        if self.protocol is not None:
+            self.protocol.tasks.discard(cast("Any", self.drive))
+
+
+class _NoEvent:
+    """uvicorn sets a cycle's event when the client disconnects; the protocol below acts on it itself."""
+
+    def set(self) -> None: ...
+
+
+_NO_EVENT = _NoEvent()
+
+
+class HotProtocol(HttpToolsProtocol):
+    """Bound to one gateway by `hot_protocol`; uvicorn makes one per connection."""
+
+    gateway: Pipeline
+    clock: Clock
+
+    hot: HotCall | None = None
+    _write: Callable[[bytes], None]
+    #: loop time since when no request has been in progress; read by `close_idle`
+    idle_since_s = 0.0
+    _route: Route | None = None
+    _kept: dict[bytes, bytes] = {}  # noqa: RUF012 - replaced, never changed
+    _header_bytes = 0
+    _closing = False
+    _dates: tuple[Any, str] = (None, "")
+
+    # -- httptools
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self._kept = {}
+        self.expect_100_continue = False
+        self._header_bytes = 0
+        self._route = self.hot = None
+        self.idle_since_s = 0.0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        self._route = ROUTES.get(self.url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._header_bytes += len(name) + len(value)
+        if self._route is None or name not in KEPT:
+            # The hot path needs no others; where a hot route is handed to ASGI after all, neither does that.
+            self.headers.append((name, value))
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        elif name in self._kept and self._kept[name] != value:
+            self._kept[b"authorization"] = REPEATED
+        else:
+            self._kept[name] = value
+
+    def on_headers_complete(self) -> None:
+        route = self._route
+        cycle = self.cycle
+        if (
+            route is not None
+            and (cycle is None or cycle.response_complete)
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self._header_bytes <= MAX_HEADER_BYTES
+        ):
+            self._begin(route)
+        else:
+            self.headers.extend(self._kept.items())
+            self._hand_over()
+
+    def on_body(self, body: bytes) -> None:
+        hot = self.hot
+        if hot is None:
+            if not self._closing:
+                super().on_body(body)
+            return
+        hot.size += len(body)
+        if hot.refused:
+            return
+        if hot.size > hot.limit:
+            self._refuse_large(hot)
+        else:
+            hot.body.append(body)
+
+    def on_message_complete(self) -> None:
+        hot = self.hot
+        if hot is None:
+            if not self._closing:
+                super().on_message_complete()
+            return
+        self.hot = None
+        if not hot.refused:
+            self._start(hot)
+
+    # -- a hot call
+
+    def _begin(self, route: Route) -> None:
+        limit = self.gateway.snapshot.max_body_bytes
+        hot = self.hot = HotCall(route, self._kept, limit, self.parser.should_keep_alive())
+        self.cycle = cast("Any", hot)
+        length = self._kept.get(b"content-length")
+        if length is not None and len(length) > 7 and int(length) > limit:
+            self._refuse_large(hot)
+        elif self.expect_100_continue:
+            self.send(_CONTINUE)
+
+    def _call(self, hot: HotCall, body: bytes) -> Call:
+        wall_us = self.clock.wall_us()
+        client = self.client
+        request_id = self.clock.request_id(wall_us)
+        call = hot.call = Call(hot.route, hot.headers, body, request_id, wall_us, client[0] if client else None)
+        return call
+
+    def _refuse_large(self, hot: HotCall) -> None:
+        """Answer at once and close: the rest of the body is not worth reading."""
+        hot.refused = True
+        hot.keep_alive = False
+        hot.body = []
+        self._answer(hot, self.gateway.refuse(self._call(hot, b""), too_large(hot.limit)))
+
+    def _start(self, hot: HotCall) -> None:
+        body = hot.body[0] if len(hot.body) == 1 else b"".join(hot.body)
+        hot.body = []
+        call = self._call(hot, body)
+        if b"content-encoding" in call.headers:
+            try:
+                call.body = decoded(body, call.headers[b"content-encoding"].lower().strip(), hot.limit)
+            except Refusal as refusal:
+                call.body = b""
+                self._answer(hot, self.gateway.refuse(call, refusal))
+                return
+        drive = hot.drive = Drive(self.gateway.run(call), hot.ended)
+        hot.protocol = self
+        self.tasks.add(cast("Any", drive))
+        drive.go_on()
+
+    def replied(self, hot: HotCall, reply: Reply | None) -> None:
+        """The call has its reply: whole, or a stream that goes on. None where the caller has left."""
+        self.tasks.discard(cast("Any", hot.drive))
+        if reply is None:
+            return
+        if reply.stream is not None:
+            self._open_stream(hot, reply)
+        else:
+            self._answer(hot, reply)
+
+    def _answer(self, hot: HotCall, reply: Reply) -> None:
+        body = answers.body(reply)
+        lines = answers.head(reply, self._fixed_lines(hot))
+        self.send(b"%bcontent-length: %d\r\n\r\n%b" % (lines.encode("latin-1"), len(body), body))
+        self.complete(hot)
+
+    def _open_stream(self, hot: HotCall, reply: Reply) -> None:
+        stream = reply.stream
+        assert stream is not None
+        lines = answers.head(reply, self._fixed_lines(hot))
+        self.send(b"%btransfer-encoding: chunked\r\n\r\n" % lines.encode("latin-1"))
+        hot.stream = reply
+        drive = hot.drive = Drive(self._watched(reply), hot.stream_ended)
+        self.tasks.add(cast("Any", drive))
+        stream.start(HotSink(self, hot))
+        if self.flow.write_paused and stream.connection is not None:
+            stream.connection.pause()
+        drive.go_on()
+
+    async def _watched(self, reply: Reply) -> None:
+        """What a stream's end, the caller's leaving and our own stopping have in common."""
+        assert reply.stream is not None
+        try:
+            await reply.stream.done
+        except asyncio.CancelledError:
+            self.gateway.left(reply)
+
+    def _fixed_lines(self, hot: HotCall) -> str:
+        """Headers that uvicorn renews once a second, and what becomes of the connection."""
+        headers, lines = self._dates
+        if headers is not self.server_state.default_headers:
+            headers = self.server_state.default_headers
+            lines = "".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}\r\n" for name, value in headers)
+            type(self)._dates = (headers, lines)
+        return lines if hot.keep_alive else lines + "connection: close\r\n"
+
+    def send(self, data: bytes) -> None:
+        """To the caller, at the end of this round of the loop."""
+        self.gateway.outbox.write(self._write, data)
+
+    def complete(self, hot: HotCall) -> None:
+        """The last byte of the answer has been written."""
+        hot.response_complete = True
+        hot.stream = hot.drive = hot.protocol = hot.call = None  # what points back at this call is let go at once
+        if not hot.keep_alive:
+            self.gateway.outbox.flush()
+            self.transport.close()
+        self.on_response_complete()
+
+    # -- the connection
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            self._refuse_raw(Refusal(400, "bad_http"))
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but with the time of day instead of a timer per request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.idle_since_s = self.loop.time()
+
+    def close_idle(self, now_s: float) -> None:
+        """Called about once a second for every connection."""
+        idle = self.idle_since_s
+        if idle and now_s - idle > self.timeout_keep_alive and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._write = transport.write
+        self.idle_since_s = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        hot = self.cycle
+        if isinstance(hot, HotCall) and not hot.response_complete and hot.drive is not None:
+            hot.disconnected = True
+            if hot.call is not None:
+                hot.call.left = True
+            hot.drive.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._pace(paused=True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._pace(paused=False)
+
+    def _pace(self, *, paused: bool) -> None:
+        """A slow reader slows its provider down, so that no stream piles up in memory."""
+        cycle = self.cycle
+        if not isinstance(cycle, HotCall) or cycle.stream is None or cycle.stream.stream is None:
+            return
+        connection = cycle.stream.stream.connection
+        if connection is not None:
+            (connection.pause if paused else connection.resume)()
+
+    # -- everything else
+
+    def _hand_over(self) -> None:
+        """To ASGI, as uvicorn does it."""
+        self.hot = None
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers = self.scope["headers"] = headers
+        try:
+            super().on_headers_complete()
+        except httptools.HttpParserInvalidURLError:
+            self._refuse_raw(Refusal(400, "invalid_value", param="path", reason="not a valid URL"))
+
+    def _refuse_raw(self, refusal: Refusal) -> None:
+        """An answer to something that is no request we can read, in the envelope SDKs can read."""
+        self._closing = True
+        if self.transport.is_closing():
+            return
+        request_id = self.clock.request_id(self.clock.wall_us())
+        lines, body = answers.standalone(refusal, request_id, self.gateway.snapshot.language)
+        head = f"{answers.status_line(refusal.status)}{lines}connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.send(head.encode("latin-1") + body)
+        self.gateway.outbox.flush()
+        self.transport.close()
+
+
+class HotSink:
+    """The caller's socket as a stream's sink: each write is one chunk of the chunked encoding."""
+
+    __slots__ = ("_hot", "_protocol", "_send")
+
+    def __init__(self, protocol: HotProtocol, hot: HotCall) -> None:
+        self._protocol = protocol
+        self._hot = hot
+        self._send = protocol.send
+
+    def write(self, frames: bytes) -> None:
+        if not self._hot.disconnected:
+            self._send(b"%x\r\n%b\r\n" % (len(frames), frames))
+
+    def finish(self) -> None:
+        if self._hot.response_complete or self._hot.disconnected:
+            return
+        self._send(b"0\r\n\r\n")
+        self._protocol.complete(self._hot)
+
+
+def hot_protocol(pipeline: Pipeline, clock: Clock) -> type[HotProtocol]:
+    """A protocol class bound to one gateway; uvicorn makes an instance per connection."""
+    return type("BoundHotProtocol", (HotProtocol,), {"gateway": pipeline, "clock": clock})

@@ -1,0 +1,106 @@
+"""From HTTP to a Call: routes, limits of size, encodings. Must be the same for the hot protocol and for ASGI."""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterable
+
+from sekisho.domain.call import Call, Route
+from sekisho.domain.errors import Refusal
+
+ROUTES: dict[bytes, Route] = {
+    route.path.encode(): route
+    for route in (
+        Route(
+            path="/v1/chat/completions", protocol="openai_chat", operation="chat", api_type="openai/v1/chat/completions"
+        ),
+        Route(
+            path="/v1/embeddings",
+            protocol="openai_embeddings",
+            operation="embeddings",
+            api_type="openai/v1/embeddings",
+        ),
+        Route(path="/chat/stream", protocol="chat_stream", operation="chat", api_type="sekisho/chat/stream"),
+    )
+}
+
+#: headers a call keeps; the rest is not looked at again
+KEPT = frozenset({
+    b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"accept-language", b"content-encoding",
+    b"x-client-request-id", b"x-request-id", b"x-sekisho-tags", b"x-sekisho-conversation", b"traceparent",
+    b"user-agent", b"content-length", b"databricks-ai-gateway-request-tags", b"idempotency-key",
+})  # fmt: skip
+MAX_HEADER_BYTES = 64 * 1024
+#: stands in for credentials where a header came twice with different values: no key, so 401
+REPEATED = b"repeated"
+
+
+class Clock:
+    """The time and ids of this process, handed to whoever needs them."""
+
+    __slots__ = ("_digits", "_millisecond", "_position", "_prefix")
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._position = 0
+        self._millisecond = 0
+        self._prefix = ""
+
+    def wall_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def request_id(self, wall_us: int) -> str:
+        """`req_` and a UUIDv7 (RFC 9562) as hex: ids sort by time, so tables find one quickly.
+
+        Random digits come from a pool of the system's randomness, and the digits of a millisecond are rendered once.
+        """
+        millisecond = wall_us // 1000
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._prefix = f"req_{millisecond:012x}7"
+        at = self._position
+        digits = self._digits
+        if at >= len(digits):
+            digits = self._digits = os.urandom(9 * 512).hex()
+            at = 0
+        self._position = at + 18
+        return f"{self._prefix}{digits[at : at + 3]}a{digits[at + 3 : at + 18]}"
+
+
+def make_call(
+    route: Route, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, clock: Clock, client_ip: str | None
+) -> Call:
+    """Header names must be in lower case. A header that repeats with another value spoils the credentials."""
+    kept: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in KEPT:
+            if name in kept and kept[name] != value:
+                kept[b"authorization"] = REPEATED
+            else:
+                kept[name] = value
+    wall_us = clock.wall_us()
+    return Call(route, kept, body, clock.request_id(wall_us), wall_us, client_ip)
+
+
+def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """A gzip body unpacked, never past the limit. Raises Refusal 415, 413, 400."""
+    if encoding in (b"", b"identity"):
+        return body
+    if encoding not in (b"gzip", b"x-gzip"):
+        raise Refusal(415, "unsupported_encoding", encoding=encoding[:32].decode("latin-1"))
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        out = unpacker.decompress(body, limit + 1)
+    except zlib.error:
+        raise Refusal(400, "invalid_json", reason="the gzip body is damaged") from None
+    if len(out) > limit:
+        raise too_large(limit)
+    if not unpacker.eof:
+        raise Refusal(400, "invalid_json", reason="the gzip body is cut short")
+    return out
+
+
+def too_large(limit: int) -> Refusal:
+    return Refusal(413, "request_too_large", limit_mb=limit // (1024 * 1024))

@@ -1,0 +1,106 @@
+"""The tallies as Prometheus text. Must never carry a user, key or request id as a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from sekisho.domain.money import NANOS_PER_USD
+from sekisho.ledger.tally import LATENCY_BUCKETS_S, OPERATION_BUCKETS_S, Histogram, ModelTally, Tally
+
+Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+#: name -> (help, value)
+Gauges = Callable[[], dict[str, tuple[str, float]]]
+
+
+class TallyCollector(Collector):
+    """Reads the tallies when asked; nothing is computed before."""
+
+    def __init__(self, tally: Tally, gauges: Gauges) -> None:
+        self._tally = tally
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        models = list(self._tally.models.items())
+        yield from _calls(models)
+        yield from _tokens(models)
+        yield from _gen_ai(models)
+        rows = CounterMetricFamily("sekisho_rows", "Rows by what became of them.", labels=["state"])
+        for state, count in self._tally.rows.items():
+            rows.add_metric([state], count)
+        gauges = self._gauges()
+        committed = gauges.pop("committed", None)
+        if committed is not None:
+            rows.add_metric(["committed"], committed[1])
+        yield rows
+        yield GaugeMetricFamily("sekisho_calls_in_flight", "Calls that have no row yet.", self._tally.in_flight)
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value)
+
+
+def exposition(tally: Tally, gauges: Gauges) -> Callable[[], bytes]:
+    """A function that renders /metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(TallyCollector(tally, gauges))
+    return lambda: generate_latest(registry)
+
+
+def _calls(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+    requests = CounterMetricFamily("llm_requests", "Calls by model and status sent.", labels=["model", "status"])
+    latency = HistogramMetricFamily("llm_latency_seconds", "From request to last byte.", labels=["model"])
+    for model, counts in models:
+        for status, count in counts.statuses.items():
+            requests.add_metric([model, str(status)], count)
+        _add(latency, [model], counts.latency, LATENCY_BUCKETS_S)
+    yield requests
+    yield latency
+
+
+def _tokens(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+    used = CounterMetricFamily(
+        "llm_tokens_used", "Tokens by type; the types do not overlap.", labels=["model", "token_type"]
+    )
+    cost = CounterMetricFamily("llm_cost_dollars", "Cost in USD of all attempts with a known price.", labels=["model"])
+    unpriced = CounterMetricFamily("sekisho_unpriced", "Calls whose price is unknown.", labels=["model"])
+    for model, counts in models:
+        for kind, value in (
+            ("input", counts.input),
+            ("output", counts.output),
+            ("cache_read", counts.cache_read),
+            ("cache_creation", counts.cache_write),
+            ("reasoning", counts.reasoning),
+        ):
+            used.add_metric([model, kind], value)
+        cost.add_metric([model], counts.cost_nanos / NANOS_PER_USD)
+        unpriced.add_metric([model], counts.unpriced)
+    yield used
+    yield cost
+    yield unpriced
+
+
+def _gen_ai(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+    """OpenTelemetry GenAI semantic conventions v1.41, in Prometheus spelling."""
+    labels = ["gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name"]
+    duration = HistogramMetricFamily("gen_ai_server_request_duration_seconds", "Time of a call.", labels=labels)
+    client = HistogramMetricFamily("gen_ai_client_operation_duration_seconds", "Time of a call.", labels=labels)
+    first = HistogramMetricFamily("gen_ai_server_time_to_first_token_seconds", "To the first content.", labels=labels)
+    usage = HistogramMetricFamily(
+        "gen_ai_client_token_usage", "Tokens of a call.", labels=[*labels, "gen_ai_token_type"]
+    )
+    for model, counts in models:
+        values = [counts.provider, model, "chat"]
+        _add(duration, values, counts.latency, OPERATION_BUCKETS_S)
+        _add(client, values, counts.latency, OPERATION_BUCKETS_S)
+        _add(first, values, counts.first_token)
+        _add(usage, [*values, "input"], counts.input_sizes)
+        _add(usage, [*values, "output"], counts.output_sizes)
+    yield from (duration, client, first, usage)
+
+
+def _add(
+    family: HistogramMetricFamily, labels: list[str], histogram: Histogram, bounds: tuple[float, ...] | None = None
+) -> None:
+    family.add_metric(labels, histogram.cumulative(bounds), histogram.total)

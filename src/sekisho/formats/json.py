@@ -1,0 +1,32 @@
+"""A JSON object written again with some members replaced. Must not look into the members that stay.
+
+Members are `msgspec.Raw`: views into the body that came in. Encoding a dict of them is one pass of memory copies,
+measured against joining parts by hand at 0.4 us to 1.5 us for 1 KB and level at 300 KB (8 us, one copy either way),
+so the answer is one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+Fields = dict[str, msgspec.Raw]
+
+encode = msgspec.json.Encoder().encode
+decode_fields = msgspec.json.Decoder(Fields).decode
+#: what a decoder of msgspec raises on bytes that are not the JSON it wants
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def splice(fields: Mapping[str, msgspec.Raw], replace: Mapping[str, bytes]) -> list[bytes]:
+    """The object as parts of a body: members in their order, those in `replace` with that JSON text instead.
+
+    A replaced member that was not there comes last. The names of `fields` are unique, so is every name written:
+    no second `model` can hide behind the one we set.
+    """
+    members: dict[str, Any] = dict(fields)
+    for name, text in replace.items():
+        members[name] = msgspec.Raw(text)
+    return [encode(members)]

@@ -1,0 +1,144 @@
+"""OpenAI's wire shapes, only as deep as the way of a call needs them. Must not fail on fields it does not know.
+
+Sources: OpenAI API reference (chat completions, streaming, embeddings); usage conventions of compatible servers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sekisho.domain.usage import Usage
+
+# msgspec reads `Raw | None` as null only: any other value is then a mistake (checked with 0.22). A field of plain Raw
+# with the default None is what is meant: None where the member is absent, `null` as the bytes b"null".
+if TYPE_CHECKING:
+    MaybeRaw = msgspec.Raw | None
+else:
+    MaybeRaw = msgspec.Raw
+
+#: servers behind JavaScript or protobuf write whole numbers as 12.0
+Count = int | float | None
+#: more than this in one answer is a mistake of the provider, not a bill
+_MOST_TOKENS = 10**12
+
+
+class InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: Count = None
+
+
+class OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: Count = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """prompt_tokens includes cached ones, completion_tokens includes reasoning: our own convention."""
+
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    total_tokens: Count = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+    #: DeepSeek's name for cached prompt tokens
+    prompt_cache_hit_tokens: Count = None
+
+    def normalised(self) -> Usage | None:
+        """Our counts; None when the provider sent an object without counts, or an impossible one."""
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        details, written = self.prompt_tokens_details, self.completion_tokens_details
+        cached = int((details and details.cached_tokens) or self.prompt_cache_hit_tokens or 0)
+        reasoning = int((written and written.reasoning_tokens) or 0)
+        read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
+        if not (0 <= read_in <= _MOST_TOKENS and 0 <= out <= _MOST_TOKENS):
+            return None
+        # xAI counts reasoning beside completion_tokens and inside the total only.
+        # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
+        if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
+            out += reasoning
+        return Usage(
+            input_tokens=read_in,
+            output_tokens=out,
+            cache_read_input_tokens=max(0, min(cached, read_in)),
+            reasoning_output_tokens=max(0, min(reasoning, out)),
+        )
+
+
+class AnswerChoice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class AnswerFacts(msgspec.Struct, gc=False):
+    """What the books need from a plain answer (chat or embeddings)."""
+
+    usage: WireUsage | None = None
+    choices: list[AnswerChoice] | None = None
+    error: MaybeRaw = None
+    service_tier: str | None = None
+    #: embeddings have `data` instead of choices
+    data: MaybeRaw = None
+
+
+class DeltaFacts(msgspec.Struct, gc=False):
+    #: a list of parts from Mistral's reasoning models
+    content: str | list[msgspec.Raw] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: MaybeRaw = None
+
+    def is_content(self) -> bool:
+        """Non-empty text, reasoning, refusal or tool call; the role alone is not content."""
+        if self.content or self.reasoning_content or self.reasoning or self.refusal:
+            return True
+        return self.tool_calls is not None and bytes(self.tool_calls) not in (b"null", b"[]", b"")
+
+    def length(self) -> int:
+        """Characters of content, for an estimate of tokens where the provider reports none."""
+        content = self.content or ""
+        found = len(content) if isinstance(content, str) else sum(len(bytes(part)) for part in content)
+        found += len(self.reasoning_content or self.reasoning or "") + len(self.refusal or "")
+        return found + (len(bytes(self.tool_calls)) if self.tool_calls is not None else 0)
+
+
+class ChunkChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    finish_reason: str | None = None
+    delta: DeltaFacts | None = None
+
+
+class ChunkFacts(msgspec.Struct, gc=False):
+    """What the books and the first-content rule need from one event of a stream."""
+
+    choices: list[ChunkChoice] | None = None
+    usage: WireUsage | None = None
+    error: MaybeRaw = None
+    service_tier: str | None = None
+
+
+class WireError(msgspec.Struct, gc=False):
+    """The inner object of an error body; servers put numbers, strings or null anywhere here."""
+
+    message: Any = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
+
+
+class ErrorBody(msgspec.Struct, gc=False):
+    """An error body. `error` is an object, or a bare text from xAI, whose `code` stands beside it."""
+
+    error: WireError | str | None = None
+    #: FastAPI-based servers answer with `detail`: a text, or a list of {"loc": […], "msg": …, "type": …}
+    detail: Any = None
+    #: without an inner object: older vLLM, Mistral, LiteLLM's proxies
+    message: Any = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
+
+
+decode_answer = msgspec.json.Decoder(AnswerFacts).decode
+decode_chunk = msgspec.json.Decoder(ChunkFacts).decode
+decode_error = msgspec.json.Decoder(ErrorBody).decode

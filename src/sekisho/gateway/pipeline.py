@@ -1,0 +1,194 @@
+"""The way of one call. Each policy has its own file; only their order lives here.
+
+Must close every entry it opens, exactly once: by an answer, a refusal, the caller's leaving or our own stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sekisho.domain.call import CLIENT_LEFT_STATUS, Call, Entry, Language, TerminalState
+from sekisho.domain.chat import ChatRequest
+from sekisho.domain.embeddings import EmbeddingRequest
+from sekisho.domain.endpoint import Endpoint
+from sekisho.domain.errors import Refusal, UpstreamError
+from sekisho.domain.usage import Usage
+from sekisho.gateway.edges import edge_for
+from sekisho.gateway.outbox import Outbox
+from sekisho.gateway.protocols import read
+from sekisho.gateway.refusals import refusal_of
+from sekisho.gateway.snapshot import Snapshot
+from sekisho.gateway.stream import StreamExchange
+from sekisho.gateway.transport import Transport
+from sekisho.gateway.upstream import Upstream, estimate_tokens
+from sekisho.ledger.book import Ledger
+from sekisho.ledger.tally import Tally
+from sekisho.wire.messages import language_of
+
+log = logging.getLogger("sekisho.gateway")
+
+Request = ChatRequest | EmbeddingRequest
+
+
+class Reply:
+    """What goes back: a body, or a stream whose first content is known, or a refusal."""
+
+    __slots__ = ("body", "entry", "refusal", "status", "stream")
+
+    def __init__(
+        self,
+        entry: Entry,
+        status: int,
+        *,
+        body: bytes | None = None,
+        stream: StreamExchange | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        self.entry = entry
+        self.status = status
+        self.body = body
+        self.stream = stream
+        self.refusal = refusal
+
+
+class Pipeline:
+    """One per process. `snapshot` is swapped whole by a reload; a call keeps the one it began with."""
+
+    def __init__(self, snapshot: Snapshot, ledger: Ledger, upstream: Upstream, transport: Transport) -> None:
+        self.snapshot = snapshot
+        self._ledger = ledger
+        self._upstream = upstream
+        self._transport = transport
+        self._live: dict[str, StreamExchange] = {}
+
+    async def run(self, call: Call) -> Reply:
+        """Answer a call. Never raises but for cancellation, and then the entry is closed."""
+        entry = self._ledger.open(call)  # from here on exactly one row, whatever happens
+        snapshot = self.snapshot
+        try:
+            entry.config_hash = snapshot.config_hash
+            entry.language = self._language(call, snapshot)
+            entry.caller = caller = snapshot.identify(call)  # 401
+            entry.keep_request = True
+            request = read(call, entry)  # 400
+            endpoint = snapshot.named(entry, caller, request.model)  # 403
+            entry.endpoint = endpoint or await snapshot.direct(caller, request.model)  # 404
+            if snapshot.block_unpriced:
+                _require_prices(entry.endpoint)  # 400
+            if entry.streaming:
+                return await self._stream(entry, request, snapshot)
+            body = await self._upstream.plain(entry, request, snapshot)
+        except Refusal as refusal:
+            return self._refuse(entry, refusal, "refused")
+        except UpstreamError as error:
+            state: TerminalState = "timed_out" if error.code == "upstream_timeout" else "upstream_error"
+            return self._refuse(entry, refusal_of(error, entry), state)
+        except asyncio.CancelledError:
+            return self._cancelled(entry)
+        except Exception:
+            log.exception("our own mistake", extra={"request_id": call.request_id})
+            return self._refuse(entry, Refusal(500, "internal_error", type="server_error"), "refused")
+        entry.first_byte_s = call.now_s()
+        self._ledger.close(entry, 200, "completed")
+        return Reply(entry, 200, body=body)
+
+    def refuse(self, call: Call, refusal: Refusal) -> Reply:
+        """A call that ends at the door: too large, wrong method, unreadable. It is a row all the same."""
+        entry = self._ledger.open(call)
+        entry.language = self._language(call, self.snapshot)
+        return self._refuse(entry, refusal, "refused")
+
+    def left(self, reply: Reply) -> None:
+        """The caller of a stream has gone, or the gateway stops: whichever the call says."""
+        stream = reply.stream
+        if stream is None:
+            return
+        if reply.entry.call.left:
+            stream.leave()
+        else:
+            stream.interrupt()
+
+    def tick(self, now_s: float) -> None:
+        """About once a second, `now_s` by the event loop's clock: keep-alive comments on silent streams, connections
+        to providers that were idle too long."""
+        after_s = self.snapshot.keepalive_s
+        for stream in list(self._live.values()):
+            stream.ping(now_s, after_s)
+        self._transport.trim()
+
+    def close(self) -> None:
+        """Let the connections to providers go."""
+        self._transport.close()
+
+    @property
+    def outbox(self) -> Outbox:
+        return self._transport.outbox
+
+    @property
+    def tally(self) -> Tally:
+        return self._ledger.tally
+
+    @property
+    def live_streams(self) -> int:
+        return len(self._live)
+
+    async def _stream(self, entry: Entry, request: Request, snapshot: Snapshot) -> Reply:
+        assert isinstance(request, ChatRequest)
+        if entry.endpoint is not None and entry.endpoint.log == "full":
+            entry.events = []
+        edge_of = edge_for(entry, request)
+        stream = await self._upstream.stream(entry, request, snapshot, edge_of, self._close_stream)
+        if not entry.closed:
+            self._live[entry.call.request_id] = stream
+        return Reply(entry, 200, stream=stream)
+
+    def _close_stream(
+        self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
+    ) -> None:
+        self._live.pop(entry.call.request_id, None)
+        _estimate(entry)
+        self._ledger.close(entry, status, state, code, detail)
+
+    def _refuse(self, entry: Entry, refusal: Refusal, state: TerminalState) -> Reply:
+        self._ledger.close(entry, refusal.status, state, refusal.code, refusal.detail or refusal.code)
+        if refusal.status >= 500:
+            log.warning(
+                "call failed",
+                extra={"request_id": entry.call.request_id, "code": refusal.code, "status": refusal.status},
+            )
+        return Reply(entry, refusal.status, refusal=refusal)
+
+    def _cancelled(self, entry: Entry) -> Reply:
+        """The caller left, or the gateway stops. What the provider may have begun is charged as estimated."""
+        _estimate(entry)
+        if entry.call.left:
+            self._ledger.close(entry, CLIENT_LEFT_STATUS, "client_left", "client_left")
+            raise asyncio.CancelledError
+        refusal = Refusal(503, "shutting_down", type="server_error", retry_after_s=1)
+        return self._refuse(entry, refusal, "interrupted")
+
+    def _language(self, call: Call, snapshot: Snapshot) -> Language:
+        wanted = call.headers.get(b"accept-language")
+        return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
+
+
+def _require_prices(endpoint: Endpoint) -> None:
+    for target in (*endpoint.targets, *endpoint.fallbacks):
+        if target.rates is None:
+            raise Refusal(400, "price_unknown", param="model", model=f"{target.provider}/{target.model}")
+
+
+def _estimate(entry: Entry) -> None:
+    """A served attempt without the provider's own count is charged on what was observed, and says so."""
+    if not entry.attempts:
+        return
+    attempt = entry.attempts[-1]
+    if attempt.usage is not None or attempt.sent_s is None or (attempt.status or 200) != 200:
+        return
+    attempt.usage = Usage(
+        input_tokens=estimate_tokens(len(entry.call.body)), output_tokens=estimate_tokens(entry.observed_chars)
+    )
+    attempt.usage_source = "estimated"
+    if attempt.ended_s is None:
+        attempt.ended_s = entry.call.now_s()

@@ -1,0 +1,28 @@
+"""From a client protocol to the request the gateway works with: which reader belongs to which route."""
+
+from __future__ import annotations
+
+from sekisho.domain.call import Call, Entry
+from sekisho.domain.chat import ChatRequest
+from sekisho.domain.embeddings import EmbeddingRequest
+from sekisho.gateway.annotations import annotate
+from sekisho.wire import chat_stream, openai_chat, openai_embeddings
+
+
+def read(call: Call, entry: Entry) -> ChatRequest | EmbeddingRequest:
+    """Parse the body by the route's protocol and note what it says about itself. Raises Refusal 400."""
+    match call.route.protocol:
+        case "openai_chat":
+            request = openai_chat.parse(call.body)
+            fields = request.fields or {}
+            entry.streaming = request.stream
+        case "openai_embeddings":
+            request = openai_embeddings.parse(call.body)
+            fields = request.fields
+        case "chat_stream":
+            request = chat_stream.parse(call.body)
+            fields = {}
+            entry.streaming = True
+    entry.request_model = request.model
+    annotate(entry, openai_chat.metadata(fields), openai_chat.end_user(fields))
+    return request

@@ -1,0 +1,335 @@
+"""One streamed answer, from the provider's packets to the caller's frames. Must never look complete when it is not.
+
+1. Until the first content, events are held: another target may still be tried, and nobody has seen a byte.
+2. `opened` resolves with the first content; from then on frames go to the sink as packets come, without a task.
+3. It ends once: completed (every choice has a finish reason and the body ended cleanly or with [DONE]), or with an
+   error frame and no [DONE]. The entry is closed before the last frame leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from sekisho.domain.call import CLIENT_LEFT_STATUS, Attempt, Entry, TerminalState
+from sekisho.domain.errors import UpstreamError
+from sekisho.domain.http import Headers
+from sekisho.formats.openai import ChunkFacts, decode_chunk
+from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
+from sekisho.gateway.drive import Waiter
+from sekisho.gateway.transport import Connection, TransportError
+from sekisho.ledger.recorder import MAX_BODY_BYTES
+
+#: held events before the first content: beyond this the stream opens, content or not
+_HELD_EVENTS, _HELD_BYTES = 256, 1024 * 1024
+_ERROR_BODY_BYTES = 256 * 1024
+
+
+class Sink(Protocol):
+    """The caller's side of a stream."""
+
+    def write(self, frames: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Edge(Protocol):
+    """Turns payloads of the provider into frames in the caller's protocol."""
+
+    def frames(self, payload: bytes, facts: ChunkFacts) -> bytes: ...
+    def end(self) -> bytes: ...
+    def error(self, code: str) -> bytes: ...
+    def ping(self) -> bytes: ...
+
+
+#: (entry, status, terminal state, error code, detail for the row)
+Close = Callable[[Entry, int, TerminalState, "str | None", "str | None"], None]
+
+
+class StreamExchange:
+    """The exchange of a streamed attempt, and the answer it becomes."""
+
+    __slots__ = (
+        "_body",
+        "_close",
+        "_ended",
+        "_finished",
+        "_held",
+        "_held_bytes",
+        "_idle_s",
+        "_loop",
+        "_open_error",
+        "_saw_done",
+        "_splitter",
+        "attempt",
+        "connection",
+        "deadline_s",
+        "done",
+        "edge",
+        "entry",
+        "headers",
+        "last_write_s",
+        "opened",
+        "sink",
+        "status",
+        "total_deadline_s",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        entry: Entry,
+        attempt: Attempt,
+        edge: Edge,
+        close: Close,
+        *,
+        first_token_s: float,
+        idle_s: float,
+        total_deadline_s: float,
+    ) -> None:
+        self._loop = loop
+        self._close = close
+        self.entry = entry
+        self.attempt = attempt
+        self.edge = edge
+        self._idle_s = idle_s
+        self.total_deadline_s = total_deadline_s
+        now = loop.time()
+        self.deadline_s = min(now + first_token_s, total_deadline_s)
+        self.last_write_s = now
+        self.opened: Waiter[None] = Waiter()
+        self.done: Waiter[None] = Waiter()
+        self.connection: Connection | None = None
+        self.sink: Sink | None = None
+        self.status = 0
+        self.headers: Headers = {}
+        self._splitter = SseSplitter()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._body: list[bytes] | None = None
+        self._open_error: UpstreamError | None = None
+        #: choice index -> finish reason, None while it is running
+        self._finished: dict[int, str | None] = {}
+        self._saw_done = False
+        self._ended = False
+
+    # -- the connection tells
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self.status = self.attempt.status = status
+        self.headers = headers
+        if status != 200 or not headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
+            self._body = []
+
+    def on_data(self, packet: bytes) -> None:
+        if self._body is not None:
+            if sum(map(len, self._body)) < _ERROR_BODY_BYTES:
+                self._body.append(packet)
+            return
+        try:
+            payloads = self._splitter.feed(packet)
+        except EventTooLarge:
+            self._break("upstream_error", "an event larger than 16 MiB")
+            return
+        now = self._loop.time()
+        self._take(payloads, now)
+
+    def on_end(self) -> None:
+        if self._ended:
+            return
+        if self._body is not None:
+            self._refuse_open()
+            return
+        rest = self._splitter.rest()
+        if rest is not None:
+            self._take([rest], self._loop.time())
+        self._end()
+
+    def on_fail(self, error: TransportError) -> None:
+        if self._ended:
+            return
+        if self.opened.done:
+            timeout = error.kind == "timeout"
+            self._break("upstream_timeout" if timeout else "stream_truncated", str(error))
+            return
+        self._ended = True
+        self.opened.fail(error)
+
+    # -- events
+
+    def _take(self, payloads: list[bytes], now: float) -> None:
+        out = b""
+        for payload in payloads:
+            if self._ended:
+                return
+            if payload == DONE:
+                self._saw_done = True
+                continue
+            out += self._event(payload)
+        if self._ended:
+            return
+        sink = self.sink
+        if sink is None:
+            self._hold(out)
+        else:
+            self.deadline_s = min(now + self._idle_s, self.total_deadline_s)
+            if out:
+                self.last_write_s = now
+                sink.write(out)
+        if self._saw_done:
+            self._end()
+
+    def _event(self, payload: bytes) -> bytes:
+        try:
+            facts = decode_chunk(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._break("upstream_error", f"an event that is not valid: {error}")
+            return b""
+        if facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""'):
+            self._break("stream_failed", payload[:500].decode("utf-8", "replace"))
+            return b""
+        entry = self.entry
+        if facts.usage is not None and (usage := facts.usage.normalised()) is not None:
+            self.attempt.usage, self.attempt.usage_source = usage, "provider"
+        if facts.service_tier is not None:
+            entry.service_tier = facts.service_tier
+        content = False
+        for choice in facts.choices or ():
+            delta = choice.delta
+            if choice.finish_reason is not None:
+                self._finished[choice.index] = choice.finish_reason
+            else:
+                self._finished.setdefault(choice.index, None)
+            if delta is not None and delta.is_content():
+                content = True
+                entry.observed_chars += delta.length()
+        if entry.events is not None:
+            self._keep(entry, payload)
+        if content and entry.first_byte_s is None:
+            entry.first_byte_s = entry.call.now_s()
+        return self.edge.frames(payload, facts)
+
+    def _keep(self, entry: Entry, payload: bytes) -> None:
+        self._held_bytes += len(payload)
+        if self._held_bytes > MAX_BODY_BYTES:
+            entry.events = None
+            entry.logging_errors = [*(entry.logging_errors or ()), "MAX_RESPONSE_SIZE_EXCEEDED"]
+        elif entry.events is not None:
+            entry.events.append(payload)
+
+    def _hold(self, frames: bytes) -> None:
+        if frames:
+            self._held.append(frames)
+        if self.opened.done:
+            return
+        full = len(self._held) > _HELD_EVENTS or sum(map(len, self._held)) > _HELD_BYTES
+        if self.entry.first_byte_s is not None or full:
+            self.opened.resolve(None)
+            self.deadline_s = min(self._loop.time() + self._idle_s, self.total_deadline_s)
+
+    # -- the caller's side
+
+    def start(self, sink: Sink) -> None:
+        """The headers are out: write what was held and go on. `done` resolves with the end of the stream."""
+        self.sink = sink
+        held, self._held = b"".join(self._held), []
+        if held:
+            sink.write(held)
+        self.last_write_s = self._loop.time()
+        if self._ended:
+            sink.finish()
+            self.done.resolve(None)
+
+    def ping(self, now: float, after_s: float) -> None:
+        """A comment for load balancers that close silent connections; SDKs skip it."""
+        if self.sink is not None and not self._ended and now - self.last_write_s >= after_s:
+            self.last_write_s = now
+            self.sink.write(self.edge.ping())
+
+    def leave(self) -> None:
+        """The caller has gone: stop the provider, charge what was seen."""
+        if not self._ended:
+            self._ended = True
+            self._drop()
+            self._settle(CLIENT_LEFT_STATUS, "client_left", "client_left", None)
+
+    def interrupt(self) -> None:
+        """The gateway stops: say so instead of falling silent."""
+        if not self._ended:
+            self._stop("stream_interrupted", "interrupted", None)
+
+    # -- ends
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        finished = bool(self._finished) and all(reason is not None for reason in self._finished.values())
+        if not finished:
+            self._break("stream_truncated", "the body ended before every choice had a finish reason")
+            return
+        self._ended = True
+        self.entry.finish_reasons = [reason or "" for _, reason in sorted(self._finished.items())]
+        if self.entry.first_byte_s is None:
+            self.entry.first_byte_s = self.entry.call.now_s()
+        self._settle(200, "completed", None, None)
+        self._last(self.edge.end())
+        if not self.opened.done:
+            self.opened.resolve(None)
+
+    def _break(self, code: str, detail: str) -> None:
+        """The provider failed. Before the first content that is an attempt's failure, after it an error frame."""
+        if self._ended:
+            return
+        if not self.opened.done:
+            self._ended = True
+            self._drop()
+            kind = "upstream_timeout" if code == "upstream_timeout" else "upstream_error"
+            self.opened.fail(UpstreamError(kind, status=self.status or None, detail=detail))
+            return
+        state: TerminalState = "upstream_error"
+        if code == "stream_truncated":
+            state = "truncated"
+        elif code == "upstream_timeout":
+            state = "timed_out"
+        self._stop(code, state, detail)
+
+    def _stop(self, code: str, state: TerminalState, detail: str | None) -> None:
+        self._ended = True
+        self._drop()
+        self.attempt.error_code = code
+        self._settle(200, state, code, detail)
+        self._last(self.edge.error(code))
+
+    def _refuse_open(self) -> None:
+        """A whole body that is no event stream: an error answer, or a provider that ignored `stream`."""
+        self._ended = True
+        if not self.opened.done:
+            self.opened.fail(NotAStream(self.status, self.headers, b"".join(self._body or [])))
+
+    def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> None:
+        self.attempt.ended_s = self.entry.call.now_s()
+        self._close(self.entry, status, state, code, detail)
+
+    def _last(self, frames: bytes) -> None:
+        if self.sink is None:
+            self._held.append(frames)
+            return
+        self.sink.write(frames)
+        self.sink.finish()
+        self.done.resolve(None)
+
+    def _drop(self) -> None:
+        if self.connection is not None:
+            self.connection.abandon()
+
+
+class NotAStream(Exception):
+    """The provider answered a streamed request with one body."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.body = body

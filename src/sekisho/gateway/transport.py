@@ -1,0 +1,357 @@
+"""The only sockets to providers: a keep-alive pool per origin over HTTP/1.1. Must not know what the bytes mean.
+
+One connection carries one exchange at a time. An exchange is told of the head, of each packet of the body and of
+its end by plain calls: no task, queue or timer per packet. Deadlines are looked at by one sweep for all connections,
+because a timer per request costs more than the request's own bookkeeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from typing import Any, Protocol, cast
+
+import httptools
+
+from sekisho.domain.http import Headers, Origin
+from sekisho.gateway.addresses import resolve
+from sekisho.gateway.outbox import Outbox
+
+_KEPT_HEADERS = frozenset({
+    b"content-type", b"retry-after", b"retry-after-ms", b"content-encoding", b"content-length", b"transfer-encoding",
+    b"x-request-id", b"request-id", b"location",
+})  # fmt: skip
+MAX_IDLE_PER_ORIGIN = 256
+#: shorter than the 60-75 s after which common servers close an idle connection
+IDLE_S = 50.0
+MAX_HEADER_BYTES = 64 * 1024
+_SWEEP_S = 0.025
+#: larger requests are not copied to be gathered
+_GATHERED_BYTES = 64 * 1024
+
+
+class TransportError(Exception):
+    """No complete answer came. `sent` says whether the request may have reached the provider."""
+
+    def __init__(self, kind: str, detail: str = "", *, sent: bool = True) -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        #: connect_failed | connect_timeout | address_refused | reset | cut | timeout | bad_http | stale
+        self.kind = kind
+        self.detail = detail
+        self.sent = sent
+
+
+class Exchange(Protocol):
+    """What a connection tells. Exactly one of on_end and on_fail comes last."""
+
+    deadline_s: float
+
+    def on_head(self, status: int, headers: Headers) -> None: ...
+    def on_data(self, packet: bytes) -> None: ...
+    def on_end(self) -> None: ...
+    def on_fail(self, error: TransportError) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One socket to a provider."""
+
+    __slots__ = (
+        "_complete",
+        "_exchange",
+        "_head_seen",
+        "_header_bytes",
+        "_headers",
+        "_keep_alive",
+        "_parser",
+        "_parts",
+        "_pool",
+        "_transport",
+        "_until_close",
+        "_write",
+        "idle_since_s",
+        "open",
+        "reused",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._parts: list[bytes] = []
+        self._headers: Headers = {}
+        self._header_bytes = 0
+        self._head_seen = False
+        self._complete = False
+        self._keep_alive = False
+        self._until_close = False
+        self.open = False
+        self.reused = False
+        self.idle_since_s = 0.0
+
+    # -- used by exchanges
+
+    def send(self, exchange: Exchange, head: bytes, body: list[bytes]) -> None:
+        """Write one request; the exchange hears what becomes of it."""
+        self._exchange = exchange
+        self._head_seen = self._complete = self._until_close = False
+        self._headers = {}
+        self._header_bytes = 0
+        self._pool.active.add(self)
+        self._pool.sweeper.wake()
+        if len(body) == 1 and len(body[0]) < _GATHERED_BYTES:
+            self._pool.outbox.write(self._write, head + body[0])
+        else:
+            self._transport.writelines([head, *body])
+
+    def abandon(self) -> None:
+        """The exchange no longer wants its answer: the provider sees the connection go, which stops it."""
+        self._exchange = None
+        self._pool.active.discard(self)
+        self._transport.abort()
+
+    def pause(self) -> None:
+        if self.open:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.open:
+            self._transport.resume_reading()
+
+    def expire(self) -> None:
+        """The exchange's deadline has passed."""
+        self._fail(TransportError("timeout"))
+
+    @property
+    def deadline_s(self) -> float:
+        return self._exchange.deadline_s if self._exchange is not None else 0.0
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody asked: an idle connection that speaks is not to be trusted with the next request.
+            self._transport.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(TransportError("bad_http", str(error)[:200]))
+            return
+        if self._exchange is not exchange:
+            return
+        if self._parts:
+            packet = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts = []
+            exchange.on_data(packet)
+        if self._complete and self._exchange is exchange:
+            self._finish(exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._pool.forget(self)
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._until_close and exc is None:
+            self._exchange = None
+            exchange.on_end()
+        elif not self._head_seen:
+            kind = "stale" if self.reused and self._header_bytes == 0 else "reset"
+            self._fail(TransportError(kind, str(exc or "closed before an answer")))
+        else:
+            self._fail(TransportError("cut", str(exc or "closed inside the body")))
+
+    # -- httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value) + 4
+        name = name.lower()
+        if name in _KEPT_HEADERS:
+            self._headers[name.decode("latin-1")] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = {}
+            return
+        self._head_seen = True
+        self._until_close = "content-length" not in self._headers and "transfer-encoding" not in self._headers
+        if self._exchange is not None:
+            self._exchange.on_head(status, self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._head_seen:
+            self._complete = True
+            # To be asked here: afterwards the parser speaks of the next message.
+            self._keep_alive = self._parser.should_keep_alive()
+
+    # -- ends
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._exchange = None
+        self._pool.active.discard(self)
+        if self._keep_alive and not self._until_close:
+            self._pool.release(self)
+        else:
+            self._transport.close()
+        exchange.on_end()
+
+    def _fail(self, error: TransportError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._pool.active.discard(self)
+        self._transport.abort()
+        if exchange is not None:
+            exchange.on_fail(error)
+
+
+class Sweeper:
+    """Looks at the deadlines of all exchanges every 25 ms while there are any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._armed = False
+        self.active: set[Connection] = set()
+
+    def wake(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._armed = False
+        now = self._loop.time()
+        for connection in [one for one in self.active if one.deadline_s <= now]:
+            connection.expire()
+        if self.active:
+            self.wake()
+
+
+class Pool:
+    """Connections to one origin, the one used last taken first."""
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, sweeper: Sweeper, outbox: Outbox) -> None:
+        self.origin = origin
+        self.outbox = outbox
+        self._tls = tls
+        self.sweeper = sweeper
+        self.active = sweeper.active
+        self._idle: deque[Connection] = deque()
+
+    def take(self) -> Connection | None:
+        """An open connection that has not been idle for long, or None."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.open:
+                if time.monotonic() - connection.idle_since_s < IDLE_S:
+                    return connection
+                connection.close()
+        return None
+
+    async def dial(self, timeout_s: float) -> Connection:
+        """A new connection. Raises TransportError: nothing was sent."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._dial(loop)
+        except TimeoutError:
+            raise TransportError("connect_timeout", f"no connection within {timeout_s:g} s", sent=False) from None
+        except (OSError, ssl.SSLError) as error:
+            raise TransportError("connect_failed", str(error), sent=False) from error
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        origin = self.origin
+        failure: OSError | None = None
+        for address in await resolve(loop, origin):
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self),
+                    address,
+                    origin.port,
+                    ssl=self._tls,
+                    server_hostname=origin.host if self._tls else None,
+                )
+                return connection
+            except OSError as error:
+                failure = error
+        raise failure or OSError(f"{origin.host} has no usable address")
+
+    def release(self, connection: Connection) -> None:
+        connection.reused = True
+        connection.idle_since_s = time.monotonic()
+        if len(self._idle) < MAX_IDLE_PER_ORIGIN:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def forget(self, connection: Connection) -> None:
+        self.active.discard(connection)
+        try:
+            self._idle.remove(connection)
+        except ValueError:
+            pass
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def close_idle(self, older_than_s: float = 0.0) -> None:
+        now = time.monotonic()
+        for connection in [one for one in self._idle if now - one.idle_since_s >= older_than_s]:
+            connection.close()
+
+
+class Transport:
+    """All pools of a process. Pools outlive a reload of the configuration."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._sweeper = Sweeper(loop)
+        self.outbox = Outbox(loop)
+        self._pools: dict[Origin, Pool] = {}
+
+    def pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            tls = self._context() if origin.scheme == "https" else None
+            pool = self._pools[origin] = Pool(origin, tls, self._sweeper, self.outbox)
+        return pool
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    @property
+    def active(self) -> int:
+        """Exchanges in flight."""
+        return len(self._sweeper.active)
+
+    @property
+    def idle(self) -> int:
+        return sum(pool.idle for pool in self._pools.values())
+
+    def trim(self) -> None:
+        """Close connections that have been idle too long; called about once a second."""
+        for pool in self._pools.values():
+            pool.close_idle(IDLE_S)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close_idle()

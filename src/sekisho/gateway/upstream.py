@@ -1,0 +1,283 @@
+"""Attempts: the first target by weight, then the fallbacks in order, until the first content.
+
+Must return only with a whole answer or with the first content of a stream, so that no switch can happen silently
+after a byte was seen. A failed chain raises the Refusal of its first failure: that is the target the caller named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from sekisho.domain.call import Attempt, Entry
+from sekisho.domain.chat import ChatRequest
+from sekisho.domain.embeddings import EmbeddingRequest
+from sekisho.domain.endpoint import Timeouts
+from sekisho.domain.errors import UpstreamError
+from sekisho.domain.http import Headers, HttpRequest
+from sekisho.domain.usage import Usage
+from sekisho.formats.openai import AnswerFacts, decode_answer
+from sekisho.gateway.drive import Waiter, own_task
+from sekisho.gateway.snapshot import Provider, Snapshot
+from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange
+from sekisho.gateway.transport import Connection, Transport, TransportError
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+NO_ERROR = frozenset({b"null", b"{}", b'""'})
+#: makes a fresh edge for an attempt, since each provider may need another reading
+EdgeOf = Callable[[Provider], Edge]
+
+
+class PlainExchange:
+    """Collects a whole answer."""
+
+    __slots__ = ("_parts", "_size", "connection", "deadline_s", "ended", "headers", "status")
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self.ended: Waiter[None] = Waiter()
+        self.status = 0
+        self.headers: Headers = {}
+        self.connection: Connection | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+
+    def on_data(self, packet: bytes) -> None:
+        self._parts.append(packet)
+        self._size += len(packet)
+        if self._size > MAX_ANSWER_BYTES and self.connection is not None:
+            self.connection.abandon()
+            self.on_fail(TransportError("bad_http", f"an answer larger than {MAX_ANSWER_BYTES} bytes"))
+
+    def on_end(self) -> None:
+        self.ended.resolve(None)
+
+    def on_fail(self, error: TransportError) -> None:
+        self.ended.fail(error)
+
+    def body(self) -> bytes:
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Upstream:
+    """Opens answers. One per process; the snapshot comes with each call."""
+
+    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+
+    async def plain(self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot) -> bytes:
+        """The body of the first whole answer. Raises UpstreamError of the first failure when the chain is used up."""
+        failure: UpstreamError | None = None
+        endpoint = entry.endpoint
+        assert endpoint is not None
+        choice = snapshot.choice(endpoint)
+        for target in choice.order():
+            attempt = Attempt(target, choice.reason(entry), entry.call.now_s())
+            entry.attempts.append(attempt)
+            try:
+                return await self._plain(entry, attempt, request, snapshot, endpoint.timeouts)
+            except UpstreamError as error:
+                attempt.error_code, attempt.status = error.code, error.status
+                failure = failure or error
+                if not error.fallback:
+                    break
+        assert failure is not None
+        raise failure
+
+    async def stream(
+        self, entry: Entry, request: ChatRequest, snapshot: Snapshot, edge_of: EdgeOf, close: Close
+    ) -> StreamExchange:
+        """A stream whose first content is known. Raises UpstreamError as `plain` does."""
+        failure: UpstreamError | None = None
+        endpoint = entry.endpoint
+        assert endpoint is not None
+        keep = entry.events is not None
+        choice = snapshot.choice(endpoint)
+        for target in choice.order():
+            attempt = Attempt(target, choice.reason(entry), entry.call.now_s())
+            entry.attempts.append(attempt)
+            entry.events = [] if keep else None
+            entry.first_byte_s = None
+            entry.observed_chars = 0
+            opening = _Opening(entry, attempt, edge_of, close, endpoint.timeouts)
+            try:
+                return await self._stream(opening, request, snapshot)
+            except UpstreamError as error:
+                attempt.error_code, attempt.status = error.code, error.status
+                failure = failure or error
+                if not error.fallback:
+                    break
+        assert failure is not None
+        raise failure
+
+    # -- plain
+
+    async def _plain(
+        self,
+        entry: Entry,
+        attempt: Attempt,
+        request: ChatRequest | EmbeddingRequest,
+        snapshot: Snapshot,
+        timeouts: Timeouts,
+    ) -> bytes:
+        provider = snapshot.providers[attempt.target.provider]
+        dialect = provider.chat if type(request) is ChatRequest else provider.embeddings
+        http = dialect.request(request, attempt.target)  # pyright: ignore[reportArgumentType]
+        exchange = PlainExchange(self._loop.time() + timeouts.total_s)
+        try:
+            # A pooled connection that turns out to be dead is replaced once: it had answered no byte.
+            if not await self._answered(entry, attempt, exchange, provider, http, timeouts):
+                exchange = PlainExchange(exchange.deadline_s)
+                await self._answered(entry, attempt, exchange, provider, http, timeouts, fresh=True)
+        except TransportError as error:
+            raise _failure(error) from None
+        except BaseException:
+            if exchange.connection is not None:
+                exchange.connection.abandon()
+            raise
+        finally:
+            _waited(entry, attempt)
+        status, body = exchange.status, exchange.body()
+        attempt.status = status
+        if status != 200:
+            raise dialect.error(status, exchange.headers, body)
+        facts = _facts(body)
+        if facts.error is not None and bytes(facts.error) not in NO_ERROR:
+            raise dialect.error(status, exchange.headers, body)
+        _observe(entry, attempt, facts, type(request) is ChatRequest, body)
+        return body
+
+    async def _answered(
+        self,
+        entry: Entry,
+        attempt: Attempt,
+        exchange: PlainExchange,
+        provider: Provider,
+        http: HttpRequest,
+        timeouts: Timeouts,
+        *,
+        fresh: bool = False,
+    ) -> bool:
+        """Send and wait. False where a pooled connection was dead already. Raises TransportError."""
+        pool = self._transport.pool(provider.origin)
+        connection = None if fresh else pool.take()
+        if connection is None:
+            connection = await own_task(pool.dial(timeouts.connect_s))
+        exchange.connection = connection
+        attempt.sent_s = entry.call.now_s()
+        connection.send(exchange, provider.head(http), http.body)
+        try:
+            await exchange.ended
+        except TransportError as error:
+            if error.kind == "stale" and not fresh:
+                return False
+            raise
+        return True
+
+    # -- stream
+
+    async def _stream(self, opening: _Opening, request: ChatRequest, snapshot: Snapshot) -> StreamExchange:
+        entry, attempt, timeouts = opening.entry, opening.attempt, opening.timeouts
+        provider = snapshot.providers[attempt.target.provider]
+        http = provider.chat.request(request, attempt.target)
+        pool = self._transport.pool(provider.origin)
+        total = self._loop.time() + timeouts.total_s
+        fresh = False
+        while True:
+            exchange = opening.exchange(self._loop, provider, total)
+            try:
+                connection = None if fresh else pool.take()
+                if connection is None:
+                    connection = await own_task(pool.dial(timeouts.connect_s))
+                exchange.connection = connection
+                attempt.sent_s = entry.call.now_s()
+                connection.send(exchange, provider.head(http), http.body)
+                await exchange.opened
+                return exchange
+            except TransportError as error:
+                if error.kind != "stale" or fresh:
+                    raise _failure(error) from None
+                fresh = True
+            except NotAStream as answer:
+                raise provider.chat.error(answer.status, answer.headers, answer.body) from None
+            except BaseException:
+                if exchange.connection is not None:
+                    exchange.connection.abandon()
+                raise
+            finally:
+                _waited(entry, attempt)
+
+
+class _Opening:
+    """What every exchange of one streamed attempt is made from."""
+
+    __slots__ = ("attempt", "close", "edge_of", "entry", "timeouts")
+
+    def __init__(self, entry: Entry, attempt: Attempt, edge_of: EdgeOf, close: Close, timeouts: Timeouts) -> None:
+        self.entry = entry
+        self.attempt = attempt
+        self.edge_of = edge_of
+        self.close = close
+        self.timeouts = timeouts
+
+    def exchange(self, loop: asyncio.AbstractEventLoop, provider: Provider, total_deadline_s: float) -> StreamExchange:
+        return StreamExchange(
+            loop,
+            self.entry,
+            self.attempt,
+            self.edge_of(provider),
+            self.close,
+            first_token_s=self.timeouts.first_token_s,
+            idle_s=self.timeouts.idle_s,
+            total_deadline_s=total_deadline_s,
+        )
+
+
+def _observe(entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, body: bytes) -> None:
+    """Usage, finish reasons and the body for the books. Raises UpstreamError for an answer that answers nothing."""
+    choices = facts.choices
+    if choices:
+        entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
+    elif chat or facts.data is None:
+        raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
+    usage = facts.usage.normalised() if facts.usage is not None else None
+    if usage is not None:
+        attempt.usage_source = "provider"
+    else:
+        usage = Usage(
+            input_tokens=estimate_tokens(len(entry.call.body)), output_tokens=estimate_tokens(len(body)) if chat else 0
+        )
+        attempt.usage_source = "estimated"
+    attempt.usage = usage
+    entry.service_tier = facts.service_tier
+    entry.response = body
+
+
+def _waited(entry: Entry, attempt: Attempt) -> None:
+    attempt.ended_s = now = entry.call.now_s()
+    entry.waited_s += now - (attempt.sent_s or attempt.started_s)
+
+
+def estimate_tokens(length: int) -> int:
+    """Databricks' rule for a provider that reports no usage: (length + 1) / 4."""
+    return (length + 1) // 4
+
+
+def _facts(body: bytes) -> AnswerFacts:
+    try:
+        return decode_answer(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
+
+
+def _failure(error: TransportError) -> UpstreamError:
+    code = "upstream_timeout" if error.kind in ("timeout", "connect_timeout") else "upstream_error"
+    return UpstreamError(code, detail=str(error))

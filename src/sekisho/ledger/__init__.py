@@ -1,0 +1,7 @@
+"""The books: what a call may spend, what it spent, and the one row and the metrics that say so.
+
+In: Call, Entry, Attempt.
+Out: one InferenceRow into the RowSink for each Entry, whatever happened; tallies for /metrics.
+May import: formats, stores, domain. No I/O of its own; the sink and the clock are handed in.
+Tests: tests/unit/ledger, tests/property.
+"""

@@ -1,0 +1,140 @@
+"""Opens an entry for every call and closes it exactly once: price, metrics, row. Must never await.
+
+Closing is synchronous, so a cancelled task cannot skip it, and it cannot fail on account of the sink: a row that
+could not be written is counted and logged, and the call's answer is not touched by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from sekisho.domain.call import Attempt, Call, Entry, TerminalState
+from sekisho.domain.money import cost_nanos
+from sekisho.ledger.recorder import Recorder
+from sekisho.ledger.tally import Tally
+from sekisho.stores.ports import RowSink
+
+log = logging.getLogger("sekisho.ledger")
+
+#: refusals that anyone can cause without a key: their rows are capped a second, the rest is counted as dropped
+_CAPPED_STATUSES = frozenset({401, 404, 405, 413, 431})
+_CAPPED_ROWS_PER_S = 200
+
+
+class Ledger:
+    """One process's book."""
+
+    def __init__(
+        self,
+        sink: RowSink,
+        tally: Tally,
+        *,
+        gateway_version: str,
+        monotonic_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._sink = sink
+        self.tally = tally
+        self._recorder = Recorder(gateway_version)
+        self._monotonic_s = monotonic_s
+        self._capped_second = 0
+        self._capped_left = 0
+
+    def open(self, call: Call) -> Entry:
+        """From here on exactly one row, whatever happens."""
+        self.tally.in_flight += 1
+        return Entry(call)
+
+    def close(
+        self,
+        entry: Entry,
+        status: int,
+        state: TerminalState,
+        error_code: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        """Settle, count and record. A second call is a mistake of ours, is logged, and changes nothing."""
+        if entry.closed:
+            log.error("entry closed twice", extra={"request_id": entry.call.request_id})
+            return
+        entry.closed = True
+        entry.status = status
+        entry.terminal_state = state
+        if error_code is not None:
+            entry.error_code = error_code
+            entry.error_message = error_message[:500] if error_message else None
+        call = entry.call
+        took_s = call.now_s() - call.started_s
+        served: Attempt | None = None
+        for served in entry.attempts:
+            _price(served)
+        if len(entry.attempts) == 1 and served is not None:
+            entry.cost_nanos = served.cost_nanos
+        else:
+            entry.cost_nanos = _sum([attempt.cost_nanos for attempt in entry.attempts])
+        self._count(entry, served, took_s)
+        if status in _CAPPED_STATUSES and not self._may_record_capped():
+            self.tally.rows["dropped"] += 1
+            return
+        self._record(entry, served, took_s)
+
+    def _may_record_capped(self) -> bool:
+        second = int(self._monotonic_s())
+        if second != self._capped_second:
+            self._capped_second, self._capped_left = second, _CAPPED_ROWS_PER_S
+        self._capped_left -= 1
+        return self._capped_left >= 0
+
+    def _count(self, entry: Entry, served: Attempt | None, took_s: float) -> None:
+        tally = self.tally
+        tally.in_flight -= 1
+        if served is None or entry.endpoint is None or entry.endpoint.direct:
+            counts = tally.model("unknown", "unknown")
+        else:
+            counts = tally.model(served.target.model, served.target.provider)
+        counts.latency.observe(took_s)
+        status = entry.status
+        statuses = counts.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        if entry.streaming and entry.first_byte_s is not None:
+            counts.first_token.observe(entry.first_byte_s - entry.call.started_s)
+        if served is None:
+            return
+        cost = entry.cost_nanos
+        if cost is None:
+            counts.unpriced += 1
+        else:
+            counts.cost_nanos += cost
+        for attempt in entry.attempts:
+            if attempt.usage is not None:
+                counts.observe_usage(attempt.usage)
+
+    def _record(self, entry: Entry, served: Attempt | None, took_s: float) -> None:
+        try:
+            self._sink.append(self._recorder.record(entry, served, took_s))
+        except Exception:
+            self.tally.rows["failed"] += 1
+            log.exception("row not recorded", extra={"request_id": entry.call.request_id})
+        else:
+            self.tally.rows["appended"] += 1
+
+
+def _price(attempt: Attempt) -> None:
+    usage = attempt.usage
+    if usage is None:
+        attempt.cost_nanos = 0
+    elif (rates := attempt.target.rates) is None:
+        attempt.cost_nanos = None
+    else:
+        attempt.cost_nanos = cost_nanos(usage, rates)
+
+
+def _sum(costs: list[int | None]) -> int | None:
+    """One unknown part makes the whole unknown: a sum that leaves it out would be a lie."""
+    total = 0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total

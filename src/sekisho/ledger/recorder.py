@@ -1,0 +1,248 @@
+"""From an entry to its record for the spool. Must stay cheap: it runs inside every call.
+
+Values that repeat from call to call stand in two groups, encoded once and then looked up: building and encoding all
+sixty columns anew costs more than the rest of the bookkeeping together. See `domain.row` for the order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sekisho.domain.call import Attempt, Call, Caller, Entry
+from sekisho.domain.row import (
+    LOG_FULL,
+    LOG_METADATA,
+    RESPONSE_CHAT_EVENTS,
+    RESPONSE_JSON,
+    RESPONSE_NONE,
+    AttemptRow,
+    CallerGroup,
+    Record,
+    ShapeGroup,
+)
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+_MAX_REMEMBERED = 20_000
+_encode = msgspec.msgpack.Encoder().encode
+_TRACING = frozenset({b"traceparent", b"x-client-request-id", b"x-request-id"})
+
+
+class Recorder:
+    """Makes records; remembers the groups it has encoded."""
+
+    def __init__(self, gateway_version: str) -> None:
+        self._version = gateway_version
+        self._shapes: dict[tuple[Any, ...], msgspec.Raw] = {}
+        self._callers: dict[tuple[Any, ...], msgspec.Raw] = {}
+        self._nobody = msgspec.Raw(_encode(CallerGroup(None, None, None, None, None, None, None)))
+
+    def record(self, entry: Entry, served: Attempt | None, took_s: float) -> Record:
+        """The record of a closed entry; `took_s` from the request to the last byte."""
+        call = entry.call
+        request = response = None
+        kind = RESPONSE_NONE
+        full = entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full"
+        if full:
+            request, response, kind = _bodies(entry)
+        client_id = trace_id = span_id = None
+        headers = call.headers
+        if not _TRACING.isdisjoint(headers):
+            client_id = _text(headers.get(b"x-client-request-id") or headers.get(b"x-request-id"))
+            trace_id, span_id = _trace(headers.get(b"traceparent"))
+        usage = served.usage if served is not None else None
+        first = entry.first_byte_s
+        return (
+            self._shape(entry, served, full, kind),
+            self._caller(call, entry.caller),
+            call.received_us,
+            call.request_id,
+            client_id,
+            trace_id,
+            span_id,
+            entry.conversation_id,
+            entry.error_message,
+            int(took_s * 1e6),
+            None if first is None else int((first - call.started_s) * 1e6),
+            max(0, int((took_s - entry.waited_s) * 1e6)),
+            None if usage is None else usage.input_tokens,
+            None if usage is None else usage.output_tokens,
+            None if usage is None else usage.cache_read_input_tokens,
+            None if usage is None else usage.cache_creation_input_tokens,
+            None if usage is None else usage.cache_creation_1h_input_tokens,
+            None if usage is None else usage.reasoning_output_tokens,
+            entry.cost_nanos,
+            None,  # cost_breakdown comes with the exact prices
+            entry.end_user,
+            entry.tags,
+            [_attempt_row(n, attempt) for n, attempt in enumerate(entry.attempts, 1)],
+            None,  # input_hash: made by the committer, off the call path
+            request,
+            response,
+        )
+
+    def _shape(self, entry: Entry, served: Attempt | None, full: bool, kind: int) -> msgspec.Raw:
+        finish = entry.finish_reasons
+        target = served.target if served is not None else None
+        rates = target.rates if target is not None else None
+        key = (
+            entry.endpoint.name if entry.endpoint is not None else None,
+            served.reason if served is not None else None,
+            target.provider if target is not None else None,
+            target.model if target is not None else None,
+            rates.version if rates is not None else None,
+            rates.source if rates is not None else None,
+            entry.request_model,
+            entry.call.route.path,
+            entry.status,
+            entry.error_code,
+            entry.terminal_state,
+            entry.streaming,
+            entry.service_tier,
+            entry.config_hash,
+            full,
+            kind,
+            served.usage_source if served is not None else "none",
+            entry.feature,
+            None if finish is None else finish[0] if len(finish) == 1 else tuple(finish),
+            None if entry.logging_errors is None else tuple(entry.logging_errors),
+        )
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= _MAX_REMEMBERED:
+                self._shapes.clear()
+            shape = self._shapes[key] = msgspec.Raw(_encode(self._shape_group(entry, served, full, kind)))
+        return shape
+
+    def _shape_group(self, entry: Entry, served: Attempt | None, full: bool, kind: int) -> ShapeGroup:
+        target = served.target if served is not None else None
+        rates = target.rates if target is not None else None
+        route = entry.call.route
+        return ShapeGroup(
+            log_level=LOG_FULL if full else LOG_METADATA,
+            endpoint_name=entry.endpoint.name if entry.endpoint is not None else None,
+            route=served.reason if served is not None else None,
+            feature=entry.feature,
+            api_type=route.api_type,
+            url_path=route.path,
+            operation=route.operation,
+            request_model=entry.request_model,
+            provider=target.provider if target is not None else None,
+            destination_model=target.model if target is not None else None,
+            served_entity_id=f"{target.provider}/{target.model}" if target is not None else None,
+            status_code=entry.status,
+            error_code=entry.error_code,
+            streaming=entry.streaming,
+            finish_reasons=entry.finish_reasons,
+            usage_source=served.usage_source if served is not None else "none",
+            service_tier=entry.service_tier,
+            processing=None,
+            price_source=rates.source if rates is not None else None,
+            price_version=rates.version if rates is not None else None,
+            guardrails=None,
+            cache_status="bypass",
+            terminal_state=entry.terminal_state or "interrupted",
+            gateway_version=self._version,
+            config_hash=entry.config_hash,
+            sampling_fraction=1.0,
+            logging_error_codes=entry.logging_errors,
+            masking=None,
+            response_kind=kind,
+        )
+
+    def _caller(self, call: Call, caller: Caller | None) -> msgspec.Raw:
+        agent = call.headers.get(b"user-agent")
+        if caller is None and agent is None and call.client_ip is None:
+            return self._nobody
+        key = (
+            (caller.key_id, caller.user, caller.team, caller.department, agent, call.client_ip)
+            if caller is not None
+            else (agent, call.client_ip)
+        )
+        group = self._callers.get(key)
+        if group is None:
+            if len(self._callers) >= _MAX_REMEMBERED:
+                self._callers.clear()
+            group = self._callers[key] = msgspec.Raw(_encode(_caller_group(caller, agent, call.client_ip)))
+        return group
+
+
+def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | None) -> CallerGroup:
+    return CallerGroup(
+        requester=caller.user or caller.key_name if caller is not None else None,
+        requester_type=None if caller is None else "user" if caller.user else "key",
+        api_key_id=caller.key_id if caller is not None else None,
+        team=caller.team if caller is not None else None,
+        department=caller.department if caller is not None else None,
+        user_agent=_text(agent),
+        client_ip_prefix=_ip_prefix(client_ip),
+    )
+
+
+def _attempt_row(n: int, attempt: Attempt) -> AttemptRow:
+    usage = attempt.usage
+    target = attempt.target
+    ended = attempt.ended_s
+    return AttemptRow(
+        n,
+        target.provider,
+        target.model,
+        attempt.status,
+        0 if ended is None else int((ended - attempt.started_s) * 1e6),
+        attempt.error_code,
+        attempt.reason,
+        None if usage is None else usage.input_tokens,
+        None if usage is None else usage.output_tokens,
+        attempt.cost_nanos,
+        attempt.usage_source,
+    )
+
+
+def _bodies(entry: Entry) -> tuple[bytes | None, bytes | None, int]:
+    """Bodies over the limit leave the row with an error code; the row itself always stays."""
+    request: bytes | None = entry.call.body or None
+    if request is not None and len(request) > MAX_BODY_BYTES:
+        request = None
+        _note(entry, "MAX_REQUEST_SIZE_EXCEEDED")
+    if entry.response is not None:
+        response, kind = entry.response, RESPONSE_JSON
+    elif entry.events is not None:
+        response, kind = b"\n".join(entry.events), RESPONSE_CHAT_EVENTS
+    else:
+        return request, None, RESPONSE_NONE
+    if len(response) > MAX_BODY_BYTES:
+        _note(entry, "MAX_RESPONSE_SIZE_EXCEEDED")
+        return request, None, RESPONSE_NONE
+    return request, response, kind
+
+
+def _note(entry: Entry, code: str) -> None:
+    if entry.logging_errors is None:
+        entry.logging_errors = []
+    if code not in entry.logging_errors:
+        entry.logging_errors.append(code)
+
+
+def _text(value: bytes | None, limit: int = 256) -> str | None:
+    return value[:limit].decode("utf-8", "replace") if value else None
+
+
+def _trace(value: bytes | None) -> tuple[str | None, str | None]:
+    """W3C traceparent `00-<32 hex>-<16 hex>-<flags>`; anything else is no trace."""
+    if value is None or len(value) < 55:
+        return None, None
+    parts = value.decode("latin-1").split("-")
+    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+        return None, None
+    return parts[1], parts[2]
+
+
+def _ip_prefix(address: str | None) -> str | None:
+    """/24 of IPv4, /48 of IPv6: enough to see where a key is used from, not who sits there."""
+    if address is None:
+        return None
+    if ":" in address:
+        return ":".join(address.split(":")[:3]) + "::/48"
+    head, _, _ = address.rpartition(".")
+    return f"{head}.0/24" if head else None

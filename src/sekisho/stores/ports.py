@@ -1,0 +1,106 @@
+"""The ports: what the gateway asks of a store. Must not name an adapter."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from sekisho.domain.row import Record
+
+KeyState = Literal["active", "expired", "revoked"]
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual key as stored: never the secret, only its HMAC-SHA256 digest. Times: microseconds since 1970, UTC."""
+
+    id: str
+    name: str
+    digest: bytes
+    team: str | None = None
+    user: str | None = None
+    role: str = "user"
+    #: endpoint names, `provider/*`, or `*` for every endpoint
+    endpoints: tuple[str, ...] = ("*",)
+    created_at_us: int = 0
+    expires_at_us: int | None = None
+    revoked_at_us: int | None = None
+    #: the key this one replaced, when it came from a rotation
+    replaces: str | None = None
+    #: the key that replaced this one; set by the store
+    replaced_by: str | None = None
+    declared: bool = False
+    on_behalf: bool = False
+
+    def state(self, now_us: int) -> KeyState:
+        """What the key is at a time; it holds until just before `expires_at_us`."""
+        if self.revoked_at_us is not None:
+            return "revoked"
+        if self.expires_at_us is not None and now_us >= self.expires_at_us:
+            return "expired"
+        return "active"
+
+
+class KeyStore(Protocol):
+    """Virtual keys. Every method raises StoreUnavailable when the store does not answer.
+
+    A name belongs to one current key: a key gives it up when it is revoked or replaced, not when it expires (its
+    limits and its history go by the name, and a lapsed key should be rotated, not met by a stranger). A replaced key
+    keeps the name beside its successor until it ends, so limits on the name hold for both.
+    """
+
+    def add(self, record: KeyRecord, *, replaced_until_us: int | None = None) -> None:
+        """Add a key. With `replaces` the old key is marked `replaced_by` and, unless it ends earlier, ends at
+        `replaced_until_us`, in the same transaction.
+
+        Raises NameTaken, NotCurrent (the key to replace is unknown, revoked or replaced already), and ValueError for
+        an id or digest that is already there.
+        """
+        ...
+
+    def all(self) -> list[KeyRecord]:
+        """All keys, also ended ones, oldest first."""
+        ...
+
+    def revoke(self, key_id: str, at_us: int) -> bool:
+        """End a key for good; False if there is none. The first time it was revoked stays."""
+        ...
+
+    def expire(self, key_id: str, at_us: int) -> bool:
+        """Let a key end at a time; False if there is none. Never prolongs a life, never changes a revoked key."""
+        ...
+
+    def version(self) -> int:
+        """Grows with every change, also one made by another process; calls that change nothing leave it."""
+        ...
+
+
+class KeySnapshot(Protocol):
+    """The reading half of a KeyStore, which is all that the serving process needs."""
+
+    def all(self) -> list[KeyRecord]: ...
+    def version(self) -> int: ...
+
+
+class RowSink(Protocol):
+    """Where finished calls go. `append` is synchronous and never waits: it is the last thing a call does."""
+
+    def append(self, record: Record) -> None: ...
+    def close(self) -> None: ...
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time; callers answer 503, never 401."""
+
+
+class NameTaken(Exception):
+    """Another current key, `holder`, has the name."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f"the name {name!r} belongs to {holder}")
+        self.name = name
+        self.holder = holder
+
+
+class NotCurrent(Exception):
+    """The key is unknown, revoked, or was replaced already."""

@@ -1,0 +1,53 @@
+"""The tables of the control database as they should be. Must change only together with a migration: a test compares."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+#: names are unique among the keys that are current: neither revoked nor replaced by a rotation
+_CURRENT = text("revoked_at_us IS NULL AND replaced_by IS NULL")
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("team", Text),
+    Column("user_name", Text),
+    Column("role", Text, nullable=False),
+    # a JSON array of names
+    Column("endpoints", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("expires_at_us", BigInteger),
+    Column("revoked_at_us", BigInteger),
+    Column("replaces", Text),
+    Column("replaced_by", Text),
+    Column("on_behalf", Boolean, nullable=False),
+    UniqueConstraint("digest", name="uq_keys_digest"),
+    Index("uq_keys_current_name", "name", unique=True, sqlite_where=_CURRENT, postgresql_where=_CURRENT),
+)
+
+#: one row; its number grows in the same transaction as every change of control data
+control_version = Table(
+    "control_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="ck_control_version_one_row"),
+)

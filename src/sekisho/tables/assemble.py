@@ -1,0 +1,167 @@
+"""Events of a chat stream -> the answer that the same call without `stream` would have had. Must lose no text.
+
+Source: OpenAI API reference, "The chat completion chunk object" and "The chat completion object". Fields that no
+reference knows are kept: text is concatenated, lists are appended, of anything else the last value counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import msgspec
+
+from sekisho.tables.collapse import collapse
+
+_decode = msgspec.json.Decoder().decode
+_scan = json.JSONDecoder().raw_decode
+_BLANK = " \t\r\n"
+#: padding against traffic analysis; no part of the answer
+_PADDING = "obfuscation"
+
+Object = dict[str, Any]
+
+
+def assemble(events: bytes) -> Object | None:
+    """The `chat.completion` of JSON payloads joined by newlines; None when no payload is a JSON object.
+
+    Payloads that do not parse (the torn last one of a broken stream, `[DONE]`) are passed over. Raises TypeError,
+    ValueError or AttributeError for payloads that are no chunks of a chat.
+    """
+    whole: Object = {}
+    choices: dict[int, _Choice] = {}
+    for event in _objects(events):
+        listed: Any = event.pop("choices", None)
+        for key, value in event.items():
+            if value is not None or key not in whole:
+                whole[key] = value
+        for choice in listed or ():
+            index = choice.get("index") or 0
+            if index not in choices:
+                choices[index] = _Choice(index)
+            choices[index].add(choice)
+    if not whole and not choices:
+        return None
+    whole.pop(_PADDING, None)
+    usage = whole.pop("usage", None)
+    if whole.get("object") == "chat.completion.chunk":
+        whole["object"] = "chat.completion"
+    if choices or "error" not in whole:
+        whole["choices"] = [choices[index].finished() for index in sorted(choices)]
+    if usage is not None:
+        whole["usage"] = usage
+    return whole
+
+
+class _Choice:
+    """One choice while its pieces come in."""
+
+    __slots__ = ("_calls", "_fields", "_function", "_logprobs", "_pieces", "_role")
+
+    def __init__(self, index: int) -> None:
+        self._fields: Object = {"index": index, "finish_reason": None}
+        self._pieces: dict[str, list[Any]] = {"content": []}
+        self._calls: dict[int, Object] = {}
+        #: the older form of a tool call
+        self._function: Object = {}
+        self._logprobs: dict[str, list[Any]] = {}
+        self._role = "assistant"
+
+    def add(self, choice: Object) -> None:
+        for key, value in choice.items():
+            if value is None:
+                continue
+            if key == "delta":
+                self._add_delta(value)
+            elif key == "logprobs":
+                for name, tokens in value.items():
+                    self._logprobs.setdefault(name, []).extend(tokens or ())
+            elif key != "index":
+                self._fields[key] = value
+
+    def finished(self) -> Object:
+        message: Object = {"role": self._role}
+        message.update((name, _joined(pieces)) for name, pieces in self._pieces.items())
+        if self._calls:
+            message["tool_calls"] = [_call(self._calls[at]) for at in sorted(self._calls)]
+        if self._function:
+            message["function_call"] = _call(self._function)["function"]
+        reason = self._fields.pop("finish_reason")
+        rest: Object = {"logprobs": self._logprobs} if self._logprobs else {}
+        return {**self._fields, "message": message, **rest, "finish_reason": reason}
+
+    def _add_delta(self, delta: Object) -> None:
+        for key, value in delta.items():
+            if value is None:
+                continue
+            if key == "role":
+                self._role = value
+            elif key == "tool_calls":
+                for at, piece in enumerate(value):
+                    _merge_call(self._calls.setdefault(piece.get("index", at), {}), piece)
+            elif key == "function_call":
+                _merge_call(self._function, {"function": value})
+            else:
+                self._pieces.setdefault(key, []).append(value)
+
+
+def _merge_call(call: Object, piece: Object) -> None:
+    """Arguments come in pieces, everything else whole; some servers repeat the name with every piece."""
+    for key, value in piece.items():
+        if key == "function" and value is not None:
+            function: Object = call.setdefault("function", {"name": None, "arguments": []})
+            function["name"] = value.get("name") or function["name"]
+            function["arguments"].append(value.get("arguments") or "")
+        elif key != "index" and value is not None:
+            call[key] = value
+
+
+def _call(call: Object) -> Object:
+    function: Object | None = call.get("function")
+    if function is None:
+        return call
+    return {**call, "function": {**function, "arguments": _joined(function["arguments"])}}
+
+
+def _joined(pieces: list[Any]) -> Any:
+    if not pieces:
+        return None
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    if all(isinstance(piece, list) for piece in pieces):
+        return [item for piece in pieces for item in piece]
+    return pieces[-1]
+
+
+def _objects(events: bytes) -> Iterator[Object]:
+    for value in _parsed(collapse(events)):
+        if isinstance(value, dict):
+            yield cast("Object", value)
+
+
+def _parsed(events: bytes) -> list[Any]:
+    """One decode for a whole stream: a line break between payloads becomes a comma. Inside a payload a line break can
+    only be blank space, where a comma is an error, so a wrong guess never passes."""
+    try:
+        return _decode(b"[" + events.replace(b"\n", b",") + b"]")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parsed_one_by_one(events.decode("utf-8", "replace"))
+
+
+def _parsed_one_by_one(text: str) -> list[Any]:
+    found: list[Any] = []
+    at = 0
+    while at < len(text):
+        if text[at] in _BLANK:
+            at += 1
+            continue
+        try:
+            value, at = _scan(text, at)
+        except ValueError:
+            at = text.find("\n", at)
+            if at < 0:
+                break
+        else:
+            found.append(value)
+    return found

@@ -1,0 +1,255 @@
+"""Carries rows from the spool into the Delta tables; run as `python -m sekisho.tables.committer --data-dir DIR`.
+
+A process of its own beside the serving one. Must never lose a row or write one twice: a table's `txn` says how far it
+has come, both tables go on from their own, and a segment is unlinked only when both have all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sekisho.tables.arrow import pa
+from sekisho.tables.columns import Batch
+from sekisho.tables.delta import DeltaFolder
+from sekisho.tables.segments import SpoolReader, segment_numbers
+from sekisho.tables.status import CommitterStatus, StatusFile
+
+EVERY_S = 0.8
+_WAKE_S = 0.2
+_BATCH_ROWS = 20_000
+#: of payload; some six times as much is in memory while a batch with bodies is written
+_BATCH_BYTES = 16 * 1024 * 1024
+_LONGEST_BACKOFF_S = 5.0
+_DRAIN_ATTEMPTS = 3
+_COMPLAIN_EVERY_S = 60.0
+
+
+class Committer:
+    """The work without the process: open, then step by step. `status` is what the serving process gets to see."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.spool = data_dir / "spool"
+        self.status = CommitterStatus(pid=os.getpid(), started_us=_now_us())
+        self._tables_dir = data_dir / "tables"
+        self._reader = SpoolReader(self.spool)
+        self._status_file = StatusFile(self.spool)
+        self._tables: tuple[DeltaFolder, DeltaFolder] | None = None
+
+    def open(self) -> bool:
+        """Make or find both tables; False while there is no spool yet. Raises what the disk or delta-rs raises."""
+        spool_id = self._reader.spool_id()
+        if spool_id is None:
+            return False
+        usage = DeltaFolder(self._tables_dir, "usage", spool_id)
+        log = DeltaFolder(self._tables_dir, "inference_log", spool_id)
+        for table in (usage, log):
+            table.open()
+        self._tables = usage, log
+        self._note(state="running", committed_seq=min(usage.done, log.done))
+        return True
+
+    def step(self) -> bool:
+        """Commit one batch; False when there was nothing to do. Raises what the disk raises, having lost nothing."""
+        if self._tables is None and not self.open():
+            return False
+        assert self._tables is not None
+        began_us = _now_us()
+        positions = [table.done for table in self._tables]
+        after, ahead = min(positions), max(positions)
+        # After a crash between the two commits one table is ahead: until the other has caught up a batch is for that
+        # one alone, and ends where they meet.
+        batch, last_seq, more = self._collect(after, ahead if ahead > after else None)
+        if last_seq > after:
+            self._commit(batch, last_seq)
+        elif ahead > after:
+            self._advance(ahead)
+        if not more and ahead == after:
+            self._note(caught_up_us=began_us)
+        return last_seq > after or ahead > after
+
+    def reopen(self) -> None:
+        """Forget what is known of the tables; the next step looks for itself."""
+        self._tables = None
+
+    def much_waits(self) -> bool:
+        """Whether the writer has gone on to another segment, so that there is no use in waiting for more."""
+        newest = segment_numbers(self.spool)[-1:]
+        return bool(newest) and newest[0] > max(self.status.committed_seq >> 32, 1)
+
+    def failed(self, error: Exception) -> None:
+        self._note(state="failing", errors=self.status.errors + 1, last_error=f"{type(error).__name__}: {error}")
+
+    def stopped(self) -> None:
+        self._note(state="stopped")
+        self._status_file.close()
+        self._reader.close()
+
+    def _collect(self, after: int, upto: int | None) -> tuple[Batch, int, bool]:
+        """A bounded batch, the position it reaches, and whether there may be more."""
+        batch, size, last_seq = Batch(), 0, after
+        for chunk in self._reader.chunks(after, upto):
+            batch.add(chunk.payloads)
+            last_seq = chunk.last_seq
+            size += sum(map(len, chunk.payloads))
+            if batch.rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
+                return batch, last_seq, True
+        return batch, last_seq, False
+
+    def _commit(self, batch: Batch, last_seq: int) -> None:
+        assert self._tables is not None
+        usage, log = self._tables
+        counts = [0, 0]
+        if batch.rows:
+            rows, full = batch.table(), batch.full()
+            if usage.done < last_seq:
+                usage.append(rows, last_seq)
+                counts[0] = rows.num_rows
+            if log.done < last_seq and (wanted := full.true_count):
+                log.append(rows if wanted == rows.num_rows else rows.filter(full), last_seq)
+                counts[1] = wanted
+        before = self.status
+        self._note(
+            state="running",
+            committed_rows=before.committed_rows + counts[0],
+            logged_rows=before.logged_rows + counts[1],
+            commits=before.commits + 1,
+            last_commit_us=_now_us(),
+            corrupt=before.corrupt + batch.undecodable + self._reader.corrupt,
+            unfit=before.unfit + batch.unfit,
+        )
+        self._reader.corrupt = 0
+        self._advance(last_seq)
+        for table in (usage, log):
+            table.checkpoint_if_due()
+
+    def _advance(self, seq: int) -> None:
+        """Both tables have everything up to here, or want none of the rest."""
+        for table in self._tables or ():
+            table.done = max(table.done, seq)
+        self._reader.trim(seq)
+        self._note(committed_seq=seq)
+
+    def _note(self, **changes: Any) -> None:
+        self.status = msgspec.structs.replace(self.status, **changes)
+        self._status_file.write(self.status)
+
+
+def run(committer: Committer, *, every_s: float, stopping: Callable[[], bool], wait: Callable[[float], None]) -> int:
+    """Work until told to stop, then until nothing is left. Exit status: 0, or 1 when rows had to stay in the spool."""
+    last_s = backoff_s = 0.0
+    complained_s = -_COMPLAIN_EVERY_S
+    attempts = 0
+    while True:
+        stop = stopping()
+        now_s = time.monotonic()
+        worked = False
+        try:
+            if stop or now_s - last_s >= every_s or committer.much_waits():
+                worked = committer.step()
+            backoff_s = 0.0
+            if worked:
+                last_s, attempts = now_s, 0
+        except Exception as error:  # the disk may be full or away for hours: rows wait in the spool until it is back
+            committer.failed(error)
+            committer.reopen()
+            attempts += 1
+            backoff_s = min(max(_WAKE_S, backoff_s * 2), _LONGEST_BACKOFF_S)
+            if now_s - complained_s >= _COMPLAIN_EVERY_S:
+                complained_s = now_s
+                _complain(committer.status)
+        if stop and not worked and (not backoff_s or attempts >= _DRAIN_ATTEMPTS):
+            return 1 if backoff_s else 0
+        if not (worked and (stop or committer.much_waits())):
+            wait(backoff_s or _WAKE_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    wait, told = _signals()
+    with suppress(OSError):
+        os.nice(5)
+    # One batch makes and drops some hundred thousand objects without a cycle among them.
+    gc.set_threshold(50_000, 20, 20)
+    # No use in more threads: this process is meant to take a part of one core.
+    pa.set_cpu_count(1)
+    # Arrow's own allocator keeps some 40 MB more than malloc for what is used and freed once a second.
+    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
+    spool = options.data_dir / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+
+    def stopping() -> bool:
+        return told() or (options.parent is not None and os.getppid() != options.parent)
+
+    with (spool / "committer.lock").open("w") as lock:
+        # A committer whose parent was killed may still be at its last rows.
+        while not _locked(lock.fileno()):
+            if stopping():
+                return 0
+            wait(0.05)
+        committer = Committer(options.data_dir)
+        try:
+            return run(committer, every_s=options.every_s, stopping=stopping, wait=wait)
+        finally:
+            committer.stopped()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="sekisho.tables.committer", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="process id; end when it is no longer the parent")
+    parser.add_argument("--every-s", type=float, default=EVERY_S)
+    return parser.parse_args(arguments)
+
+
+def _signals() -> tuple[Callable[[float], None], Callable[[], bool]]:
+    """A wait that SIGTERM ends at once, and whether SIGTERM has come. Ctrl-C is for the parent to pass on."""
+    told: list[int] = []
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def wait(seconds: float) -> None:
+        if select.select([reading], [], [], seconds)[0]:
+            os.read(reading, 64)
+
+    return wait, lambda: bool(told)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _complain(status: CommitterStatus) -> None:
+    event = "commit failed, rows wait in the spool"
+    line = {"level": "error", "event": event, "error": status.last_error, "errors": status.errors, "pid": status.pid}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+if __name__ == "__main__":
+    sys.exit(main())

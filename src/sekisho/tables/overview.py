@@ -1,0 +1,63 @@
+"""What is in the tables and what still waits in the spool. Must only look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from sekisho.tables.delta import app_id, open_table
+from sekisho.tables.schema import TABLES
+from sekisho.tables.segments import SpoolReader
+
+
+class TableOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """One table as committed. `last_commit_us` is microseconds since 1970, UTC; `done` a sequence number."""
+
+    name: str
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+    commits: int = 0
+    last_commit_us: int | None = None
+    done: int = 0
+
+
+class SpoolOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that the `usage` table does not have yet, and their bytes."""
+
+    rows: int
+    bytes: int
+
+
+def overview(data_dir: Path) -> tuple[list[TableOverview], SpoolOverview]:
+    """Everything as of now. Raises OSError."""
+    spool = SpoolReader(data_dir / "spool")
+    try:
+        spool.hold()
+        spool_id = spool.spool_id()
+        tables = [_table(data_dir / "tables" / name, name, spool_id) for name in TABLES]
+        rows = size = 0
+        for chunk in spool.chunks(tables[0].done):
+            rows += len(chunk.payloads)
+            size += sum(map(len, chunk.payloads))
+        return tables, SpoolOverview(rows=rows, bytes=size)
+    finally:
+        spool.close()
+
+
+def _table(path: Path, name: str, spool_id: str | None) -> TableOverview:
+    if (table := open_table(path)) is None:
+        return TableOverview(name=name)
+    adds = table.get_add_actions(flatten=True)
+    rows, sizes = (adds.column(column).to_pylist() for column in ("num_records", "size_bytes"))
+    last_ms: int = table.history(1)[0]["timestamp"]
+    return TableOverview(
+        name=name,
+        rows=sum(count or 0 for count in rows),
+        files=len(sizes),
+        bytes=sum(sizes),
+        commits=table.version() + 1,
+        last_commit_us=last_ms * 1000,
+        done=(table.transaction_version(app_id(spool_id)) or 0) if spool_id is not None else 0,
+    )

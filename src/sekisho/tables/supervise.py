@@ -1,0 +1,165 @@
+"""The serving process's handle on its committer. Must never wait, except in `stop`.
+
+The child is started with the interpreter that runs us and no shell. It ends by itself when this process dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from sekisho.tables.status import CommitterStatus, read_status
+
+log = logging.getLogger("sekisho.tables")
+
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
+#: alive for so long, a child's death is not held against the next one
+_HEALTHY_S = 60.0
+_NEVER = CommitterStatus(pid=0, state="not started")
+
+
+class Committer:
+    """Keeps one committer running for a data_dir.
+
+    `last_seq` gives the sequence number of the last row stored, so that an empty spool is known to be empty.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        last_seq: Callable[[], int] | None = None,
+        every_s: float | None = None,
+        environ: Mapping[str, str] | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.data_dir = data_dir
+        self.restarts = 0
+        self._spool = data_dir / "spool"
+        self._last_seq = last_seq
+        self._environ = environ
+        self._options = [] if every_s is None else ["--every-s", str(every_s)]
+        self._monotonic_s = monotonic_s
+        self._child: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
+        self._backoff_s = 0.0
+        self._retry_at_s = 0.0
+        self._wanted = False
+        self._seen = _NEVER
+        #: what children that are gone had done
+        self._before = _NEVER
+
+    def start(self) -> None:
+        """Start the child. Raises OSError when there is no starting it."""
+        self._wanted = True
+        self._spawn()
+
+    def poll(self) -> bool:
+        """Whether the child is alive; one that died is started again, later each time. Call it every second or so."""
+        if self._child is None or not self._wanted:
+            return False
+        if self._child.poll() is None:
+            return True
+        now_s = self._monotonic_s()
+        if self._retry_at_s == 0.0:
+            self._bury(now_s)
+        if now_s < self._retry_at_s:
+            return False
+        self.restarts += 1
+        try:
+            self._spawn()
+        except OSError as error:
+            log.error("committer cannot be started", extra={"error": str(error)})
+            self._retry_at_s = now_s + _LONGEST_BACKOFF_S
+            return False
+        return True
+
+    def status(self) -> CommitterStatus:
+        """How far the committer is, counted over all children since `start`; a child that was killed between a commit
+        and its note may leave that one batch uncounted here, never in the tables."""
+        child = self._child
+        if child is not None:
+            read = read_status(self._spool)
+            if read is not None and read.pid == child.pid:
+                self._seen = read
+        seen, before = self._seen, self._before
+        return msgspec.structs.replace(
+            seen,
+            committed_rows=seen.committed_rows + before.committed_rows,
+            logged_rows=seen.logged_rows + before.logged_rows,
+            commits=seen.commits + before.commits,
+            errors=seen.errors + before.errors,
+            corrupt=seen.corrupt + before.corrupt,
+            unfit=seen.unfit + before.unfit,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the child is alive, as far as the last `poll` knows."""
+        return self._child is not None and self._child.returncode is None
+
+    @property
+    def committed_rows(self) -> int:
+        return self.status().committed_rows
+
+    def lag_s(self) -> float:
+        """Upper bound of the age of the oldest row that is not committed; 0 when every row is."""
+        status = self.status()
+        if self._last_seq is not None and status.committed_seq >= self._last_seq():
+            return 0.0
+        since_us = status.caught_up_us or status.started_us
+        return max(0.0, time.time() - since_us / 1e6) if since_us else 0.0
+
+    def stop(self, timeout_s: float) -> bool:
+        """Have the child commit everything and end; True when it did. Rows that it did not get to stay in the spool."""
+        self._wanted = False
+        child = self._child
+        if child is None:
+            return True
+        child.terminate()
+        try:
+            code = child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            log.warning("committer did not end in time; the rest stays in the spool", extra={"timeout_s": timeout_s})
+            code = -1
+        self.status()
+        self._child = None
+        return code == 0
+
+    def _command(self) -> Sequence[str]:
+        # -P: a file of the working directory must not pass for one of our modules.
+        module = [sys.executable, "-P", "-m", "sekisho.tables.committer"]
+        return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), *self._options]
+
+    def _spawn(self) -> None:
+        self._child = subprocess.Popen(
+            self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self._environ
+        )
+        self._started_s = self._monotonic_s()
+        self._retry_at_s = 0.0
+
+    def _bury(self, now_s: float) -> None:
+        """Note what a dead child had done, and when to start the next."""
+        child = self._child
+        assert child is not None
+        total = self.status()
+        self._before, self._seen = (
+            total,
+            msgspec.structs.replace(
+                _NEVER, committed_seq=total.committed_seq, caught_up_us=total.caught_up_us, started_us=total.started_us
+            ),
+        )
+        lived_s = now_s - self._started_s
+        self._backoff_s = _FIRST_BACKOFF_S if lived_s >= _HEALTHY_S else min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
+        self._backoff_s = max(self._backoff_s, _FIRST_BACKOFF_S)
+        self._retry_at_s = now_s + self._backoff_s
+        log.error("committer died", extra={"pid": child.pid, "exit_status": child.returncode})

@@ -1,0 +1,30 @@
+"""Fixtures every level may use. The gateway under test is the real one on loopback, with a list instead of a spool."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sekisho.mock.server import MockProvider
+from tests.support.gateway import DOORS, Door, Gateway, running_gateway
+
+
+@pytest.fixture
+async def mock() -> AsyncIterator[MockProvider]:
+    async with MockProvider() as provider:
+        yield provider
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Door:
+    """Both ways in: the hot protocol class and the plain ASGI application."""
+    return request.param
+
+
+@pytest.fixture
+async def gateway(mock: MockProvider, door: Door) -> AsyncIterator[Gateway]:
+    """A gateway in front of the mock provider, with the configuration of `tests.support.gateway.CONFIG`."""
+    async with running_gateway(mock, door=door) as one:
+        yield one
+        one.check_books()

@@ -1,0 +1,184 @@
+"""A configuration that uses every key is read as it was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from sekisho.app.settings import Settings
+from sekisho.domain.endpoint import Timeouts
+from sekisho.domain.money import Rates
+
+Parse = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings(read: Parse, complete: str) -> Settings:
+    return read(complete)
+
+
+def test_paths_count_from_the_folder_of_the_file(settings: Settings, tmp_path: Path) -> None:
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.database_path == tmp_path / "data" / "control.db"
+
+
+def test_providers_keep_their_credentials_and_headers(settings: Settings) -> None:
+    openai, local = settings.providers["openai"], settings.providers["local"]
+
+    assert openai.base_url is None
+    assert openai.api_key is not None
+    assert openai.api_key.reveal() == "sk-provider-secret-1"
+    assert {name: value.reveal() for name, value in openai.headers.items()} == {
+        "x-project": "p 1",
+        "x-token": "Bearer token-secret-2",
+    }
+    assert (local.base_url, local.allow_private, local.api_key) == ("http://127.0.0.1:9101/v1", True, None)
+
+
+def test_endpoints_inherit_the_defaults(settings: Settings) -> None:
+    chat, small = settings.endpoints["chat"], settings.endpoints["small"]
+
+    assert [(target.provider, target.model, target.weight) for target in chat.targets] == [
+        ("openai", "gpt-4o-mini", 70),
+        ("local", "mock-small", 30),
+    ]
+    assert [target.model for target in chat.fallbacks] == ["mock-large"]
+    assert chat.timeouts == Timeouts(connect_s=2.5, first_token_s=120, idle_s=30, total_s=300)
+    assert (chat.log, small.log) == ("full", "metadata")
+    assert chat.limits == {"qpm": 600, "tpm": 200000}
+    assert small.timeouts == Timeouts(connect_s=3, total_s=300)
+
+
+def test_defaults_decide_what_an_endpoint_leaves_open(read: Parse, complete: str) -> None:
+    settings = read(complete.replace("defaults: {log: metadata", "defaults: {log: full"))
+
+    assert settings.endpoints["small"].log == "full"
+
+
+def test_keys_are_declared_in_order(settings: Settings) -> None:
+    app, audit = settings.keys
+
+    assert (app.name, app.team, app.user, app.role) == ("app", "research", "taro", "user")
+    assert app.endpoints == ("chat", "local/*")
+    assert app.key.reveal() == "app-key-secret-0003"
+    assert (audit.role, audit.endpoints, audit.on_behalf) == ("auditor", (), True)
+    assert settings.admin_key is not None
+
+
+def test_a_day_of_expiry_holds_to_its_end_in_the_zone_of_the_file(settings: Settings) -> None:
+    expires = settings.keys[1].expires
+
+    assert expires is not None
+    assert expires.astimezone(UTC) == datetime(2027, 3, 31, 15, tzinfo=UTC)
+
+
+def test_prices_are_exact_nano_dollars(settings: Settings) -> None:
+    version = settings.digest
+
+    assert settings.prices["openai/gpt-4o-mini"] == Rates(
+        input_nanos_per_mtok=150_000_000,
+        cached_input_nanos_per_mtok=75_000_000,
+        output_nanos_per_mtok=600_000_000,
+        version=version,
+    )
+    assert settings.unknown_price == Rates(
+        input_nanos_per_mtok=3_000_000_000, output_nanos_per_mtok=15_000_000_000, version=version
+    )
+
+
+def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(settings: Settings) -> None:
+    anything = settings.rates_for("local", "whatever/model")
+
+    assert anything is not None
+    assert anything.cache_write_nanos_per_mtok == 1_250_000_000
+    assert settings.rates_for("openai", "gpt-4o-mini") == settings.prices["openai/gpt-4o-mini"]
+    assert settings.rates_for("openai", "gpt-4o") is None
+
+
+def test_money_and_language_of_the_installation(settings: Settings) -> None:
+    assert (settings.currency, settings.usd_jpy, settings.fx_date) == ("JPY", Decimal("151.25"), date(2026, 11, 1))
+    assert (settings.language, settings.log_level, settings.timezone) == ("ja", "debug", "Asia/Tokyo")
+
+
+def test_the_server(settings: Settings) -> None:
+    assert settings.server.max_body_bytes == 8 * 1024 * 1024
+    assert (settings.server.keepalive_s, settings.server.shutdown_s) == (5.0, 12.5)
+    assert settings.server.metrics_port is None
+
+
+def test_budgets_and_limits_are_kept_as_declared(settings: Settings) -> None:
+    assert settings.budgets == (
+        {"scope": {"team": "research"}, "usd": Decimal(100), "period": "month", "on_exceed": "block"},
+        {"scope": {"user": "*"}, "jpy": Decimal(15000), "period": "day", "on_exceed": {"degrade": "small"}},
+    )
+    assert settings.limits == ({"scope": {"key": "app"}, "qpm": 60, "tpm": 40000},)
+
+
+def test_teams_may_be_declared_with_their_name_alone(settings: Settings) -> None:
+    assert settings.teams["research"].department == "rd"
+    assert settings.teams["sales"].department is None
+
+
+def test_the_digest_follows_the_text_and_not_the_secrets(
+    read: Parse, complete: str, environ: dict[str, str], settings: Settings
+) -> None:
+    environ["APP_KEY"] = "another-key-secret-0003"
+
+    assert read(complete).digest == settings.digest
+    assert read(complete + "# a remark\n").digest != settings.digest
+    assert len(settings.digest) == 12
+
+
+def test_what_is_not_written_has_a_default(read: Parse) -> None:
+    settings = read("providers: {local: {type: openai, base_url: https://llm.example.com}}")
+
+    assert (settings.timezone, settings.currency, settings.language, settings.log_level) == ("UTC", "USD", "en", "info")
+    assert settings.unknown_price == "allow"
+    assert (settings.keys, settings.endpoints, settings.warnings) == ((), {}, ())
+    assert settings.data_dir.name == "sekisho-data"
+
+
+def test_json_is_the_yaml_it_is(read: Parse, complete: str, settings: Settings) -> None:
+    as_json = msgspec.json.format(msgspec.json.encode(yaml.safe_load(complete)), indent=2).decode()
+
+    for style in (as_json, as_json.replace("\n  ", "\n\t"), as_json.replace("\n", "")):
+        assert _comparable(read(style)) == _comparable(settings)
+
+
+def test_anchors_and_merge_keys_stand_for_what_they_name(read: Parse) -> None:
+    settings = read(
+        "providers:\n  local: &local {type: openai, base_url: https://a.example.com}\n"
+        "  other: {<<: *local, base_url: https://b.example.com}\n  third: *local\n"
+    )
+
+    assert [provider.base_url for provider in settings.providers.values()] == [
+        "https://a.example.com",
+        "https://b.example.com",
+        "https://a.example.com",
+    ]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(read: Parse, complete: str, settings: Settings) -> None:
+    assert read("\ufeff" + complete).digest == settings.digest
+
+
+def test_names_of_people_are_taken_in_their_normal_form(read: Parse) -> None:
+    settings = read(
+        "providers: {local: {type: openai, base_url: https://a.example.com}}\n"
+        "teams: {Ａ１: {department: 研究　開発}}\n"
+        "keys: [{name: ｋｅｙ, key: '${env:APP_KEY}', team: A1, user: 太郎}]\n"
+    )
+
+    assert list(settings.teams) == ["A1"]
+    assert (settings.keys[0].name, settings.keys[0].team, settings.keys[0].user) == ("key", "A1", "太郎")
+
+
+def _comparable(settings: Settings) -> str:
+    same = msgspec.structs.replace(settings, digest="", warnings=())
+    return repr(same).replace(settings.digest, "")

@@ -1,0 +1,78 @@
+"""What the books read out of answers: usage by one convention, errors and content as servers really write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sekisho.domain.usage import Usage
+from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
+
+
+@pytest.mark.parametrize(
+    ("wire", "usage"),
+    [
+        (b'{"prompt_tokens":5,"completion_tokens":7}', Usage(input_tokens=5, output_tokens=7)),
+        (b'{"prompt_tokens":5.0,"completion_tokens":7.0}', Usage(input_tokens=5, output_tokens=7)),
+        (b'{"prompt_tokens":5,"total_tokens":5}', Usage(input_tokens=5)),
+        (
+            b'{"prompt_tokens":9,"completion_tokens":1,"prompt_cache_hit_tokens":4}',
+            Usage(input_tokens=9, output_tokens=1, cache_read_input_tokens=4),
+        ),
+        (
+            (
+                b'{"prompt_tokens":9,"completion_tokens":8,'
+                b'"prompt_tokens_details":{"cached_tokens":30},"completion_tokens_details":{"reasoning_tokens":6}}'
+            ),
+            Usage(input_tokens=9, output_tokens=8, cache_read_input_tokens=9, reasoning_output_tokens=6),
+        ),
+        # xAI: reasoning stands beside completion_tokens, as the total tells
+        (
+            (
+                b'{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,'
+                b'"completion_tokens_details":{"reasoning_tokens":94}}'
+            ),
+            Usage(input_tokens=32, output_tokens=103, reasoning_output_tokens=94),
+        ),
+        (b"{}", None),
+        (b'{"prompt_tokens":null,"completion_tokens":null}', None),
+        (b'{"prompt_tokens":-1,"completion_tokens":3}', None),
+        (b'{"prompt_tokens":1e300,"completion_tokens":3}', None),
+    ],
+)
+def test_usage_is_counted_by_one_convention(wire: bytes, usage: Usage | None) -> None:
+    facts = decode_answer(b'{"usage":%b}' % wire)
+    assert facts.usage is not None
+    assert facts.usage.normalised() == usage
+
+
+@pytest.mark.parametrize(
+    ("delta", "content", "length"),
+    [
+        (b'{"role":"assistant","content":""}', False, 0),
+        (b'{"content":null,"tool_calls":null}', False, 4),
+        (b'{"content":"ab"}', True, 2),
+        (b'{"reasoning_content":"ab","reasoning":"ab"}', True, 2),
+        (b'{"refusal":"no"}', True, 2),
+        (b'{"tool_calls":[]}', False, 2),
+        (b'{"tool_calls":[{"index":0}]}', True, 13),
+        (b'{"content":[{"type":"text"}]}', True, 15),
+    ],
+)
+def test_content_of_a_delta_is_recognised(delta: bytes, content: bool, length: int) -> None:
+    chunk = decode_chunk(b'{"choices":[{"delta":%b}]}' % delta)
+    assert chunk.choices is not None
+    found = chunk.choices[0].delta
+    assert found is not None
+    assert (found.is_content(), found.length()) == (content, length)
+
+
+def test_an_error_of_any_type_is_kept_as_bytes_and_an_absent_one_is_none() -> None:
+    assert bytes(decode_chunk(b'{"error":{"code":1}}').error or b"") == b'{"code":1}'
+    assert bytes(decode_answer(b'{"error":"text"}').error or b"") == b'"text"'
+    assert bytes(decode_answer(b'{"error":null}').error or b"") == b"null"
+    assert decode_answer(b"{}").error is None
+
+
+@pytest.mark.parametrize("body", [b'{"error":"x","code":"y"}', b'{"error":{"code":429}}', b'{"detail":[{"loc":[]}]}'])
+def test_error_bodies_of_known_servers_can_be_read(body: bytes) -> None:
+    assert decode_error(body) is not None
