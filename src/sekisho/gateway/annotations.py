@@ -35,7 +35,9 @@ def annotate(entry: Entry, metadata: dict[str, str] | None, end_user: str | None
 
 def _tags(raw: bytes) -> dict[str, str]:
     if len(raw) > MAX_TAGS_BYTES:
-        raise Refusal(400, "invalid_value", param="x-sekisho-tags", reason=f"longer than {MAX_TAGS_BYTES} bytes")
+        raise Refusal(
+            400, "invalid_value", param="x-sekisho-tags", reason="longer than {limit} bytes", limit=MAX_TAGS_BYTES
+        )
     try:
         return _decode_tags(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -51,17 +51,27 @@ class Waiter(Generic[T]):
 
 
 class Drive(Generic[T]):
-    """One coroutine on its way. `ended(result)` is called at its end, with None when it was cancelled."""
+    """One coroutine on its way. `ended(result)` is called at its end, with None when it was cancelled.
 
-    __slots__ = ("_coroutine", "_ended", "_waiting", "finished")
+    An exception goes to `failed`, or else to the event loop's handler and `ended(None)`: whoever resolved the waiter
+    (a connection, the sweep over deadlines) has no part in it and must go on.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[T | None], None]) -> None:
+    __slots__ = ("_coroutine", "_ended", "_failed", "_waiting", "finished")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        ended: Callable[[T | None], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         self._coroutine = coroutine
         self._ended = ended
-        self._waiting: Waiter[Any] | asyncio.Future[Any] | None = None
+        self._failed = failed
+        self._waiting: Waiter[Any] | asyncio.Future[Any] | asyncio.Handle | None = None
         self.finished = False
 
-    def go_on(self, _: object = None) -> None:
+    def go_on(self) -> None:
         """Run until the coroutine has to wait or ends."""
         self._waiting = None
         try:
@@ -73,6 +83,9 @@ class Drive(Generic[T]):
         except asyncio.CancelledError:
             self.finished = True
             self._ended(None)
+            return
+        except Exception as error:
+            self._fail(error)
             return
         self._suspend(waiting)
 
@@ -86,7 +99,6 @@ class Drive(Generic[T]):
         if isinstance(waiting, Waiter):
             waiting.suspend(None)
         else:
-            waiting.remove_done_callback(self.go_on)
             waiting.cancel()
         try:
             again = self._coroutine.throw(asyncio.CancelledError())
@@ -96,6 +108,8 @@ class Drive(Generic[T]):
         except asyncio.CancelledError:
             self.finished = True
             self._ended(None)
+        except Exception as error:
+            self._fail(error)
         else:
             self._suspend(again)
         return True
@@ -105,15 +119,43 @@ class Drive(Generic[T]):
         if type(waiting) is Waiter:
             waiting.suspend(self)
         elif waiting is None:  # a bare yield, as asyncio.sleep(0) makes
-            asyncio.get_running_loop().call_soon(self.go_on)
+            self._waiting = asyncio.get_running_loop().call_soon(self.go_on)
         else:
             waiting._asyncio_future_blocking = False  # what a task does: the future asks that somebody took it
-            waiting.add_done_callback(self.go_on)
+            waiting.add_done_callback(self._woken)
+
+    def _woken(self, future: asyncio.Future[Any]) -> None:
+        """A future calls a moment after it is done: by then the coroutine may have been cancelled out of it."""
+        if self._waiting is future:
+            self.go_on()
+
+    def _fail(self, error: Exception) -> None:
+        self.finished = True
+        if self._failed is not None:
+            self._failed(error)
+            return
+        context = {"message": "a driven coroutine failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+        self._ended(None)
 
 
-async def own_task(work: Awaitable[T]) -> T:
-    """Await in a task of its own what needs one; cancelled with the caller."""
-    return await asyncio.ensure_future(work)
+async def own_task(work: Awaitable[T], unwanted: Callable[[T], None] | None = None) -> T:
+    """Await in a task of its own what needs one; cancelled with the caller.
+
+    `unwanted` gets a result that came all the same, since the task may have ended just before the caller was
+    cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: _dispose(done, unwanted))
+        raise
+
+
+def _dispose(done: asyncio.Future[T], unwanted: Callable[[T], None] | None) -> None:
+    if not done.cancelled() and done.exception() is None and unwanted is not None:
+        unwanted(done.result())
 
 
 async def driven(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -128,7 +170,11 @@ async def driven(coroutine: Coroutine[Any, Any, T]) -> T:
         else:
             result.set_result(value)
 
-    drive = Drive(coroutine, ended)
+    def failed(error: Exception) -> None:
+        if not result.done():
+            result.set_exception(error)
+
+    drive = Drive(coroutine, ended, failed)
     drive.go_on()
     try:
         return await asyncio.shield(result)

@@ -39,7 +39,16 @@ class Outbox:
                 gathered += data
                 continue
             if last is not None:
-                last(gathered)
+                _put(last, gathered)
             last, gathered = write, data
         if last is not None:
-            last(gathered)
+            _put(last, gathered)
+
+
+def _put(write: Callable[[bytes], None], data: bytes) -> None:
+    try:
+        write(data)
+    except RuntimeError:
+        # uvloop refuses where the connection closed in this very round. Its own protocol is told by connection_lost;
+        # the writes of other calls must not be lost with it.
+        pass

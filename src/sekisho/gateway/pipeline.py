@@ -60,6 +60,7 @@ class Pipeline:
         self._ledger = ledger
         self._upstream = upstream
         self._transport = transport
+        self.outbox: Outbox = transport.outbox
         self._live: dict[str, StreamExchange] = {}
 
     async def run(self, call: Call) -> Reply:
@@ -71,7 +72,7 @@ class Pipeline:
             entry.language = self._language(call, snapshot)
             entry.caller = caller = snapshot.identify(call)  # 401
             entry.keep_request = True
-            request = read(call, entry)  # 400
+            request = read(call, entry, snapshot.default_model)  # 400
             endpoint = snapshot.named(entry, caller, request.model)  # 403
             entry.endpoint = endpoint or await snapshot.direct(caller, request.model)  # 404
             if snapshot.block_unpriced:
@@ -120,10 +121,6 @@ class Pipeline:
     def close(self) -> None:
         """Let the connections to providers go."""
         self._transport.close()
-
-    @property
-    def outbox(self) -> Outbox:
-        return self._transport.outbox
 
     @property
     def tally(self) -> Tally:

@@ -9,8 +9,11 @@ from sekisho.gateway.annotations import annotate
 from sekisho.wire import chat_stream, openai_chat, openai_embeddings
 
 
-def read(call: Call, entry: Entry) -> ChatRequest | EmbeddingRequest:
-    """Parse the body by the route's protocol and note what it says about itself. Raises Refusal 400."""
+def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | EmbeddingRequest:
+    """Parse the body by the route's protocol and note what it says about itself. Raises Refusal 400.
+
+    `default_model` is for the plain chat of a web page, which need not name one.
+    """
     match call.route.protocol:
         case "openai_chat":
             request = openai_chat.parse(call.body)
@@ -20,7 +23,7 @@ def read(call: Call, entry: Entry) -> ChatRequest | EmbeddingRequest:
             request = openai_embeddings.parse(call.body)
             fields = request.fields
         case "chat_stream":
-            request = chat_stream.parse(call.body)
+            request = chat_stream.parse(call.body, default_model)
             fields = {}
             entry.streaming = True
     entry.request_model = request.model

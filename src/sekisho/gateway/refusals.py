@@ -5,6 +5,9 @@ from __future__ import annotations
 from sekisho.domain.call import Entry
 from sekisho.domain.errors import Refusal, UpstreamError
 
+#: what a provider's limit may be called towards the caller
+_LIMIT_TYPES = frozenset({"requests", "tokens", "insufficient_quota"})
+
 
 def refusal_of(error: UpstreamError, entry: Entry) -> Refusal:
     """The primary's failure in our words: status and code as in the table of cases of the documentation.
@@ -24,7 +27,7 @@ def refusal_of(error: UpstreamError, entry: Entry) -> Refusal:
             return Refusal(
                 429,
                 error.code,
-                type="requests",
+                type=error.type if error.type in _LIMIT_TYPES else "requests",
                 message="upstream_rate_limit",
                 headers={"x-sekisho-origin": "upstream"},
                 retry=retry,

@@ -115,6 +115,8 @@ class Snapshot:
     ) -> None:
         self.providers = providers
         self.endpoints = endpoints
+        #: for callers that name no model: the endpoint `chat`, else the first one
+        self.default_model = "chat" if "chat" in endpoints else next(iter(endpoints), None)
         self.choices = {name: Choice(endpoint) for name, endpoint in endpoints.items()}
         self.keyring = keyring
         self.rates_of = rates_of

@@ -60,7 +60,7 @@ class StreamExchange:
         "_held_bytes",
         "_idle_s",
         "_loop",
-        "_open_error",
+        "_paused",
         "_saw_done",
         "_splitter",
         "attempt",
@@ -109,10 +109,10 @@ class StreamExchange:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._body: list[bytes] | None = None
-        self._open_error: UpstreamError | None = None
         #: choice index -> finish reason, None while it is running
         self._finished: dict[int, str | None] = {}
         self._saw_done = False
+        self._paused = False
         self._ended = False
 
     # -- the connection tells
@@ -120,12 +120,16 @@ class StreamExchange:
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = self.attempt.status = status
         self.headers = headers
-        if status != 200 or not headers.get("content-type", "text/event-stream").startswith("text/event-stream"):
+        kind = headers.get("content-type", "text/event-stream")
+        if status != 200 or not kind.lower().startswith("text/event-stream"):
             self._body = []
 
     def on_data(self, packet: bytes) -> None:
+        if self._ended:
+            return
         if self._body is not None:
-            if sum(map(len, self._body)) < _ERROR_BODY_BYTES:
+            if self._held_bytes < _ERROR_BODY_BYTES:
+                self._held_bytes += len(packet)
                 self._body.append(packet)
             return
         try:
@@ -160,36 +164,42 @@ class StreamExchange:
     # -- events
 
     def _take(self, payloads: list[bytes], now: float) -> None:
+        """Events of one packet. What came before [DONE] or a mistake goes out first, as if each had come alone."""
         out = b""
+        broken: _Broken | None = None
         for payload in payloads:
-            if self._ended:
-                return
             if payload == DONE:
                 self._saw_done = True
-                continue
-            out += self._event(payload)
-        if self._ended:
-            return
+                break
+            try:
+                out += self._event(payload)
+            except _Broken as error:
+                broken = error
+                break
         sink = self.sink
         if sink is None:
             self._hold(out)
         else:
-            self.deadline_s = min(now + self._idle_s, self.total_deadline_s)
+            self.deadline_s = self.total_deadline_s if self._paused else min(now + self._idle_s, self.total_deadline_s)
             if out:
                 self.last_write_s = now
                 sink.write(out)
-        if self._saw_done:
+        if broken is not None:
+            self._break(broken.code, broken.detail)
+        elif self._saw_done:
             self._end()
 
     def _event(self, payload: bytes) -> bytes:
+        """The frames of one event. Raises _Broken."""
         try:
             facts = decode_chunk(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._break("upstream_error", f"an event that is not valid: {error}")
-            return b""
+            raise _Broken("upstream_error", f"an event that is not valid: {error}") from None
         if facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""'):
-            self._break("stream_failed", payload[:500].decode("utf-8", "replace"))
-            return b""
+            raise _Broken("stream_failed", payload[:500].decode("utf-8", "replace"))
+        if b"\n" in payload:
+            # Several data lines, legal between two tokens of JSON: in our frames and in the books an event is a line.
+            payload = payload.replace(b"\n", b" ")
         entry = self.entry
         if facts.usage is not None and (usage := facts.usage.normalised()) is not None:
             self.attempt.usage, self.attempt.usage_source = usage, "provider"
@@ -248,6 +258,19 @@ class StreamExchange:
             self.last_write_s = now
             self.sink.write(self.edge.ping())
 
+    def pause(self) -> None:
+        """The caller does not read: the provider is not read either, and its silence is no fault of its own."""
+        if self.connection is not None and not self._ended:
+            self._paused = True
+            self.deadline_s = self.total_deadline_s
+            self.connection.pause(self)
+
+    def resume(self) -> None:
+        if self._paused and self.connection is not None:
+            self._paused = False
+            self.deadline_s = min(self._loop.time() + self._idle_s, self.total_deadline_s)
+            self.connection.resume(self)
+
     def leave(self) -> None:
         """The caller has gone: stop the provider, charge what was seen."""
         if not self._ended:
@@ -270,6 +293,7 @@ class StreamExchange:
             self._break("stream_truncated", "the body ended before every choice had a finish reason")
             return
         self._ended = True
+        self.resume()
         self.entry.finish_reasons = [reason or "" for _, reason in sorted(self._finished.items())]
         if self.entry.first_byte_s is None:
             self.entry.first_byte_s = self.entry.call.now_s()
@@ -309,7 +333,7 @@ class StreamExchange:
             self.opened.fail(NotAStream(self.status, self.headers, b"".join(self._body or [])))
 
     def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> None:
-        self.attempt.ended_s = self.entry.call.now_s()
+        note_wait(self.entry, self.attempt)
         self._close(self.entry, status, state, code, detail)
 
     def _last(self, frames: bytes) -> None:
@@ -322,7 +346,23 @@ class StreamExchange:
 
     def _drop(self) -> None:
         if self.connection is not None:
-            self.connection.abandon()
+            self.connection.abandon(self)
+
+
+def note_wait(entry: Entry, attempt: Attempt) -> None:
+    """What has passed since the request went out, or since this was last asked, was the provider's time."""
+    now = entry.call.now_s()
+    entry.waited_s += now - (attempt.ended_s or attempt.sent_s or attempt.started_s)
+    attempt.ended_s = now
+
+
+class _Broken(Exception):
+    """An event that ends the stream."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
 
 
 class NotAStream(Exception):

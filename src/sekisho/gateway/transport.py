@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from sekisho.domain.http import Headers, Origin
-from sekisho.gateway.addresses import resolve
+from sekisho.gateway.addresses import AddressRefused, resolve
 from sekisho.gateway.outbox import Outbox
 
 _KEPT_HEADERS = frozenset({
@@ -26,7 +26,10 @@ _KEPT_HEADERS = frozenset({
 MAX_IDLE_PER_ORIGIN = 256
 #: shorter than the 60-75 s after which common servers close an idle connection
 IDLE_S = 50.0
+#: of an answer's head, interim answers (1xx) included; one packet more may come before it is noticed
 MAX_HEADER_BYTES = 64 * 1024
+#: a connection that closes so soon after a request, and without a word, had been closed before it came
+_STALE_WITHIN_S = 2.0
 _SWEEP_S = 0.025
 #: larger requests are not copied to be gathered
 _GATHERED_BYTES = 64 * 1024
@@ -66,7 +69,9 @@ class Connection(asyncio.Protocol):
         "_keep_alive",
         "_parser",
         "_parts",
+        "_paused",
         "_pool",
+        "_sent_s",
         "_transport",
         "_until_close",
         "_write",
@@ -87,6 +92,8 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._until_close = False
+        self._paused = False
+        self._sent_s = 0.0
         self.open = False
         self.reused = False
         self.idle_since_s = 0.0
@@ -99,6 +106,7 @@ class Connection(asyncio.Protocol):
         self._head_seen = self._complete = self._until_close = False
         self._headers = {}
         self._header_bytes = 0
+        self._sent_s = time.monotonic()
         self._pool.active.add(self)
         self._pool.sweeper.wake()
         if len(body) == 1 and len(body[0]) < _GATHERED_BYTES:
@@ -106,19 +114,24 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines([head, *body])
 
-    def abandon(self) -> None:
-        """The exchange no longer wants its answer: the provider sees the connection go, which stops it."""
-        self._exchange = None
-        self._pool.active.discard(self)
-        self._transport.abort()
+    # An exchange keeps its connection's name after its end, when the connection may carry another's answer already:
+    # what it still asks for then is not heard.
 
-    def pause(self) -> None:
-        if self.open:
+    def abandon(self, exchange: Exchange) -> None:
+        """The exchange no longer wants its answer: the provider sees the connection go, which stops it."""
+        if self._exchange is exchange:
+            self._exchange = None
+            self._pool.active.discard(self)
+            self._transport.abort()
+
+    def pause(self, exchange: Exchange) -> None:
+        if self._exchange is exchange and not self._paused:
+            self._paused = True
             self._transport.pause_reading()
 
-    def resume(self) -> None:
-        if self.open:
-            self._transport.resume_reading()
+    def resume(self, exchange: Exchange) -> None:
+        if self._exchange is exchange and self._paused:
+            self._resume()
 
     def expire(self) -> None:
         """The exchange's deadline has passed."""
@@ -144,12 +157,20 @@ class Connection(asyncio.Protocol):
             # Nobody asked: an idle connection that speaks is not to be trusted with the next request.
             self._transport.abort()
             return
+        if not self._head_seen:
+            self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(TransportError("bad_http", str(error)[:200]))
-            return
+            # What follows a whole answer is no part of it, but the connection is not used again.
+            self._keep_alive = False
+            if not self._complete:
+                self._fail(TransportError("bad_http", str(error)[:200]))
+                return
         if self._exchange is not exchange:
+            return
+        if not self._head_seen and self._header_bytes > MAX_HEADER_BYTES:
+            self._fail(TransportError("bad_http", f"a head larger than {MAX_HEADER_BYTES} bytes"))
             return
         if self._parts:
             packet = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -168,15 +189,19 @@ class Connection(asyncio.Protocol):
             self._exchange = None
             exchange.on_end()
         elif not self._head_seen:
-            kind = "stale" if self.reused and self._header_bytes == 0 else "reset"
+            at_once = self.reused and time.monotonic() - self._sent_s < _STALE_WITHIN_S
+            kind = "stale" if at_once and self._header_bytes == 0 else "reset"
             self._fail(TransportError(kind, str(exc or "closed before an answer")))
         else:
             self._fail(TransportError("cut", str(exc or "closed inside the body")))
 
     # -- httptools
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("an answer that nobody asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value) + 4
         name = name.lower()
         if name in _KEPT_HEADERS:
             self._headers[name.decode("latin-1")] = value.decode("latin-1")
@@ -205,11 +230,17 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
         self._pool.active.discard(self)
+        if self._paused:
+            self._resume()
         if self._keep_alive and not self._until_close:
             self._pool.release(self)
         else:
             self._transport.close()
         exchange.on_end()
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
 
     def _fail(self, error: TransportError) -> None:
         exchange, self._exchange = self._exchange, None
@@ -235,10 +266,13 @@ class Sweeper:
     def _sweep(self) -> None:
         self._armed = False
         now = self._loop.time()
-        for connection in [one for one in self.active if one.deadline_s <= now]:
-            connection.expire()
-        if self.active:
-            self.wake()
+        try:
+            for connection in [one for one in self.active if one.deadline_s <= now]:
+                connection.expire()
+        finally:
+            # A mistake in what one exchange does about it must not leave the others without deadlines.
+            if self.active:
+                self.wake()
 
 
 class Pool:
@@ -271,7 +305,9 @@ class Pool:
                 return await self._dial(loop)
         except TimeoutError:
             raise TransportError("connect_timeout", f"no connection within {timeout_s:g} s", sent=False) from None
-        except (OSError, ssl.SSLError) as error:
+        except AddressRefused as error:
+            raise TransportError("address_refused", str(error), sent=False) from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
             raise TransportError("connect_failed", str(error), sent=False) from error
 
     async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:

@@ -21,7 +21,7 @@ from sekisho.domain.usage import Usage
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.drive import Waiter, own_task
 from sekisho.gateway.snapshot import Provider, Snapshot
-from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange
+from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange, note_wait
 from sekisho.gateway.transport import Connection, Transport, TransportError
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -52,7 +52,7 @@ class PlainExchange:
         self._parts.append(packet)
         self._size += len(packet)
         if self._size > MAX_ANSWER_BYTES and self.connection is not None:
-            self.connection.abandon()
+            self.connection.abandon(self)
             self.on_fail(TransportError("bad_http", f"an answer larger than {MAX_ANSWER_BYTES} bytes"))
 
     def on_end(self) -> None:
@@ -106,6 +106,7 @@ class Upstream:
             entry.attempts.append(attempt)
             entry.events = [] if keep else None
             entry.first_byte_s = None
+            entry.service_tier = None
             entry.observed_chars = 0
             opening = _Opening(entry, attempt, edge_of, close, endpoint.timeouts)
             try:
@@ -141,10 +142,10 @@ class Upstream:
             raise _failure(error) from None
         except BaseException:
             if exchange.connection is not None:
-                exchange.connection.abandon()
+                exchange.connection.abandon(exchange)
             raise
         finally:
-            _waited(entry, attempt)
+            note_wait(entry, attempt)
         status, body = exchange.status, exchange.body()
         attempt.status = status
         if status != 200:
@@ -170,7 +171,7 @@ class Upstream:
         pool = self._transport.pool(provider.origin)
         connection = None if fresh else pool.take()
         if connection is None:
-            connection = await own_task(pool.dial(timeouts.connect_s))
+            connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
         exchange.connection = connection
         attempt.sent_s = entry.call.now_s()
         connection.send(exchange, provider.head(http), http.body)
@@ -196,7 +197,7 @@ class Upstream:
             try:
                 connection = None if fresh else pool.take()
                 if connection is None:
-                    connection = await own_task(pool.dial(timeouts.connect_s))
+                    connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
                 attempt.sent_s = entry.call.now_s()
                 connection.send(exchange, provider.head(http), http.body)
@@ -210,10 +211,11 @@ class Upstream:
                 raise provider.chat.error(answer.status, answer.headers, answer.body) from None
             except BaseException:
                 if exchange.connection is not None:
-                    exchange.connection.abandon()
+                    exchange.connection.abandon(exchange)
                 raise
             finally:
-                _waited(entry, attempt)
+                if not entry.closed:
+                    note_wait(entry, attempt)
 
 
 class _Opening:
@@ -259,11 +261,6 @@ def _observe(entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, bod
     attempt.usage = usage
     entry.service_tier = facts.service_tier
     entry.response = body
-
-
-def _waited(entry: Entry, attempt: Attempt) -> None:
-    attempt.ended_s = now = entry.call.now_s()
-    entry.waited_s += now - (attempt.sent_s or attempt.started_s)
 
 
 def estimate_tokens(length: int) -> int:

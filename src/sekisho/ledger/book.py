@@ -68,7 +68,8 @@ class Ledger:
         took_s = call.now_s() - call.started_s
         served: Attempt | None = None
         for served in entry.attempts:
-            _price(served)
+            if served.usage is not None:
+                served.cost_nanos = _cost(served, entry.service_tier)
         if len(entry.attempts) == 1 and served is not None:
             entry.cost_nanos = served.cost_nanos
         else:
@@ -120,14 +121,14 @@ class Ledger:
             self.tally.rows["appended"] += 1
 
 
-def _price(attempt: Attempt) -> None:
-    usage = attempt.usage
-    if usage is None:
-        attempt.cost_nanos = 0
-    elif (rates := attempt.target.rates) is None:
-        attempt.cost_nanos = None
-    else:
-        attempt.cost_nanos = cost_nanos(usage, rates)
+def _cost(attempt: Attempt, service_tier: str | None) -> int | None:
+    """None where the price is unknown. A failed attempt without usage costs nothing, and is not asked for here."""
+    rates = attempt.target.rates
+    if rates is not None and rates.service_tiers:
+        rates = rates.for_service_tier(service_tier)
+    if rates is None or attempt.usage is None:
+        return None
+    return cost_nanos(attempt.usage, rates)
 
 
 def _sum(costs: list[int | None]) -> int | None:

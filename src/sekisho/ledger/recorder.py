@@ -207,7 +207,7 @@ def _bodies(entry: Entry) -> tuple[bytes | None, bytes | None, int]:
         _note(entry, "MAX_REQUEST_SIZE_EXCEEDED")
     if entry.response is not None:
         response, kind = entry.response, RESPONSE_JSON
-    elif entry.events is not None:
+    elif entry.events:
         response, kind = b"\n".join(entry.events), RESPONSE_CHAT_EVENTS
     else:
         return request, None, RESPONSE_NONE

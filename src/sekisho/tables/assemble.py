@@ -7,7 +7,7 @@ reference knows are kept: text is concatenated, lists are appended, of anything 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -29,13 +29,20 @@ def assemble(events: bytes) -> Object | None:
     Payloads that do not parse (the torn last one of a broken stream, `[DONE]`) are passed over. Raises TypeError,
     ValueError or AttributeError for payloads that are no chunks of a chat.
     """
+    return _merged(_parsed(collapse(events)))
+
+
+def _merged(values: Iterable[Any]) -> Object | None:
     whole: Object = {}
     choices: dict[int, _Choice] = {}
-    for event in _objects(events):
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        event = cast("Object", value)
         listed: Any = event.pop("choices", None)
-        for key, value in event.items():
-            if value is not None or key not in whole:
-                whole[key] = value
+        for key, found in event.items():
+            if found is not None or key not in whole:
+                whole[key] = found
         for choice in listed or ():
             index = choice.get("index") or 0
             if index not in choices:
@@ -132,12 +139,6 @@ def _joined(pieces: list[Any]) -> Any:
     if all(isinstance(piece, list) for piece in pieces):
         return [item for piece in pieces for item in piece]
     return pieces[-1]
-
-
-def _objects(events: bytes) -> Iterator[Object]:
-    for value in _parsed(collapse(events)):
-        if isinstance(value, dict):
-            yield cast("Object", value)
 
 
 def _parsed(events: bytes) -> list[Any]:

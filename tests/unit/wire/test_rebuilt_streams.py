@@ -160,3 +160,26 @@ def test_a_payload_over_several_data_lines_is_one_payload(chunks: list[dict[str,
     lines = json.dumps(chunks[0], indent=1).splitlines()
     stream = b"".join(b"data: " + line.encode() + b"\n" for line in lines) + b"\n"
     assert OpenAIChat(Quirks()).decoder().feed(stream) == ChunkReader().read(json.dumps(chunks[0]).encode())
+
+
+@STEADY
+@given(streams())
+def test_the_answer_is_what_the_pieces_say(chunks: list[dict[str, Any]]) -> None:
+    """Counted apart from our reader: text by text, so that nothing can be lost on both ways at once."""
+    said: dict[tuple[int, str], str] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        delta: dict[str, Any] = choice["delta"]
+        for name in ("content", "refusal", "reasoning_content", "reasoning", "x_delta"):
+            kind = "reasoning_content" if name == "reasoning" else name
+            said[choice["index"], kind] = said.get((choice["index"], kind), "") + delta.get(name, "")
+        for call in delta.get("tool_calls", ()):
+            piece = call.get("function", {}).get("arguments", "") + call.get("custom", {}).get("input", "")
+            place = (choice["index"], f"call {call['index']}")
+            said[place] = said.get(place, "") + piece
+    for choice in json.loads(assemble(payloads_of(chunks)))["choices"]:
+        message = choice["message"]
+        for name in ("content", "refusal", "reasoning_content", "x_delta"):
+            assert (message.get(name) or "") == said[choice["index"], name]
+        for index, call in enumerate(message.get("tool_calls", ())):
+            inner = call[call["type"]]
+            assert (inner.get("arguments") or inner.get("input") or "") == said[choice["index"], f"call {index}"]

@@ -24,9 +24,10 @@ def status_line(status: int) -> str:
     return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
 
 
-def head(reply: Reply, more: str) -> str:
-    """Status line and header lines of an answer, `more` among them; the length and the empty line are not there."""
-    return status_line(reply.status) + fields(reply) + more
+def head(reply: Reply, more: str, length: int | None) -> bytes:
+    """The whole head of an answer, `more` among its lines; without a length the body is chunked."""
+    size = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+    return f"{status_line(reply.status)}{fields(reply)}{more}{size}\r\n\r\n".encode("latin-1")
 
 
 def fields(reply: Reply) -> str:
@@ -34,19 +35,24 @@ def fields(reply: Reply) -> str:
     entry = reply.entry
     call = entry.call
     attempts = entry.attempts
-    served = _served(attempts[-1].target.provider, attempts[-1].target.model) if attempts else ""
+    if attempts:
+        target = attempts[-1].target
+        served = _served(target.provider, target.model)
+    else:
+        served = ""
     overhead_ms = (call.now_s() - call.started_s - entry.waited_s) * 1000
-    kind = _JSON if reply.stream is None else _SSE
-    lines = (
+    if reply.stream is not None:
+        kind, more = _SSE, ""
+    elif reply.refusal is not None:
+        kind = _JSON
+        more = "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
+    else:
+        kind = _JSON
+        more = "" if entry.cost_nanos is None else f"x-sekisho-cost-usd: {format_usd(entry.cost_nanos)}\r\n"
+    return (
         f"{kind}x-request-id: {call.request_id}\r\n{served}x-sekisho-attempts: {len(attempts)}\r\n"
-        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_ms:.3f}\r\n"
+        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_ms:.3f}\r\n{more}"
     )
-    if reply.refusal is not None:
-        return lines + "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
-    cost = entry.cost_nanos
-    if cost is not None and reply.stream is None:
-        lines += f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
-    return lines
 
 
 def body(reply: Reply) -> bytes:

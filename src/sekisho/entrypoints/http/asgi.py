@@ -154,7 +154,7 @@ class QueueSink:
         self._paused = paused
         stream = self._reply.stream
         if stream is not None and stream.connection is not None:
-            (stream.connection.pause if paused else stream.connection.resume)()
+            (stream.connection.pause if paused else stream.connection.resume)(stream)
 
 
 class Gateway:

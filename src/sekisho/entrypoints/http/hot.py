@@ -16,10 +16,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.intake import KEPT, MAX_HEADER_BYTES, REPEATED, ROUTES, Clock, decoded, too_large
+from sekisho.entrypoints.http.intake import (
+    KEPT_NAMES,
+    MAX_HEADER_BYTES,
+    ROUTES,
+    Clock,
+    decoded,
+    keep_repeated,
+    too_large,
+)
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Pipeline, Reply
 
+#: seconds a request may take to arrive
+_RECEIVE_S = 300.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -64,10 +74,6 @@ class HotCall:
         if self.protocol is not None:
             self.protocol.replied(self, reply)
 
-    def stream_ended(self, _: None) -> None:
-        if self.protocol is not None:
-            self.protocol.tasks.discard(cast("Any", self.drive))
-
 
 class _NoEvent:
     """uvicorn sets a cycle's event when the client disconnects; the protocol below acts on it itself."""
@@ -78,19 +84,28 @@ class _NoEvent:
 _NO_EVENT = _NoEvent()
 
 
+def _nothing(_: object) -> None:
+    """A stream's end needs no word: its sink has been told."""
+
+
 class HotProtocol(HttpToolsProtocol):
     """Bound to one gateway by `hot_protocol`; uvicorn makes one per connection."""
 
     gateway: Pipeline
     clock: Clock
+    parser: Any
+    cycle: Any
 
+    #: the hot request whose body is coming in
     hot: HotCall | None = None
     _write: Callable[[bytes], None]
-    #: loop time since when no request has been in progress; read by `close_idle`
-    idle_since_s = 0.0
     _route: Route | None = None
     _kept: dict[bytes, bytes] = {}  # noqa: RUF012 - replaced, never changed
-    _header_bytes = 0
+    #: bytes received since the last request ended, while the next one's head is not complete
+    _head_bytes = 0
+    _in_head = True
+    #: loop time since when the connection waits for a request, or for the rest of one; 0 while it is served
+    waiting_since_s = 0.0
     _closing = False
     _dates: tuple[Any, str] = (None, "")
 
@@ -101,41 +116,42 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = []
         self._kept = {}
         self.expect_100_continue = False
-        self._header_bytes = 0
         self._route = self.hot = None
-        self.idle_since_s = 0.0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
         self._route = ROUTES.get(self.url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self._header_bytes += len(name) + len(value)
-        if self._route is None or name not in KEPT:
-            # The hot path needs no others; where a hot route is handed to ASGI after all, neither does that.
-            self.headers.append((name, value))
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
-        elif name in self._kept and self._kept[name] != value:
-            self._kept[b"authorization"] = REPEATED
+        kept = KEPT_NAMES[name]
+        if not kept or self._route is None:
+            self.headers.append((name.lower(), value))
+        elif kept in self._kept:
+            keep_repeated(self._kept, kept, value)
         else:
-            self._kept[name] = value
+            self._kept[kept] = value
 
     def on_headers_complete(self) -> None:
-        route = self._route
-        cycle = self.cycle
+        self._in_head = False
+        route, cycle, parser = self._route, self.cycle, self.parser
         if (
-            route is not None
-            and (cycle is None or cycle.response_complete)
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
-            and self._header_bytes <= MAX_HEADER_BYTES
+            route is None
+            or (cycle is not None and not cycle.response_complete)
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or self._head_bytes > MAX_HEADER_BYTES
         ):
-            self._begin(route)
-        else:
             self.headers.extend(self._kept.items())
             self._hand_over()
+            return
+        kept = self._kept
+        limit = self.gateway.snapshot.max_body_bytes
+        hot = self.hot = self.cycle = HotCall(route, kept, limit, parser.should_keep_alive())
+        length = kept.get(b"content-length")
+        if length is not None and len(length) > 6 and int(length) > limit:
+            self._refuse_large(hot)
+        elif b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
+            self.send(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         hot = self.hot
@@ -143,15 +159,17 @@ class HotProtocol(HttpToolsProtocol):
             if not self._closing:
                 super().on_body(body)
             return
-        hot.size += len(body)
         if hot.refused:
             return
+        hot.size += len(body)
         if hot.size > hot.limit:
             self._refuse_large(hot)
         else:
             hot.body.append(body)
 
     def on_message_complete(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
         hot = self.hot
         if hot is None:
             if not self._closing:
@@ -163,21 +181,13 @@ class HotProtocol(HttpToolsProtocol):
 
     # -- a hot call
 
-    def _begin(self, route: Route) -> None:
-        limit = self.gateway.snapshot.max_body_bytes
-        hot = self.hot = HotCall(route, self._kept, limit, self.parser.should_keep_alive())
-        self.cycle = cast("Any", hot)
-        length = self._kept.get(b"content-length")
-        if length is not None and len(length) > 7 and int(length) > limit:
-            self._refuse_large(hot)
-        elif self.expect_100_continue:
-            self.send(_CONTINUE)
-
     def _call(self, hot: HotCall, body: bytes) -> Call:
-        wall_us = self.clock.wall_us()
+        clock = self.clock
+        wall_us = clock.wall_us()
         client = self.client
-        request_id = self.clock.request_id(wall_us)
-        call = hot.call = Call(hot.route, hot.headers, body, request_id, wall_us, client[0] if client else None)
+        call = hot.call = Call(
+            hot.route, hot.headers, body, clock.request_id(wall_us), wall_us, client[0] if client else None
+        )
         return call
 
     def _refuse_large(self, hot: HotCall) -> None:
@@ -198,14 +208,17 @@ class HotProtocol(HttpToolsProtocol):
                 call.body = b""
                 self._answer(hot, self.gateway.refuse(call, refusal))
                 return
-        drive = hot.drive = Drive(self.gateway.run(call), hot.ended)
+        drive: Any = Drive(self.gateway.run(call), hot.ended)
+        hot.drive = drive
         hot.protocol = self
-        self.tasks.add(cast("Any", drive))
+        self.waiting_since_s = 0.0
+        self.tasks.add(drive)
         drive.go_on()
 
     def replied(self, hot: HotCall, reply: Reply | None) -> None:
         """The call has its reply: whole, or a stream that goes on. None where the caller has left."""
-        self.tasks.discard(cast("Any", hot.drive))
+        drive: Any = hot.drive
+        self.tasks.discard(drive)
         if reply is None:
             return
         if reply.stream is not None:
@@ -215,21 +228,21 @@ class HotProtocol(HttpToolsProtocol):
 
     def _answer(self, hot: HotCall, reply: Reply) -> None:
         body = answers.body(reply)
-        lines = answers.head(reply, self._fixed_lines(hot))
-        self.send(b"%bcontent-length: %d\r\n\r\n%b" % (lines.encode("latin-1"), len(body), body))
+        head = answers.head(reply, self._fixed_lines(hot), len(body))
+        self.gateway.outbox.write(self._write, head + body)
         self.complete(hot)
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
         stream = reply.stream
         assert stream is not None
-        lines = answers.head(reply, self._fixed_lines(hot))
-        self.send(b"%btransfer-encoding: chunked\r\n\r\n" % lines.encode("latin-1"))
+        self.send(answers.head(reply, self._fixed_lines(hot), None))
         hot.stream = reply
-        drive = hot.drive = Drive(self._watched(reply), hot.stream_ended)
-        self.tasks.add(cast("Any", drive))
+        drive: Any = Drive(self._watched(reply), _nothing)
+        hot.drive = drive
+        self.tasks.add(drive)
         stream.start(HotSink(self, hot))
         if self.flow.write_paused and stream.connection is not None:
-            stream.connection.pause()
+            stream.connection.pause(stream)
         drive.go_on()
 
     async def _watched(self, reply: Reply) -> None:
@@ -256,6 +269,8 @@ class HotProtocol(HttpToolsProtocol):
     def complete(self, hot: HotCall) -> None:
         """The last byte of the answer has been written."""
         hot.response_complete = True
+        if hot.stream is not None:
+            self.tasks.discard(cast("Any", hot.drive))
         hot.stream = hot.drive = hot.protocol = hot.call = None  # what points back at this call is let go at once
         if not hot.keep_alive:
             self.gateway.outbox.flush()
@@ -265,36 +280,42 @@ class HotProtocol(HttpToolsProtocol):
     # -- the connection
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
             self._refuse_raw(Refusal(400, "bad_http"))
+        else:
+            if self._in_head and self._head_bytes > MAX_HEADER_BYTES:
+                self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
 
     def on_response_complete(self) -> None:
         """As uvicorn does it, but with the time of day instead of a timer per request."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
         if self.flow.read_paused:
             self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         else:
-            self.idle_since_s = self.loop.time()
+            self.waiting_since_s = self.loop.time()
 
     def close_idle(self, now_s: float) -> None:
-        """Called about once a second for every connection."""
-        idle = self.idle_since_s
-        if idle and now_s - idle > self.timeout_keep_alive and not self.transport.is_closing():
+        """Called about once a second for every connection: nothing asked for a while, or a request that dribbles."""
+        since = self.waiting_since_s
+        if not since or self.transport.is_closing():
+            return
+        idle = self._in_head and not self._head_bytes
+        if now_s - since > (self.timeout_keep_alive if idle else _RECEIVE_S):
             self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._write = transport.write
-        self.idle_since_s = self.loop.time()
+        self.waiting_since_s = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         hot = self.cycle
@@ -318,18 +339,23 @@ class HotProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if not isinstance(cycle, HotCall) or cycle.stream is None or cycle.stream.stream is None:
             return
-        connection = cycle.stream.stream.connection
-        if connection is not None:
-            (connection.pause if paused else connection.resume)()
+        stream = cycle.stream.stream
+        if stream.connection is not None:
+            (stream.connection.pause if paused else stream.connection.resume)(stream)
 
     # -- everything else
 
     def _hand_over(self) -> None:
         """To ASGI, as uvicorn does it."""
-        self.hot = None
-        if self._header_bytes > MAX_HEADER_BYTES:
+        self.waiting_since_s = 0.0
+        # The packet with the end of the head may hold a body too, so the exact size is looked at only when in doubt.
+        large = self._head_bytes > MAX_HEADER_BYTES
+        if large and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
             self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
             return
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect

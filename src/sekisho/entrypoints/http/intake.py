@@ -30,9 +30,11 @@ ROUTES: dict[bytes, Route] = {
 KEPT = frozenset({
     b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"accept-language", b"content-encoding",
     b"x-client-request-id", b"x-request-id", b"x-sekisho-tags", b"x-sekisho-conversation", b"traceparent",
-    b"user-agent", b"content-length", b"databricks-ai-gateway-request-tags", b"idempotency-key",
+    b"user-agent", b"content-length", b"expect", b"databricks-ai-gateway-request-tags", b"idempotency-key",
 })  # fmt: skip
 MAX_HEADER_BYTES = 64 * 1024
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+_MOST_SPELLINGS = 1000
 #: stands in for credentials where a header came twice with different values: no key, so 401
 REPEATED = b"repeated"
 
@@ -69,15 +71,35 @@ class Clock:
         return f"{self._prefix}{digits[at : at + 3]}a{digits[at + 3 : at + 18]}"
 
 
+class _KeptNames(dict[bytes, bytes]):
+    """A header's name as it was spelt -> its name in lower case if it is kept, else nothing."""
+
+    def __missing__(self, spelt: bytes) -> bytes:
+        name = spelt.lower()
+        kept = name if name in KEPT else b""
+        if len(self) < _MOST_SPELLINGS:
+            self[spelt] = kept
+        return kept
+
+
+KEPT_NAMES = _KeptNames()
+
+
+def keep_repeated(kept: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """A header that came before: the first counts, but two different credentials spoil each other."""
+    if name in CREDENTIALS and kept[name] != value:
+        kept[b"authorization"] = REPEATED
+
+
 def make_call(
     route: Route, headers: Iterable[tuple[bytes, bytes]], body: bytes, *, clock: Clock, client_ip: str | None
 ) -> Call:
-    """Header names must be in lower case. A header that repeats with another value spoils the credentials."""
+    """Header names must be in lower case."""
     kept: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in KEPT:
-            if name in kept and kept[name] != value:
-                kept[b"authorization"] = REPEATED
+            if name in kept:
+                keep_repeated(kept, name, value)
             else:
                 kept[name] = value
     wall_us = clock.wall_us()
