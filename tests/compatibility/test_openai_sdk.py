@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from sekisho.mock.server import MockProvider
-from tests.support.gateway import CHAT_ONLY_KEY, EXPIRED_KEY, Door, Gateway, running_gateway
+from tests.support.gateway import CHAT_ONLY_KEY, CONFIG, EXPIRED_KEY, Door, Gateway, running_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -512,7 +512,8 @@ async def test_the_gateway_stops_in_the_middle_of_a_stream(door: Door) -> None:
 async def _stopped_while(door: Door, model: str, *, stream: bool) -> None:
     """Calls, and stops the gateway when the provider has the call: after a second it ends what still runs."""
     async with MockProvider() as mock:
-        running = running_gateway(mock, door=door)
+        patient = CONFIG.replace("first_token_s: 1, idle_s: 1", "first_token_s: 4, idle_s: 4")
+        running = running_gateway(mock, door=door, config=patient)
         gateway = await running.__aenter__()
         async with openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.key, max_retries=0) as client:
 

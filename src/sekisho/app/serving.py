@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sekisho.ledger.tally import Tally
 from sekisho.stores.migrate import schema_is_current
 from sekisho.stores.pepper import load_or_create_pepper
 from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.private_files import private_directory
 from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.supervise import Committer
@@ -80,23 +81,22 @@ async def installation(
     settings: Settings, reload_from: Callable[[], Settings] | None = None, config_path: Path | None = None
 ) -> AsyncGenerator[Installation]:
     """A gateway without its HTTP door: control database, spool, committer, prices, snapshot, and what keeps them."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    await _migrated(settings.database_path)
+    private_directory(settings.data_dir)
+    prices = PriceBook(settings.data_dir / "prices.json")
+    # Both take a process of its own for a second or two, the first time.
+    await asyncio.gather(_migrated(settings.database_path), _priced(prices, price_pairs(settings)))
     pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
     keys = SqliteKeySnapshot(settings.database_path)
     sink = SpoolWriter(settings.data_dir / "spool")
     committer = Committer(settings.data_dir, last_seq=lambda: sink.last_seq)
-    committer.start()
     try:
-        prices = PriceBook(settings.data_dir / "prices.json")
-        if any(prices.get(*pair) is MISSING for pair in price_pairs(settings)):
-            await prices.resolve(price_pairs(settings))
         version = keys.version()
         keyring = build_keyring(settings, pepper, keys.all())
         snapshot = build_snapshot(settings, keyring, prices)
         pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
         running = Installation(settings, pipeline, committer, sink)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
+        committer.start()
         watch = asyncio.ensure_future(_keep(running, reloader))
         try:
             yield running
@@ -138,6 +138,19 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.opened is not None:
             self.opened()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """SIGTERM and SIGINT end the server; uvicorn would then raise them again, and the rows would not be flushed."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
@@ -223,6 +236,12 @@ def _http(settings: Settings, application: Any, protocol: type[HotProtocol]) -> 
         ssl_certfile=door.tls_certificate,
         ssl_keyfile=door.tls_key,
     )
+
+
+async def _priced(prices: PriceBook, pairs: list[tuple[str | None, str]]) -> None:
+    """Look up prices that nobody has looked up yet; those of an earlier day will do for the start."""
+    if any(prices.get(*pair) is MISSING for pair in pairs):
+        await prices.resolve(pairs)
 
 
 async def _migrated(database: Path) -> None:

@@ -32,10 +32,24 @@ async def resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[str]:
     return public
 
 
+#: IPv6 that carries an IPv4 address in its last 32 bits and is translated to it on the way: RFC 6052, well-known prefix
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: the only unicast addresses of IPv6 that are routed on the internet, and what of them is for documentation (RFC 9637)
+_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
+_IPV6_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+
+
 def is_public(address: str) -> bool:
-    """False for private, loopback, link-local (cloud metadata), multicast and reserved addresses."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if mapped is not None:
-        ip = mapped
-    return ip.is_global and not ip.is_multicast
+    """False for private, loopback, link-local (cloud metadata), multicast and reserved addresses.
+
+    An IPv6 address that stands for an IPv4 one is judged by that.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if inner is None:
+            return ip.is_global and ip in _IPV6_UNICAST and ip not in _IPV6_DOCUMENTATION
+        ip = inner
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved

@@ -100,6 +100,11 @@ class Pipeline:
         entry.language = self._language(call, self.snapshot)
         return self._refuse(entry, refusal, "refused")
 
+    def gone(self, call: Call) -> None:
+        """A caller who left before the body was whole."""
+        entry = self._ledger.open(call)
+        self._ledger.close(entry, CLIENT_LEFT_STATUS, "client_left", "client_left")
+
     def left(self, reply: Reply) -> None:
         """The caller of a stream has gone, or the gateway stops: whichever the call says."""
         stream = reply.stream

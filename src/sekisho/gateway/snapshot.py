@@ -11,6 +11,7 @@ from sekisho.domain.endpoint import Endpoint, LogLevel, Target, Timeouts
 from sekisho.domain.errors import Refusal
 from sekisho.domain.http import HttpRequest, Origin, Secret
 from sekisho.domain.money import Rates
+from sekisho.gateway.drive import own_task
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.providers.catalog import ProviderRow
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
@@ -161,7 +162,7 @@ class Snapshot:
             raise Refusal(404, "model_not_found", param="model", model=model)
         if known is not None:
             return known
-        rates = await self.rates_of(provider, name)
+        rates = await own_task(self.rates_of(provider, name))
         endpoint = Endpoint(
             name=model,
             targets=(Target(provider=provider, model=name, rates=rates),),

@@ -116,6 +116,7 @@ class Upstream:
                 failure = failure or error
                 if not error.fallback:
                     break
+        entry.events = None  # what a failed attempt began was nobody's answer
         assert failure is not None
         raise failure
 

@@ -18,7 +18,8 @@ from sekisho.stores.ports import RowSink
 
 log = logging.getLogger("sekisho.ledger")
 
-#: refusals that anyone can cause without a key: their rows are capped a second, the rest is counted as dropped
+#: refusals that cost a caller nothing, as do all that need no key: their rows are capped a second, the rest is
+#: counted as dropped
 _CAPPED_STATUSES = frozenset({401, 404, 405, 413, 431})
 _CAPPED_ROWS_PER_S = 200
 
@@ -75,7 +76,7 @@ class Ledger:
         else:
             entry.cost_nanos = _sum([attempt.cost_nanos for attempt in entry.attempts])
         self._count(entry, served, took_s)
-        if status in _CAPPED_STATUSES and not self._may_record_capped():
+        if (entry.caller is None or status in _CAPPED_STATUSES) and not self._may_record_capped():
             self.tally.rows["dropped"] += 1
             return
         self._record(entry, served, took_s)

@@ -6,6 +6,7 @@ sixty columns anew costs more than the rest of the bookkeeping together. See `do
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ from sekisho.domain.row import (
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_REMEMBERED = 20_000
+_MAX_TEXT_BYTES = 256
+_HEX = frozenset("0123456789abcdef")
 _encode = msgspec.msgpack.Encoder().encode
 _TRACING = frozenset({b"traceparent", b"x-client-request-id", b"x-request-id"})
 
@@ -153,6 +156,8 @@ class Recorder:
 
     def _caller(self, call: Call, caller: Caller | None) -> msgspec.Raw:
         agent = call.headers.get(b"user-agent")
+        if agent is not None:
+            agent = agent[:_MAX_TEXT_BYTES]  # what is remembered must not be as large as a caller likes
         if caller is None and agent is None and call.client_ip is None:
             return self._nobody
         key = (
@@ -224,25 +229,31 @@ def _note(entry: Entry, code: str) -> None:
         entry.logging_errors.append(code)
 
 
-def _text(value: bytes | None, limit: int = 256) -> str | None:
-    return value[:limit].decode("utf-8", "replace") if value else None
+def _text(value: bytes | None) -> str | None:
+    return value[:_MAX_TEXT_BYTES].decode("utf-8", "replace") if value else None
 
 
 def _trace(value: bytes | None) -> tuple[str | None, str | None]:
     """W3C traceparent `00-<32 hex>-<16 hex>-<flags>`; anything else is no trace."""
     if value is None or len(value) < 55:
         return None, None
-    parts = value.decode("latin-1").split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+    version, trace, span, *rest = (*value[:256].decode("latin-1").split("-"), "", "")
+    hexadecimal = _HEX.issuperset(version) and _HEX.issuperset(trace) and _HEX.issuperset(span)
+    if not hexadecimal or (len(version), len(trace), len(span)) != (2, 32, 16) or len(rest[0]) != 2:
         return None, None
-    return parts[1], parts[2]
+    if version == "ff" or not trace.strip("0") or not span.strip("0"):
+        return None, None
+    return trace, span
 
 
 def _ip_prefix(address: str | None) -> str | None:
     """/24 of IPv4, /48 of IPv6: enough to see where a key is used from, not who sits there."""
-    if address is None:
+    try:
+        ip = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
         return None
-    if ":" in address:
-        return ":".join(address.split(":")[:3]) + "::/48"
-    head, _, _ = address.rpartition(".")
-    return f"{head}.0/24" if head else None
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is None:
+            return str(ipaddress.ip_network((ip, 48), strict=False))
+        ip = ip.ipv4_mapped
+    return str(ipaddress.ip_network((ip, 24), strict=False))

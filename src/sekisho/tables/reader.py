@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 
@@ -156,7 +157,9 @@ def _snapshot(path: Path, spool_id: str | None) -> tuple[list[str], int, bool]:
     if (table := open_table(path)) is None:
         return [], 0, False
     done = table.transaction_version(app_id(spool_id)) if spool_id is not None else None
-    return (sorted(table.file_uris()), done or 0, WIDENED in table.metadata().configuration)
+    # delta-rs gives paths as in a URL, also those of a disk
+    files = sorted(map(unquote, table.file_uris()))
+    return files, done or 0, WIDENED in table.metadata().configuration
 
 
 def _tail(spool: SpoolReader, done: int) -> Iterator[Batch]:

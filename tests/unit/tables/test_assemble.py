@@ -131,7 +131,9 @@ def test_other_streams_stay_as_they_came(body: bytes):
     assert assembled(body) == body
 
 
-text = st.text(max_size=6) | st.sampled_from(['"', "\\", '\\"', '"}', "\n", '","refusal":"x', "é", "\U0001f600", '"}\\'])
+text = st.text(max_size=6) | st.sampled_from(
+    ['"', "\\", '\\"', '"}', "\n", '","refusal":"x', "é", "\U0001f600", '"}\\']
+)
 deltas = st.one_of(
     st.fixed_dictionaries({"content": text}),
     st.fixed_dictionaries({"content": text}, optional={"refusal": text, "reasoning_content": text}),
@@ -178,7 +180,9 @@ def test_previews_are_200_characters_of_the_last_user_message():
     assert output_preview(b'{"choices":[{"message":{"content":null}}]}') is None
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"messages":[{"role":"user","content":7}]}', b'{"input":[[1,2]]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"messages":[{"role":"user","content":7}]}', b'{"input":[[1,2]]}', b"\xff"]
+)
 def test_previews_of_anything_else_are_nothing(body: bytes):
     assert input_preview(body) is None
     assert output_preview(body) is None

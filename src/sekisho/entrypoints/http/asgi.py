@@ -41,7 +41,11 @@ class ModelRoute:
         request = Request(scope, receive)
         limit = self._pipeline.snapshot.max_body_bytes
         headers = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-        refusal, body = await self._body(request, limit)
+        try:
+            refusal, body = await self._body(request, limit)
+        except ClientDisconnect:
+            self._pipeline.gone(make_call(self._route, headers, b"", clock=self._clock, client_ip=_peer(scope)))
+            return
         call = make_call(self._route, headers, body, clock=self._clock, client_ip=_peer(scope))
         if request.method != "POST":
             refusal = Refusal(405, "method_not_allowed", headers={"allow": "POST"}, method=request.method)
@@ -60,14 +64,11 @@ class ModelRoute:
             return Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024), b""
         parts: list[bytes] = []
         size = 0
-        try:
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    return too_large(limit), b""
-                parts.append(part)
-        except ClientDisconnect:
-            return Refusal(400, "invalid_json", reason="the body is incomplete"), b""
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                return too_large(limit), b""
+            parts.append(part)
         return None, b"".join(parts)
 
     async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
@@ -93,15 +94,19 @@ class ModelRoute:
         if reply.stream is None:
             await _send_plain(send, reply)
             return
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Cancelled in the moment between the first content and this line: the reply is there all the same.
+            self._pipeline.left(reply)
         sink = QueueSink(reply)
-        await send({"type": "http.response.start", "status": 200, "headers": _pairs(answers.fields(reply))})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": _pairs(answers.fields(reply))})
             reply.stream.start(sink)
             while (frames := await sink.next()) is not None:
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
         except asyncio.CancelledError:
             self._pipeline.left(reply)
-            if call.left:
+            if call.left or reply.stream.sink is None:
                 raise
             while (frames := sink.now()) is not None:
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
@@ -153,8 +158,8 @@ class QueueSink:
     def _flow(self, *, paused: bool) -> None:
         self._paused = paused
         stream = self._reply.stream
-        if stream is not None and stream.connection is not None:
-            (stream.connection.pause if paused else stream.connection.resume)(stream)
+        if stream is not None:
+            (stream.pause if paused else stream.resume)()
 
 
 class Gateway:

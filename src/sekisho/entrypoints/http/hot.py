@@ -74,6 +74,19 @@ class HotCall:
         if self.protocol is not None:
             self.protocol.replied(self, reply)
 
+    def cancel(self, msg: str | None = None) -> None:
+        """uvicorn says this to all it calls tasks when the graceful time is over, while it walks over their set: the
+        end, which leaves that set, comes a moment later."""
+        if self.protocol is not None:
+            self.protocol.loop.call_soon(self.stop)
+
+    def stop(self) -> None:
+        """The caller has left, or the gateway stops: whichever the call says."""
+        if self.stream is not None and self.protocol is not None:
+            self.protocol.gateway.left(self.stream)
+        elif self.drive is not None:
+            self.drive.cancel()
+
 
 class _NoEvent:
     """uvicorn sets a cycle's event when the client disconnects; the protocol below acts on it itself."""
@@ -82,10 +95,6 @@ class _NoEvent:
 
 
 _NO_EVENT = _NoEvent()
-
-
-def _nothing(_: object) -> None:
-    """A stream's end needs no word: its sink has been told."""
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -98,6 +107,8 @@ class HotProtocol(HttpToolsProtocol):
 
     #: the hot request whose body is coming in
     hot: HotCall | None = None
+    #: the one whose answer is not complete; `cycle` may be a request that is pipelined behind it
+    running: HotCall | None = None
     _write: Callable[[bytes], None]
     _route: Route | None = None
     _kept: dict[bytes, bytes] = {}  # noqa: RUF012 - replaced, never changed
@@ -208,18 +219,18 @@ class HotProtocol(HttpToolsProtocol):
                 call.body = b""
                 self._answer(hot, self.gateway.refuse(call, refusal))
                 return
-        drive: Any = Drive(self.gateway.run(call), hot.ended)
-        hot.drive = drive
+        drive = hot.drive = Drive(self.gateway.run(call), hot.ended)
         hot.protocol = self
+        self.running = hot
         self.waiting_since_s = 0.0
-        self.tasks.add(drive)
+        self.tasks.add(cast("Any", hot))
         drive.go_on()
 
     def replied(self, hot: HotCall, reply: Reply | None) -> None:
         """The call has its reply: whole, or a stream that goes on. None where the caller has left."""
-        drive: Any = hot.drive
-        self.tasks.discard(drive)
         if reply is None:
+            self.tasks.discard(cast("Any", hot))
+            self.transport.close()
             return
         if reply.stream is not None:
             self._open_stream(hot, reply)
@@ -237,21 +248,9 @@ class HotProtocol(HttpToolsProtocol):
         assert stream is not None
         self.send(answers.head(reply, self._fixed_lines(hot), None))
         hot.stream = reply
-        drive: Any = Drive(self._watched(reply), _nothing)
-        hot.drive = drive
-        self.tasks.add(drive)
         stream.start(HotSink(self, hot))
-        if self.flow.write_paused and stream.connection is not None:
-            stream.connection.pause(stream)
-        drive.go_on()
-
-    async def _watched(self, reply: Reply) -> None:
-        """What a stream's end, the caller's leaving and our own stopping have in common."""
-        assert reply.stream is not None
-        try:
-            await reply.stream.done
-        except asyncio.CancelledError:
-            self.gateway.left(reply)
+        if self.flow.write_paused:
+            stream.pause()
 
     def _fixed_lines(self, hot: HotCall) -> str:
         """Headers that uvicorn renews once a second, and what becomes of the connection."""
@@ -269,8 +268,8 @@ class HotProtocol(HttpToolsProtocol):
     def complete(self, hot: HotCall) -> None:
         """The last byte of the answer has been written."""
         hot.response_complete = True
-        if hot.stream is not None:
-            self.tasks.discard(cast("Any", hot.drive))
+        self.running = None
+        self.tasks.discard(cast("Any", hot))
         hot.stream = hot.drive = hot.protocol = hot.call = None  # what points back at this call is let go at once
         if not hot.keep_alive:
             self.gateway.outbox.flush()
@@ -318,12 +317,16 @@ class HotProtocol(HttpToolsProtocol):
         self.waiting_since_s = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        hot = self.cycle
-        if isinstance(hot, HotCall) and not hot.response_complete and hot.drive is not None:
+        hot, self.running = self.running, None
+        if hot is not None:
             hot.disconnected = True
             if hot.call is not None:
                 hot.call.left = True
-            hot.drive.cancel()
+            self.tasks.discard(cast("Any", hot))
+            hot.stop()
+        elif self.hot is not None and not self.hot.refused:
+            # Gone before the body was whole: a row all the same, as on every other way out.
+            self.gateway.gone(self._call(self.hot, b""))
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -336,12 +339,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def _pace(self, *, paused: bool) -> None:
         """A slow reader slows its provider down, so that no stream piles up in memory."""
-        cycle = self.cycle
-        if not isinstance(cycle, HotCall) or cycle.stream is None or cycle.stream.stream is None:
-            return
-        stream = cycle.stream.stream
-        if stream.connection is not None:
-            (stream.connection.pause if paused else stream.connection.resume)(stream)
+        hot = self.running
+        if hot is not None and hot.stream is not None and (stream := hot.stream.stream) is not None:
+            (stream.pause if paused else stream.resume)()
 
     # -- everything else
 

@@ -56,7 +56,7 @@ def credential(headers: dict[bytes, bytes]) -> bytes:
         if bearer[:7].lower() != _BEARER:
             raise Refusal(401, "invalid_api_key", message="missing_api_key")
         found = bearer[7:].strip()
-    if len(headers) > 1:
+    if bearer is None or len(headers) > 1:
         for name in _OTHER_HEADERS:
             other = headers.get(name)
             if other is None:
