@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import resource
@@ -40,6 +41,8 @@ log = logging.getLogger("sekisho.app")
 _TICK_S = 1.0
 _BACKLOG = 4096
 _DRAIN_S = 20.0
+#: parameters of mallopt(3), from glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 class Installation:
@@ -171,6 +174,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT: no new calls, the configured time for running ones, rows flushed."""
     _allow_many_files()
+    _keep_memory()
     async with installation(settings, reload_from, config_path) as running:
         clock = Clock()
         server = Server(_http(settings, lazily(running, clock), hot_protocol(running.pipeline, clock)))
@@ -254,6 +258,15 @@ async def _migrated(database: Path) -> None:
     _, errors = await process.communicate()
     if process.returncode != 0:
         raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what a large body leaves behind, instead of giving it back and faulting it in again for
+    the next one: measured, half the CPU of a 300 KB prompt. glibc only; elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+        library.mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
 
 
 def _settle_memory() -> None:

@@ -104,6 +104,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = ""
     fields: dict[str, msgspec.Raw] | None = None
     conversation: Conversation | None = None
+    #: bytes of the body that `fields` came in
+    size: int = 0
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

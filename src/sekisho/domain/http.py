@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 #: names in lower case; the last of a repeated header wins
@@ -47,8 +49,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A POST to a provider, without its origin or credentials. `body` parts are written one after another."""
+    """A POST to a provider, without its origin or credentials. `body` parts are written one after another; a large
+    part may be a view into the body that came in."""
 
     path: str
-    body: list[bytes]
+    body: Sequence[bytes | memoryview]
     headers: Headers = {}

@@ -30,3 +30,25 @@ def splice(fields: Mapping[str, msgspec.Raw], replace: Mapping[str, bytes]) -> l
     for name, text in replace.items():
         members[name] = msgspec.Raw(text)
     return [encode(members)]
+
+
+#: bodies from here on are written in parts, so that their large members are not copied again
+LARGE_BYTES = 64 * 1024
+_LARGE_MEMBER_BYTES = 16 * 1024
+
+
+def parts(members: Mapping[str, Any]) -> list[bytes | memoryview]:
+    """The JSON object in parts: large Raw members as views of where they lie, all else encoded between them."""
+    found: list[bytes | memoryview] = []
+    gathered = bytearray(b"{")
+    for name, value in members.items():
+        if len(gathered) > 1 or found:
+            gathered += b","
+        gathered += encode(name) + b":"
+        if isinstance(value, msgspec.Raw) and len(view := memoryview(value)) >= _LARGE_MEMBER_BYTES:
+            found += (bytes(gathered), view)
+            gathered = bytearray()
+        else:
+            gathered += encode(value)
+    gathered += b"}"
+    return [*found, bytes(gathered)]

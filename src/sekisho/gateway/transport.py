@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import httptools
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     # -- used by exchanges
 
-    def send(self, exchange: Exchange, head: bytes, body: list[bytes]) -> None:
+    def send(self, exchange: Exchange, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write one request; the exchange hears what becomes of it."""
         self._exchange = exchange
         self._head_seen = self._complete = self._until_close = False
@@ -110,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._pool.active.add(self)
         self._pool.sweeper.wake()
         if len(body) == 1 and len(body[0]) < _GATHERED_BYTES:
-            self._pool.outbox.write(self._write, head + body[0])
+            self._pool.outbox.write(self._write, head + body[0])  # pyright: ignore[reportOperatorIssue]
         else:
             self._transport.writelines([head, *body])
 

@@ -44,9 +44,10 @@ class Committer:
     def __init__(self, data_dir: Path) -> None:
         self.spool = data_dir / "spool"
         self.status = CommitterStatus(pid=os.getpid(), started_us=_now_us())
+        self._status_file = StatusFile(self.spool)
+        self._status_file.write(self.status)
         self._tables_dir = data_dir / "tables"
         self._reader = SpoolReader(self.spool)
-        self._status_file = StatusFile(self.spool)
         self._tables: tuple[DeltaFolder, DeltaFolder] | None = None
 
     def open(self) -> bool:
@@ -160,7 +161,7 @@ def run(committer: Committer, *, every_s: float, stopping: Callable[[], bool], w
         try:
             if stop or now_s - last_s >= every_s or committer.much_waits():
                 worked = committer.step()
-            backoff_s = 0.0
+                backoff_s = 0.0
             if worked:
                 last_s, attempts = now_s, 0
         except Exception as error:  # the disk may be full or away for hours: rows wait in the spool until it is back

@@ -30,8 +30,10 @@ RECORD_HEAD = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
 _SUFFIX = ".seg"
 _FIRST_WINDOW, _WINDOW = 1 << 16, 1 << 20
-#: records handed over at a time: few enough that their values are still in the processor's cache when used
+#: records handed over at a time: few enough that their values are still in the processor's cache when used, and that
+#: the largest bodies fit into memory
 CHUNK_ROWS = 512
+CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -232,7 +234,8 @@ class _Scan:
         """Up to CHUNK_ROWS records; sets `ended` at the first that is not there, not whole or not wanted."""
         payloads: list[bytes] = []
         buffer, base, at, head = (self._buffer, self._base, self.offset - self._base, RECORD_HEAD.size)
-        while len(payloads) < CHUNK_ROWS:
+        size = 0
+        while len(payloads) < CHUNK_ROWS and size < CHUNK_BYTES:
             if at + head > len(buffer):
                 buffer, base, at = self._read(0), self.offset, 0
                 if len(buffer) < head:
@@ -253,6 +256,7 @@ class _Scan:
                 self._end = base + end
                 if word >> 28 == KIND_ROW:
                     payloads.append(payload)
+                    size += len(payload)
             at = (end + 7) & ~7
             self.offset = base + at
         self._buffer, self._base = buffer, base

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 _NAME = "status.json"
-#: one page: short enough that a reader hardly ever meets half an update, and then it keeps the last whole one
-_BYTES = 1024
+#: within one page: a reader hardly ever meets half an update, and then it keeps the last whole one
+_BYTES = 2048
 
 
 class CommitterStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ log = logging.getLogger("sekisho.tables")
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 #: alive for so long, a child's death is not held against the next one
 _HEALTHY_S = 60.0
+_POLL_S = 0.02
 _NEVER = CommitterStatus(pid=0, state="not started")
 
 
@@ -123,9 +124,13 @@ class Committer:
         child = self._child
         if child is None:
             return True
+        # Before its first status a child does not know SIGTERM yet, and would die of it instead of draining.
+        deadline_s = time.monotonic() + timeout_s
+        while child.poll() is None and self.status().pid != child.pid and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
         child.terminate()
         try:
-            code = child.wait(timeout_s)
+            code = child.wait(max(_POLL_S, deadline_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()

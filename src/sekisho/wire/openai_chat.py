@@ -51,7 +51,14 @@ def parse(body: bytes) -> ChatRequest:
     raw = fields.get("n")
     if raw is not None:
         read_count(raw, "n")
-    return ChatRequest(model=model, stream=stream, include_usage=include_usage, protocol=PROTOCOL, fields=fields)
+    return ChatRequest(
+        model=model,
+        stream=stream,
+        include_usage=include_usage,
+        protocol=PROTOCOL,
+        fields=fields,
+        size=len(body),
+    )
 
 
 def conversation(request: ChatRequest) -> Conversation:

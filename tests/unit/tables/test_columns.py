@@ -14,6 +14,7 @@ import polars
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.tables.rows import NOON_US, a_row, record_of, without_log
 
 from sekisho.domain.row import LOG_FULL, LOG_METADATA, RESPONSE_CHAT_EVENTS, AttemptRow, InferenceRow
 from sekisho.tables.arrow import pa
@@ -21,7 +22,6 @@ from sekisho.tables.columns import Batch
 from sekisho.tables.layout import encode_record
 from sekisho.tables.parts import write_parts
 from sekisho.tables.schema import INFERENCE_LOG, USAGE
-from tests.unit.tables.rows import NOON_US, a_row, record_of, without_log
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NANO = Decimal(1).scaleb(-9)

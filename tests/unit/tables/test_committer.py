@@ -8,6 +8,7 @@ from typing import Any
 
 import polars
 import pytest
+from tests.unit.tables.rows import a_row, record_of, records, without_log
 
 from sekisho.tables import committer as module
 from sekisho.tables.committer import Committer, run
@@ -15,7 +16,6 @@ from sekisho.tables.delta import DeltaFolder
 from sekisho.tables.segments import segment_numbers
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.status import read_status
-from tests.unit.tables.rows import a_row, record_of, records, without_log
 
 SMALL = 64 * 1024
 

@@ -9,6 +9,7 @@ import msgspec
 import polars
 import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
+from tests.unit.tables.rows import records
 
 from sekisho.tables import delta
 from sekisho.tables.arrow import pa
@@ -16,7 +17,6 @@ from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table, set_aside_broken_entry
 from sekisho.tables.layout import encode_record
 from sekisho.tables.schema import USAGE
-from tests.unit.tables.rows import records
 
 
 def rows(count: int, start: int = 0) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from tests.unit.tables.rows import a_row, record_of, without_log
 
 from sekisho.tables.committer import Committer
 from sekisho.tables.delta import DeltaFolder
@@ -16,7 +17,6 @@ from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names, op
 from sekisho.tables.schema import INFERENCE_LOG, TABLES, USAGE
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spool import SpoolWriter
-from tests.unit.tables.rows import a_row, record_of, without_log
 
 TODAY_US = time.time_ns() // 1000
 

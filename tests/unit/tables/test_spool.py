@@ -15,12 +15,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.tables.rows import a_row, record_of, records
 
 from sekisho.tables import segments
 from sekisho.tables.layout import OWN, SHAPE, encode_record
 from sekisho.tables.segments import KIND_ROW, RECORD_HEAD, SpoolReader, segment_numbers, segment_path
 from sekisho.tables.spool import DataDirInUse, SpoolWriter
-from tests.unit.tables.rows import a_row, record_of, records
 
 SMALL = 64 * 1024
 
@@ -87,6 +87,19 @@ def test_an_oversized_row_gets_a_segment_of_its_own(tmp_path: Path):
         writer.append(row)
     assert stored(tmp_path) == [encode_record(row) for row in rows]
     writer.close()
+
+
+def test_large_rows_are_handed_over_a_few_at_a_time(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL)
+    for row in records(10, request=b"x" * 3_000_000):
+        writer.append(row)
+    assert [len(chunk.payloads) for chunk in SpoolReader(tmp_path).chunks(0)] == [1] * 10
+    writer.close()
+    roomy = SpoolWriter(tmp_path / "roomy", 64 * 1024 * 1024)
+    for row in records(10, request=b"x" * 3_000_000):
+        roomy.append(row)
+    assert [len(chunk.payloads) for chunk in SpoolReader(tmp_path / "roomy").chunks(0)] == [2] * 5
+    roomy.close()
 
 
 def test_segments_wholly_before_a_position_are_trimmed_and_the_newest_stays(tmp_path: Path):

@@ -5,14 +5,48 @@ from __future__ import annotations
 from sekisho.domain.row import AttemptRow, InferenceRow
 from sekisho.tables.schema import ATTEMPT, BODIES, DERIVED, INFERENCE_LOG, RENAMED, STEERING, USAGE
 
-CONTRACT = (
-    "request_date, event_time, request_id, client_request_id, conversation_id, endpoint_name, feature, api_type, "
-    "operation, request_model, provider, destination_model, status_code, error_code, error_message, latency_ms, "
-    "time_to_first_byte_ms, gateway_overhead_ms, streaming, finish_reasons, input_tokens, output_tokens, total_tokens, "
-    "cache_read_input_tokens, cache_creation_input_tokens, reasoning_output_tokens, usage_source, cost_usd, "
-    "price_source, requester, api_key_id, team, department, tags, attempts, guardrails, cache_status, terminal_state, "
-    "request, response"
-).split(", ")
+CONTRACT = [
+    "request_date",
+    "event_time",
+    "request_id",
+    "client_request_id",
+    "conversation_id",
+    "endpoint_name",
+    "feature",
+    "api_type",
+    "operation",
+    "request_model",
+    "provider",
+    "destination_model",
+    "status_code",
+    "error_code",
+    "error_message",
+    "latency_ms",
+    "time_to_first_byte_ms",
+    "gateway_overhead_ms",
+    "streaming",
+    "finish_reasons",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+    "usage_source",
+    "cost_usd",
+    "price_source",
+    "requester",
+    "api_key_id",
+    "team",
+    "department",
+    "tags",
+    "attempts",
+    "guardrails",
+    "cache_status",
+    "terminal_state",
+    "request",
+    "response",
+]
 
 
 def test_columns_follow_the_fields_of_a_row():

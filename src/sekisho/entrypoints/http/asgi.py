@@ -62,6 +62,9 @@ class ModelRoute:
     async def _body(self, request: Request, limit: int) -> tuple[Refusal | None, bytes]:
         if sum(len(name) + len(value) for name, value in request.scope["headers"]) > MAX_HEADER_BYTES:
             return Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024), b""
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            return too_large(limit), b""
         parts: list[bytes] = []
         size = 0
         async for part in request.stream():
@@ -201,7 +204,9 @@ class Gateway:
 
     def _starlette(self, routes: list[HttpRoute]) -> ASGIApp:
         handlers: dict[Any, Any] = {HTTPException: self._http_error, Exception: self._own_mistake}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        application = Starlette(routes=routes, exception_handlers=handlers)
+        application.router.redirect_slashes = False  # a redirect has no error body, and repeats the caller's host
+        return application
 
     async def _live(self, request: Request) -> Response:
         return _json({"status": "ok"})

@@ -144,13 +144,15 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._closing:
+            return
         route, cycle, parser = self._route, self.cycle, self.parser
         if (
             route is None
             or (cycle is not None and not cycle.response_complete)
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
-            or self._head_bytes > MAX_HEADER_BYTES
+            or (self._head_bytes > MAX_HEADER_BYTES and self._head_too_large())
         ):
             self.headers.extend(self._kept.items())
             self._hand_over()
@@ -187,7 +189,9 @@ class HotProtocol(HttpToolsProtocol):
                 super().on_message_complete()
             return
         self.hot = None
-        if not hot.refused:
+        if hot.refused:
+            self.transport.close()
+        else:
             self._start(hot)
 
     # -- a hot call
@@ -202,7 +206,8 @@ class HotProtocol(HttpToolsProtocol):
         return call
 
     def _refuse_large(self, hot: HotCall) -> None:
-        """Answer at once and close: the rest of the body is not worth reading."""
+        """Answer at once. The rest of the body is read and thrown away: closing on a client that still sends would
+        reset the connection, and the answer could be lost with it. `close_idle` ends this where it takes too long."""
         hot.refused = True
         hot.keep_alive = False
         hot.body = []
@@ -272,8 +277,10 @@ class HotProtocol(HttpToolsProtocol):
         self.tasks.discard(cast("Any", hot))
         hot.stream = hot.drive = hot.protocol = hot.call = None  # what points back at this call is let go at once
         if not hot.keep_alive:
+            self._closing = True
             self.gateway.outbox.flush()
-            self.transport.close()
+            if not hot.refused:
+                self.transport.close()
         self.on_response_complete()
 
     # -- the connection
@@ -348,9 +355,7 @@ class HotProtocol(HttpToolsProtocol):
     def _hand_over(self) -> None:
         """To ASGI, as uvicorn does it."""
         self.waiting_since_s = 0.0
-        # The packet with the end of the head may hold a body too, so the exact size is looked at only when in doubt.
-        large = self._head_bytes > MAX_HEADER_BYTES
-        if large and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
+        if self._head_bytes > MAX_HEADER_BYTES and self._head_too_large():
             self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
             return
         self.expect_100_continue = any(
@@ -365,10 +370,26 @@ class HotProtocol(HttpToolsProtocol):
         except httptools.HttpParserInvalidURLError:
             self._refuse_raw(Refusal(400, "invalid_value", param="path", reason="not a valid URL"))
 
+    def _head_too_large(self) -> bool:
+        """The packet with the end of the head may hold a body too, so the exact size is looked at when in doubt."""
+        fields = [*self.headers, *self._kept.items()]
+        return len(self.url) + sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES
+
     def _refuse_raw(self, refusal: Refusal) -> None:
         """An answer to something that is no request we can read, in the envelope SDKs can read."""
+        if self._closing or self.transport.is_closing():
+            return
+        hot, cycle = self.hot or self.running, self.cycle
+        if hot is None and self._route is not None and self.parser.get_method() == b"POST":
+            hot = HotCall(self._route, self._kept, 0, keep_alive=False)
+        if hot is not None and hot is not self.running:
+            hot.keep_alive = False
+            self._answer(hot, self.gateway.refuse(self._call(hot, b""), refusal))
+            return
         self._closing = True
-        if self.transport.is_closing():
+        if cycle is not None and not cycle.response_complete and (hot is not None or not cycle.more_body):
+            # Another answer is on its way: it comes to its end, and then the connection does.
+            cycle.keep_alive = False
             return
         request_id = self.clock.request_id(self.clock.wall_us())
         lines, body = answers.standalone(refusal, request_id, self.gateway.snapshot.language)

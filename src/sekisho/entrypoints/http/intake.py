@@ -34,6 +34,8 @@ KEPT = frozenset({
 })  # fmt: skip
 MAX_HEADER_BYTES = 64 * 1024
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
+#: lists by RFC 9110: repeated, they are one list
+_LISTS = frozenset({b"accept-language", b"content-encoding"})
 _MOST_SPELLINGS = 1000
 #: stands in for credentials where a header came twice with different values: no key, so 401
 REPEATED = b"repeated"
@@ -89,6 +91,8 @@ def keep_repeated(kept: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     """A header that came before: the first counts, but two different credentials spoil each other."""
     if name in CREDENTIALS and kept[name] != value:
         kept[b"authorization"] = REPEATED
+    elif name in _LISTS:
+        kept[name] += b", " + value
 
 
 def make_call(
@@ -121,6 +125,9 @@ def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:
         raise too_large(limit)
     if not unpacker.eof:
         raise Refusal(400, "invalid_json", reason="the gzip body is cut short")
+    if unpacker.unused_data:
+        # A second member would be left out in silence.
+        raise Refusal(400, "invalid_json", reason="the gzip body is damaged")
     return out
 
 

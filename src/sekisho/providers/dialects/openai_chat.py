@@ -15,7 +15,7 @@ from sekisho.domain.endpoint import Target
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.events import ChatEvent, Failed
 from sekisho.domain.http import Headers, HttpRequest
-from sekisho.formats.json import UNREADABLE, encode
+from sekisho.formats.json import LARGE_BYTES, UNREADABLE, encode, parts
 from sekisho.formats.openai_answers import read_response
 from sekisho.formats.openai_chunks import ChunkReader
 from sekisho.formats.openai_messages import Json, ShapeError, write_message, write_tool
@@ -53,7 +53,7 @@ class OpenAIChat:
                 members["stream_options"] = _with_usage(members.get("stream_options"))
         if not self._touched.isdisjoint(members):
             self._depart(members)
-        return HttpRequest(path=PATH, body=[encode(members)])
+        return HttpRequest(path=PATH, body=[encode(members)] if request.size < LARGE_BYTES else parts(members))
 
     def response(self, body: bytes) -> ChatResponse:
         failure = error_in(body)

@@ -1,0 +1,398 @@
+"""What HTTP/1.1 allows on one connection, byte by byte: order of answers, bodies of every kind, ends of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.component.http.client import AUTH, Answer, Wire, ask, chat, chunked, connected, http
+from tests.support.gateway import Door, Gateway
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def hot(word: str, **more: object) -> bytes:
+    """A call whose answer holds the word."""
+    return http(chat("mock/mock?echo=1", messages=[{"role": "user", "content": word}], **more))
+
+
+COLD = http(b"", "/v1/models", "GET")
+BODY = json.dumps(chat("mock/mock?echo=1")).encode()
+
+
+def said(answer: Answer) -> str:
+    assert answer.status == 200, answer.body
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        assert answer.events[-1] == "[DONE]"
+        return answer.text
+    if answer.json["object"] == "list":
+        return "models"
+    return answer.json["choices"][0]["message"]["content"]
+
+
+async def test_many_calls_on_one_connection(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        for n in range(50):
+            await wire.send(hot(f"call {n}", stream=n % 3 == 0) if n % 5 else COLD)
+            assert said(await wire.answer()) == (f"call {n}" if n % 5 else "models")
+    ids = [row.request_id for row in gateway.rows]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 40
+
+
+async def test_a_connection_goes_on_after_a_refusal(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        for data, status in (
+            (http(b"{"), 400),
+            (http(chat(), headers=""), 401),
+            (http(chat("nothing")), 404),
+            (http(chat(), "/nothing"), 404),
+            (http(b"", "/v1/chat/completions", "GET"), 405),
+            (http(chat("mock/mock?status=500")), 502),
+            (hot("after all"), 200),
+        ):
+            await wire.send(data)
+            answer = await wire.answer()
+            assert (answer.status, answer.headers.get("connection")) == (status, None)
+
+
+SLOW = http(chat("mock/mock?delay_ms=60&answer=slow"))
+STREAMED = http(chat("mock/mock?chunk_ms=5&answer=streamed", stream=True))
+REFUSED = http(chat(), headers="")
+KINDS = {"slow": SLOW, "streamed": STREAMED, "quick": hot("quick"), "models": COLD, "refused": REFUSED}
+
+
+def kind(answer: Answer) -> str:
+    return "refused" if answer.status == 401 else said(answer)
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("second", KINDS)
+async def test_two_requests_at_once_are_answered_in_order(gateway: Gateway, first: str, second: str) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(KINDS[first] + KINDS[second])
+        assert [kind(await wire.answer()) for _ in range(2)] == [first, second]
+        await wire.send(KINDS["quick"])
+        assert kind(await wire.answer()) == "quick"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["slow", "quick", "models", "streamed", "quick"],
+        ["streamed", "streamed", "streamed", "streamed", "streamed"],
+        ["models", "slow", "models", "slow", "models"],
+        ["refused", "slow", "refused", "quick", "streamed"],
+        ["quick", "refused", "quick", "models", "slow"],
+    ],
+)
+async def test_five_requests_at_once(gateway: Gateway, order: list[str]) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(b"".join(KINDS[one] for one in order))
+        assert [kind(await wire.answer()) for _ in order] == order
+    assert len(gateway.rows) == len(order) - order.count("models")
+
+
+async def test_a_hundred_requests_at_once(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(b"".join(hot(str(n)) for n in range(100)))
+        assert [said(await wire.answer()) for _ in range(100)] == [str(n) for n in range(100)]
+
+
+async def test_the_second_request_arrives_in_the_middle_of_the_first_answer(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(STREAMED)
+        await wire.until(b'"content":"stre"')
+        await wire.send(KINDS["quick"][:100])
+        await asyncio.sleep(0.01)
+        await wire.send(KINDS["quick"][100:])
+        assert [kind(await wire.answer()) for _ in range(2)] == ["streamed", "quick"]
+
+
+async def test_leaving_with_a_request_behind_stops_the_one_in_progress(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(http(chat("mock/mock?chunk_ms=20&chunks=200", stream=True)))
+        await wire.until(b"data: ")
+        await wire.send(hot("never answered"))
+        await asyncio.sleep(0.03)
+        wire.leave(reset=True)
+    await gateway.until(lambda: gateway.mock.calls["aborted"] == 1)
+    row = await gateway.row()
+    assert (row.status_code, row.terminal_state) == (499, "client_left")
+
+
+async def test_garbage_behind_a_call_does_not_spoil_its_answer(gateway: Gateway, door: Door) -> None:
+    if door == "asgi":
+        return  # uvicorn writes its own 400 between; in the product every connection is the hot protocol's
+    for data, word in ((SLOW, "slow"), (STREAMED, "streamed"), (COLD, "models")):
+        async with connected(gateway.port) as wire:
+            await wire.send(data + b"nonsense\r\n\r\n")
+            assert kind(await wire.answer()) == word
+            assert await wire.closed()
+    async with connected(gateway.port) as wire:
+        await wire.send(KINDS["quick"])
+        assert kind(await wire.answer()) == "quick"
+        await wire.send(b"\x00\x01\x02")
+        assert (await wire.answer()).error["code"] == "bad_http"
+        assert await wire.closed()
+    assert len(gateway.rows) == 3
+
+
+async def test_a_broken_chunk_ends_the_call(gateway: Gateway, door: Door) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(chunked(BODY, end=b"zz\r\n"))
+        answer = await wire.answer()
+        assert answer.status == 400
+        assert await wire.closed()
+    row = await gateway.row()
+    if door == "hot":
+        assert (row.status_code, row.error_code) == (400, "bad_http")
+        assert answer.error["request_id"] == row.request_id
+    assert gateway.mock.calls["calls"] == 0
+
+
+# -- ends of connections
+
+
+async def test_a_client_that_closes_after_this_answer(gateway: Gateway) -> None:
+    for data in (hot("last"), hot("last", stream=True)):
+        async with connected(gateway.port) as wire:
+            await wire.send(data.replace(b"host: gateway", b"host: gateway\r\nconnection: close"))
+            answer = await wire.answer()
+            assert (said(answer), answer.headers["connection"]) == ("last", "close")
+            assert await wire.closed()
+
+
+async def test_nothing_is_served_after_a_last_request(gateway: Gateway) -> None:
+    last = http(chat(), headers="connection: close\r\n")
+    async with connected(gateway.port) as wire:
+        await wire.send(last + hot("never"))
+        assert (await wire.answer()).status == 401
+        assert await wire.closed()
+    await asyncio.sleep(0.02)
+    assert gateway.mock.calls["calls"] == 0
+
+
+async def test_a_client_that_closes_its_sending_side_gets_its_answer_or_is_gone(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(hot("half closed"))
+        wire._writer.write_eof()
+        await wire.answer()
+    row = await gateway.row()
+    assert row.status_code in (200, 499)
+
+
+async def test_http_1_0(gateway: Gateway) -> None:
+    body = chat("mock/mock?echo=1")
+    async with connected(gateway.port) as wire:
+        await wire.send(http(body, version="1.0"))
+        answer = await wire.answer()
+        assert (said(answer), "transfer-encoding" in answer.headers) == ("hello there", False)
+        assert await wire.closed()
+    assert (await ask(gateway.port, http(body, headers="", version="1.0"))).status == 401
+    assert (await ask(gateway.port, http(b"", "/health/live", "GET", version="1.0"))).status == 200
+    async with connected(gateway.port) as wire:
+        await wire.send(http({**body, "stream": True}, version="1.0"))
+        await wire.answer()
+        assert b"data: [DONE]" in wire.raw
+        assert await wire.closed()
+    assert [row.status_code for row in gateway.rows] == [200, 401, 200]
+
+
+async def test_a_connection_that_says_nothing_for_a_while_is_closed_and_a_busy_one_is_not(
+    gateway: Gateway, door: Door
+) -> None:
+    if door == "asgi":
+        return
+    from sekisho.entrypoints.http.hot import HotProtocol
+
+    async with connected(gateway.port) as silent, connected(gateway.port) as used, connected(gateway.port) as busy:
+        await used.send(hot("used"))
+        await used.answer()
+        await busy.send(http(chat("mock/mock?chunk_ms=50&chunks=4", stream=True)))
+        await busy.until(b"data: ")
+        connections = {one for one in _connections(gateway) if isinstance(one, HotProtocol)}
+        for one in connections:
+            one.close_idle(asyncio.get_running_loop().time() + 3)
+        await asyncio.sleep(0.01)
+        assert not silent.ended
+        for one in connections:
+            one.close_idle(asyncio.get_running_loop().time() + 6)
+        assert await silent.closed()
+        assert await used.closed()
+        assert (await busy.answer()).events[-1] == "[DONE]"
+
+
+def _connections(gateway: Gateway) -> set[object]:
+    import gc
+
+    from sekisho.entrypoints.http.hot import HotProtocol
+
+    return {one for one in gc.get_objects() if isinstance(one, HotProtocol) and one.gateway is gateway.pipeline}
+
+
+async def test_finished_calls_leave_nothing_behind(gateway: Gateway, door: Door) -> None:
+    """Whatever stays in uvicorn's set of tasks is never freed, and holds up the end of the process."""
+    async with connected(gateway.port) as wire:
+        for n in range(5):
+            for stream in (False, True):
+                await wire.send(hot(str(n), stream=stream))
+                await wire.answer()
+        await wire.send(http(chat("mock/mock?cut_after=2&chunk_ms=2", stream=True)))
+        await wire.answer()
+        await wire.send(http(b"{"))
+        await wire.answer()
+        await wire.send(http(chat("mock/mock?hang=1")))
+        await gateway.until(lambda: gateway.mock.calls["calls"] == 12)
+        wire.leave()
+    await gateway.row(13)
+    if door == "hot":
+        (one,) = {id(one.server_state): one for one in _connections(gateway)}.values()  # type: ignore[attr-defined]
+        await gateway.until(lambda: not one.tasks)  # type: ignore[attr-defined]
+
+
+# -- bodies
+
+
+async def test_a_body_in_chunks(gateway: Gateway) -> None:
+    for size in (1, 7, 1000):
+        assert said(await ask(gateway.port, chunked(BODY, size=size))) == "hello there"
+    trailer = b"0\r\nx-checksum: 1\r\n\r\n"
+    extended = chunked(BODY, end=trailer).replace(b"7\r\n", b"7;name=value\r\n", 1)
+    assert said(await ask(gateway.port, extended)) == "hello there"
+    assert all(json.loads(row.request or b"") == json.loads(BODY) for row in gateway.rows)
+
+
+async def test_chunks_that_grow_too_large(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(chunked(b"x" * (12 * 2**20 + 1), size=2**20, end=b""))
+        answer = await wire.answer()
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert len(gateway.rows) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_bytes_one_by_one(gateway: Gateway, stream: bool) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.dribble(hot("bytes", stream=stream))
+        assert said(await wire.answer()) == "bytes"
+        await wire.dribble(chunked(BODY))
+        assert said(await wire.answer()) == "hello there"
+        await wire.dribble(COLD)
+        assert said(await wire.answer()) == "models"
+
+
+async def test_an_answer_that_comes_byte_by_byte(gateway: Gateway) -> None:
+    for stream in (False, True):
+        model = "mock/mock?split=1&answer=%E9%96%A2%E6%89%80&chunks=2"
+        assert said(await ask(gateway.port, http(chat(model, stream=stream)))) == "関所"
+
+
+async def test_expect_100_continue(gateway: Gateway) -> None:
+    for path, body in (("/v1/chat/completions", BODY), ("/v1/embeddings", b'{"model": "embed", "input": "a"}')):
+        async with connected(gateway.port) as wire:
+            head = http(body, path, headers=f"{AUTH}Expect: 100-Continue\r\n").removesuffix(body)
+            await wire.send(head)
+            assert (await wire.answer()).status == 100
+            await wire.send(body)
+            assert (await wire.answer()).status == 200
+            await wire.send(hot("no invitation needed"))
+            assert said(await wire.answer()) == "no invitation needed"
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    ["connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"],
+)
+async def test_a_client_that_offers_another_protocol_is_served_in_this_one(
+    gateway: Gateway, upgrade: str, door: Door
+) -> None:
+    """curl --http2 and Java's HttpClient offer h2c with every first request."""
+    if door == "asgi":
+        return  # uvicorn drops the body; in the product every connection is the hot protocol's
+    async with connected(gateway.port) as wire:
+        await wire.send(http(BODY, headers=AUTH + upgrade))
+        assert said(await wire.answer()) == "hello there"
+        await wire.send(KINDS["quick"])
+        assert kind(await wire.answer()) == "quick"
+
+
+# -- what may not get into headers, and what a provider sees
+
+
+@pytest.mark.parametrize(
+    ("model", "header"),
+    [
+        ("mock/mock?answer=日本", "mock?answer=%E6%97%A5%E6%9C%AC"),
+        ("mock/mock?answer=a%0d%0ax-evil: 1", "mock?answer=a%250d%250ax-evil:%201"),
+        ("mock/mock?answer=ÿ", "mock?answer=%C3%BF"),
+        ("mock/mock?answer=💴", "mock?answer=%F0%9F%92%B4"),
+        ('mock/mock?answer="<>\\', "mock?answer=%22<>%5C"),
+    ],
+)
+async def test_a_model_name_cannot_add_headers(gateway: Gateway, model: str, header: str) -> None:
+    for stream in (False, True):
+        answer = await ask(gateway.port, http(chat(model, stream=stream)))
+        assert answer.status == 200
+        assert answer.headers["x-sekisho-model"] == header
+        assert "x-evil" not in answer.headers
+        row = gateway.rows[-1]
+        assert (row.request_model, row.destination_model) == (model, model.removeprefix("mock/"))
+    refused = await ask(gateway.port, http(chat(model.replace("mock/", "nobody/"))))
+    assert (refused.status, "x-evil" in refused.headers) == (404, False)
+
+
+@pytest.mark.parametrize("name", ["chat\r\nx-evil: 1", "chat\n", "chat\x00", "\u2028chat", "chat\x7f"])
+async def test_a_model_name_with_control_characters_is_refused(gateway: Gateway, name: str) -> None:
+    answer = await ask(gateway.port, http(chat(name)))
+    assert (answer.status, answer.error["param"]) == (400, "model")
+    assert "x-evil" not in answer.body.decode()
+    for method in ("GET", "POST"):
+        quoted = "".join(f"%{byte:02x}" for byte in name.encode())
+        answer = await ask(gateway.port, http(b"", f"/v1/models/{quoted}", method))
+        assert answer.status in (404, 405)
+        assert "x-evil" not in answer.headers
+
+
+async def test_a_member_that_comes_twice_reaches_the_provider_once(gateway: Gateway) -> None:
+    body = b'{"model": "dead/x", "messages": [], "model": "mock/mock?echo=1", "messages": [{"role": "user", ' + (
+        b'"content": "second"}], "temperature": 1, "temperature": 2}'
+    )
+    assert said(await ask(gateway.port, http(body))) == "second"
+    async with connected(gateway.port) as wire:
+        await wire.send(http(body.replace(b'"temperature": 1', b'"stream": true')))
+        assert said(await wire.answer()) == "second"
+    sent = gateway.mock.last
+    assert sent is not None
+    assert sent["body"]["model"] == "mock?echo=1"  # type: ignore[index]
+    assert [row.request_model for row in gateway.rows] == ["mock/mock?echo=1"] * 2
+
+
+async def test_odd_but_legal_text_passes_unchanged(gateway: Gateway) -> None:
+    text = '\\ud83d \\u0000 \\u2028 \\"quoted\\" 関所 💴 \\/ ' + "é" * 3
+    body = b'{"model":"mock/mock-small","messages":[{"role":"user","content":"%b"}],"n":1}' % text.encode()
+    answer = await ask(gateway.port, http(body))
+    if answer.status == 200:
+        assert (await gateway.row()).request == body
+    else:  # half a pair is no text: a strict reader may refuse it, ours or the provider's, but nobody may break
+        assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
+    whole = text.replace("\\ud83d ", "")
+    body = body.replace(b"\\ud83d ", b"")
+    assert (await ask(gateway.port, http(body))).status == 200
+    row = await gateway.row(2)
+    assert row.request == body
+    assert gateway.mock.last["body"]["messages"][0]["content"] == json.loads(f'"{whole}"')  # type: ignore[index]
+
+
+async def test_numbers_pass_to_the_digit(gateway: Gateway) -> None:
+    body = b'{"model":"mock/mock-small","messages":[{"role":"user","content":"a"}],"temperature":0.10000000000000001,'
+    body += b'"seed":12345678901234567890,"top_p":1e-7}'
+    assert (await ask(gateway.port, http(body))).status == 200
+    sent = gateway.mock.last["body"]  # type: ignore[index]
+    assert (sent["seed"], sent["top_p"]) == (12345678901234567890, 1e-7)  # type: ignore[index]
+
+
+async def _never(wire: Wire) -> None:
+    assert not wire.ended

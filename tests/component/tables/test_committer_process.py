@@ -1,0 +1,161 @@
+"""The real child process: rows in SQL within two seconds, drained on SIGTERM, whole after kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars
+import pytest
+from tests.unit.tables.rows import a_row, record_of, records
+
+from sekisho.tables.reader import ask
+from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.supervise import Committer
+
+PATIENCE_S = 30.0
+
+
+def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
+    """Seconds until it held."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > timeout_s:
+            pytest.fail("did not happen in time")
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def in_delta(data_dir: Path, table: str = "usage") -> list[str]:
+    path = data_dir / "tables" / table
+    if not (path / "_delta_log").is_dir():
+        return []
+    return sorted(polars.read_delta(str(path), columns=["request_id"])["request_id"].to_list())
+
+
+def want(count: int) -> list[str]:
+    return [f"req_{n:032x}" for n in range(count)]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[SpoolWriter]:
+    writer = SpoolWriter(tmp_path / "spool", 256 * 1024)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def committer(tmp_path: Path, spool: SpoolWriter) -> Iterator[Committer]:
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq)
+    committer.start()
+    yield committer
+    committer.stop(PATIENCE_S)
+
+
+def running(committer: Committer) -> bool:
+    return committer.status().state == "running"
+
+
+def test_rows_are_in_the_tables_within_two_seconds(tmp_path: Path, spool: SpoolWriter, committer: Committer):
+    until(lambda: running(committer))
+    for n in range(3):
+        spool.append(record_of(a_row(n)))
+        assert until(lambda n=n: committer.committed_rows > n) < 2.0
+        assert committer.lag_s() == 0.0
+        assert in_delta(tmp_path) == in_delta(tmp_path, "inference_log") == want(n + 1)
+    assert list(ask(tmp_path, "SELECT count(*) FROM usage").rows()) == [(3,)]
+
+
+def test_sigterm_commits_everything_first(tmp_path: Path, spool: SpoolWriter, committer: Committer):
+    until(lambda: running(committer))
+    for record in records(4000):
+        spool.append(record)
+    assert committer.stop(PATIENCE_S)
+    assert committer.committed_rows == 4000
+    assert in_delta(tmp_path) == in_delta(tmp_path, "inference_log") == want(4000)
+    assert committer.status().state == "stopped"
+
+
+def test_kill_9_again_and_again_neither_loses_nor_doubles(tmp_path: Path, spool: SpoolWriter, committer: Committer):
+    count = 0
+    for pause_s in (0.05, 0.3, 0.7):
+        until(lambda: running(committer))
+        for record in records(3000, count):
+            spool.append(record)
+        count += 3000
+        time.sleep(pause_s)
+        os.kill(committer.status().pid, signal.SIGKILL)
+        until(lambda: not committer.poll())
+        until(committer.poll)
+    until(lambda: committer.lag_s() == 0.0)
+    assert committer.restarts == 3
+    assert committer.stop(PATIENCE_S)
+    assert in_delta(tmp_path) == in_delta(tmp_path, "inference_log") == want(count)
+
+
+SERVER = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from sekisho.tables.spool import SpoolWriter
+    from sekisho.tables.supervise import Committer
+    from tests.unit.tables.rows import records
+
+    data_dir = Path(sys.argv[1])
+    spool = SpoolWriter(data_dir / "spool")
+    committer = Committer(data_dir)
+    committer.start()
+    while committer.status().state != "running":
+        time.sleep(0.01)
+    for record in records(2000):
+        spool.append(record)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_when_the_server_is_killed_its_committer_ends_and_the_next_one_goes_on(tmp_path: Path):
+    script = textwrap.dedent(SERVER)
+    died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path.cwd(), check=False)
+    assert died.returncode == -signal.SIGKILL
+    writer = SpoolWriter(tmp_path / "spool")
+    committer = Committer(tmp_path, last_seq=lambda: writer.last_seq)
+    committer.start()
+    for record in records(10, 2000):
+        writer.append(record)
+    until(lambda: committer.lag_s() == 0.0 and running(committer))
+    assert committer.stop(PATIENCE_S)
+    writer.close()
+    assert in_delta(tmp_path) == want(2010)
+
+
+def test_what_a_killed_server_left_is_readable_without_any_committer(tmp_path: Path):
+    writer = SpoolWriter(tmp_path / "spool")
+    for record in records(5):
+        writer.append(record)
+    assert list(ask(tmp_path, "SELECT count(*), sum(total_tokens) FROM inference_log").rows()) == [(5, 600)]
+    writer.close()
+
+
+def test_ctrl_c_is_for_the_server(spool: SpoolWriter, committer: Committer):
+    until(lambda: running(committer))
+    os.kill(committer.status().pid, signal.SIGINT)
+    spool.append(record_of(a_row()))
+    until(lambda: committer.committed_rows == 1)
+    assert committer.poll()
+
+
+def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path, spool: SpoolWriter, committer: Committer):
+    until(lambda: running(committer))
+    # a file where a folder has to be: not even root can write there
+    in_the_way = tmp_path / "tables" / "usage" / "request_date=2026-11-20"
+    in_the_way.write_text("")
+    spool.append(record_of(a_row()))
+    until(lambda: committer.status().errors > 0)
+    in_the_way.unlink()
+    until(lambda: committer.committed_rows == 1)
+    assert in_delta(tmp_path) == want(1)

@@ -1,0 +1,138 @@
+"""`sekisho sql` and `sekisho tables info` as a person or a script uses them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.tables.rows import a_row, record_of
+from typer.testing import CliRunner, Result
+
+from sekisho.app.cli import build
+from sekisho.app.commands import sql_messages
+from sekisho.app.commands.sql_output import cell
+from sekisho.tables.committer import Committer
+from sekisho.tables.spool import SpoolWriter
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """One row committed, one still in the spool."""
+    writer = SpoolWriter(tmp_path / "spool", 64 * 1024)
+    writer.append(record_of(a_row(0, requester="山田太郎", tags={"用途": '要約, "速報"'})))
+    committer = Committer(tmp_path)
+    while committer.step():
+        pass
+    writer.append(record_of(a_row(1, requester="taro", tags=None, cost_nanos=None)))
+    writer.close()
+    return tmp_path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(build(words), list(words), prog_name="sekisho", env={"LANG": "en_US.UTF-8", "LC_ALL": ""})
+
+
+def query(data_dir: Path, statement: str, *more: str) -> Result:
+    return run("sql", statement, "--data-dir", str(data_dir), *more)
+
+
+def test_a_table_lines_up_also_in_japanese(data_dir: Path):
+    answer = query(data_dir, "SELECT requester, cost_usd FROM usage ORDER BY request_id")
+    assert answer.exit_code == 0
+    heading, first, second = answer.stdout.splitlines()
+    assert heading == "requester     cost_usd"
+    assert first == "山田太郎   0.000027000"
+    assert second == "taro              NULL"
+    assert "\x1b" not in answer.stdout
+
+
+def test_json_is_an_array_with_an_object_a_line(data_dir: Path):
+    fields = "requester, cost_usd, tags, event_time, attempts, NULL AS nothing, 0::DECIMAL(18,9) AS zero"
+    answer = query(data_dir, f"SELECT {fields} FROM usage ORDER BY request_id", "--format", "json")
+    first, second = json.loads(answer.stdout)
+    assert first["requester"] == "山田太郎"
+    assert '"cost_usd":0.000027000' in answer.stdout
+    assert '"zero":0.000000000' in answer.stdout
+    assert first["tags"] == {"用途": '要約, "速報"'}
+    assert first["event_time"] == "2026-11-20T14:13:20Z"
+    assert first["attempts"][0]["provider"] == "openai"
+    assert (second["cost_usd"], second["tags"], second["nothing"]) == (None, None, None)
+    assert len(answer.stdout.splitlines()) == 4
+    assert json.loads(query(data_dir, "SELECT 1 WHERE false", "--format", "json").stdout) == []
+
+
+def test_csv_is_read_back_by_the_standard_reader(data_dir: Path):
+    answer = query(data_dir, "SELECT requester, tags, cost_usd FROM usage ORDER BY request_id", "--format", "csv")
+    read = list(csv.reader(io.StringIO(answer.stdout)))
+    assert read == [
+        ["requester", "tags", "cost_usd"],
+        ["山田太郎", '{"用途":"要約, \\"速報\\""}', "0.000027000"],
+        ["taro", "", ""],
+    ]
+
+
+def test_a_query_that_fails_says_why_and_what_there_is(data_dir: Path):
+    answer = query(data_dir, "SELECT nope FROM usage")
+    assert answer.exit_code == 1
+    assert 'Referenced column "nope" not found' in answer.stderr
+    assert "cost_by_day" in answer.stderr
+    assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("statement", ["DROP TABLE usage", "SELECT 1; SELECT 2", ""])
+def test_anything_but_one_query_is_wrong_usage(data_dir: Path, statement: str):
+    answer = query(data_dir, statement)
+    assert answer.exit_code == 2
+    assert "SELECT" in answer.stderr
+
+
+def test_options_of_later_versions_are_not_taken_silently(data_dir: Path):
+    assert query(data_dir, "SELECT 1", "--gateway", "http://x").exit_code == 2
+    assert query(data_dir, "SELECT 1", "--format", "xml").exit_code == 2
+
+
+def test_before_the_first_call_tables_are_empty(tmp_path: Path):
+    answer = query(tmp_path / "none", "SELECT count(*) AS calls FROM usage")
+    assert answer.exit_code == 0
+    assert answer.stdout.split() == ["calls", "0"]
+    assert "Nothing has been recorded" in answer.stderr
+
+
+def test_the_folder_comes_from_the_configuration(data_dir: Path, tmp_path: Path):
+    file = tmp_path / "sekisho.yaml"
+    text = 'data_dir: .\nproviders: {local: {type: openai, base_url: "http://127.0.0.1:9/v1", allow_private: true}}\n'
+    file.write_text(text + "endpoints: {chat: {targets: [{provider: local, model: m}]}}\n")
+    answer = run("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
+    assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+
+
+def test_info_shows_what_is_where(data_dir: Path):
+    answer = run("tables", "info", "--data-dir", str(data_dir), "--format", "json")
+    usage, log, spool = json.loads(answer.stdout)
+    assert (usage["name"], usage["rows"], usage["files"]) == ("usage", 1, 1)
+    assert (log["name"], log["rows"]) == ("inference_log", 1)
+    assert usage["last_commit"].endswith("Z")
+    assert (spool["name"], spool["rows"]) == ("spool", 1)
+    assert spool["bytes"] > 0
+    assert run("tables", "info", "--data-dir", str(data_dir)).stdout.splitlines()[1].startswith("usage")
+
+
+def test_help_has_an_example():
+    assert "Example:" in run("sql", "--help").stdout
+    assert "Example:" in run("tables", "info", "--help").stdout
+
+
+def test_both_languages_say_the_same_things():
+    for say in (sql_messages.NOTHING_YET, sql_messages.NAMES, sql_messages.ONE_SELECT):
+        assert say.ja
+        for name in ("{data_dir}", "{names}"):
+            assert (name in say.en) == (name in say.ja)
+
+
+def test_values_without_a_form_of_their_own():
+    assert cell(b"\x01") == "01"
+    assert cell(True) == "true"
+    assert cell(1.5) == "1.5"

@@ -1,0 +1,144 @@
+"""The handle on the committer: restarts later each time, and counts over all children."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.tables.status import CommitterStatus, StatusFile
+from sekisho.tables.supervise import Committer
+
+
+class Child:
+    """Stands for a process."""
+
+    pids = iter(range(1000, 10**9))
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.pid = next(self.pids)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.returncode = 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        assert self.returncode is not None
+        return self.returncode
+
+
+class World:
+    """A data_dir, a clock that is moved by hand, and the children started."""
+
+    def __init__(self, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        self.children: list[Child] = []
+        self.seq = 0
+        monkeypatch.setattr(subprocess, "Popen", self._popen)
+        self.file = StatusFile(data_dir / "spool")
+        self.committer = Committer(data_dir, last_seq=lambda: self.seq, monotonic_s=lambda: self.now_s)
+
+    def _popen(self, *arguments: Any, **options: Any) -> Child:
+        self.children.append(Child(*arguments, **options))
+        return self.children[-1]
+
+    def write(self, **fields: Any) -> None:
+        self.file.write(CommitterStatus(pid=self.children[-1].pid, **fields))
+
+    def die(self) -> None:
+        self.children[-1].returncode = -9
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    world = World(tmp_path, monkeypatch)
+    yield world
+    world.file.close()
+
+
+def test_a_dead_child_is_started_again_later_each_time(world: World):
+    world.committer.start()
+    assert world.committer.poll()
+    for pause_s in (0.5, 1.0, 2.0, 4.0):
+        world.die()
+        assert not world.committer.poll()
+        world.now_s += pause_s - 0.1
+        assert not world.committer.poll()
+        world.now_s += 0.1
+        assert world.committer.poll()
+    assert world.committer.restarts == 4
+    world.now_s += 61
+    world.die()
+    assert not world.committer.poll()
+    world.now_s += 0.5
+    assert world.committer.poll(), "one that lived long is started again soon"
+
+
+def test_counts_go_on_over_children(world: World):
+    world.committer.start()
+    world.write(committed_rows=10, logged_rows=4, commits=2, errors=1, committed_seq=70)
+    world.die()
+    world.committer.poll()
+    world.now_s += 1
+    world.committer.poll()
+    assert world.committer.committed_rows == 10
+    assert world.committer.status().committed_seq == 70
+    world.write(committed_rows=5, commits=1, committed_seq=90, state="running")
+    status = world.committer.status()
+    assert (status.committed_rows, status.logged_rows, status.commits, status.errors) == (15, 4, 3, 1)
+    assert status.committed_seq == 90
+    assert world.committer.stop(1.0)
+    assert world.committer.committed_rows == 15
+    assert not world.committer.running
+    assert not world.committer.poll()
+
+
+def test_lag_is_the_time_since_all_was_known_to_be_committed(world: World):
+    world.committer.start()
+    world.seq = 100
+    world.write(committed_seq=100, caught_up_us=1)
+    assert world.committer.lag_s() == 0.0
+    world.seq = 101
+    world.write(committed_seq=100, caught_up_us=time.time_ns() // 1000 - 5_000_000)
+    assert 5.0 <= world.committer.lag_s() < 60.0
+
+
+def test_a_status_that_is_being_written_leaves_the_last_whole_one(world: World, tmp_path: Path):
+    world.committer.start()
+    world.write(committed_rows=3)
+    assert world.committer.committed_rows == 3
+    (tmp_path / "spool" / "status.json").write_bytes(b'{"pid": 1')
+    assert world.committer.committed_rows == 3
+
+
+def test_an_interpreter_that_cannot_be_started_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.committer.start()
+    world.die()
+    world.committer.poll()
+    world.now_s += 1
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        assert not world.committer.poll()
+    world.now_s += 31
+    assert world.committer.poll()
+
+
+def test_the_status_fits_its_page(tmp_path: Path):
+    file = StatusFile(tmp_path)
+    largest = 2**63 - 1
+    fields = {field.name: largest for field in msgspec.structs.fields(CommitterStatus) if field.type is int}
+    file.write(CommitterStatus(**{**fields, "state": "running", "last_error": "エ" * 1000}))
+    file.write(CommitterStatus(pid=1))
+    assert msgspec.json.decode((tmp_path / "status.json").read_bytes(), type=CommitterStatus).pid == 1
+    file.close()
