@@ -30,6 +30,7 @@ from sekisho.gateway.pipeline import Pipeline, Reply
 
 #: seconds a request may take to arrive
 _RECEIVE_S = 300.0
+_OFFER = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -118,6 +119,8 @@ class HotProtocol(HttpToolsProtocol):
     #: loop time since when the connection waits for a request, or for the rest of one; 0 while it is served
     waiting_since_s = 0.0
     _closing = False
+    #: the request offers another protocol
+    _offered = False
     _dates: tuple[Any, str] = (None, "")
 
     # -- httptools
@@ -147,6 +150,9 @@ class HotProtocol(HttpToolsProtocol):
         if self._closing:
             return
         route, cycle, parser = self._route, self.cycle, self.parser
+        if route is not None and b"upgrade" in self._kept and parser.should_upgrade():
+            self._offered = True
+            return
         if (
             route is None
             or (cycle is not None and not cycle.response_complete)
@@ -185,7 +191,7 @@ class HotProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         hot = self.hot
         if hot is None:
-            if not self._closing:
+            if not self._closing and not self._offered:
                 super().on_message_complete()
             return
         self.hot = None
@@ -290,8 +296,11 @@ class HotProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+        except httptools.HttpParserUpgrade as offer:
+            if self._offered:
+                self._decline(data[offer.args[0] :])
+            else:
+                self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
             self._refuse_raw(Refusal(400, "bad_http"))
         else:
@@ -370,6 +379,17 @@ class HotProtocol(HttpToolsProtocol):
         except httptools.HttpParserInvalidURLError:
             self._refuse_raw(Refusal(400, "invalid_value", param="path", reason="not a valid URL"))
 
+    def _decline(self, rest: bytes) -> None:
+        """Serve a request in this protocol that offers another one, as curl --http2 and Java's HttpClient do with every
+        first request: the parser takes what follows for the other protocol, so a new one reads it all without the
+        offer."""
+        self._offered = False
+        fields = [*self.headers, *self._kept.items()]
+        lines = [b"%b: %b" % field for field in fields if field[0] not in _OFFER]
+        head = b"\r\n".join((b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url), *lines, b"", b""))
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
+
     def _head_too_large(self) -> bool:
         """The packet with the end of the head may hold a body too, so the exact size is looked at when in doubt."""
         fields = [*self.headers, *self._kept.items()]
@@ -383,10 +403,12 @@ class HotProtocol(HttpToolsProtocol):
         if hot is None and self._route is not None and self.parser.get_method() == b"POST":
             hot = HotCall(self._route, self._kept, 0, keep_alive=False)
         if hot is not None and hot is not self.running:
+            self.hot = None
             hot.keep_alive = False
             self._answer(hot, self.gateway.refuse(self._call(hot, b""), refusal))
             return
         self._closing = True
+        self.hot = None
         if cycle is not None and not cycle.response_complete and (hot is not None or not cycle.more_body):
             # Another answer is on its way: it comes to its end, and then the connection does.
             cycle.keep_alive = False

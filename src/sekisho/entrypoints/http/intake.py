@@ -30,7 +30,7 @@ ROUTES: dict[bytes, Route] = {
 KEPT = frozenset({
     b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key", b"accept-language", b"content-encoding",
     b"x-client-request-id", b"x-request-id", b"x-sekisho-tags", b"x-sekisho-conversation", b"traceparent",
-    b"user-agent", b"content-length", b"expect", b"databricks-ai-gateway-request-tags", b"idempotency-key",
+    b"user-agent", b"content-length", b"expect", b"upgrade", b"databricks-ai-gateway-request-tags", b"idempotency-key",
 })  # fmt: skip
 MAX_HEADER_BYTES = 64 * 1024
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
