@@ -80,6 +80,59 @@ _ROWS = (
         quirks=Quirks(renames={"max_completion_tokens": "max_tokens"}),
         docs_url="https://docs.ollama.com/api/openai-compatibility",
     ),
+    ProviderRow(
+        name="groq",
+        label="Groq",
+        base_url="https://api.groq.com/openai/v1",
+        price_provider="groq",
+        docs_url="https://console.groq.com/docs/openai",
+    ),
+    ProviderRow(
+        name="mistral",
+        label="Mistral",
+        base_url="https://api.mistral.ai/v1",
+        price_provider="mistral",
+        # rejects every field it does not know with 422, `stream_options.include_usage` among them
+        # https://github.com/openai/openai-agents-python/issues/442
+        quirks=Quirks(
+            stream_options=False,
+            renames={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+            drops=frozenset(("user", "safety_identifier", "store")),
+        ),
+        docs_url="https://docs.mistral.ai/api",
+    ),
+    ProviderRow(
+        name="deepseek",
+        label="DeepSeek",
+        base_url="https://api.deepseek.com",
+        price_provider="deepseek",
+        # its reference knows max_tokens only
+        quirks=Quirks(renames={"max_completion_tokens": "max_tokens"}),
+        docs_url="https://api-docs.deepseek.com",
+    ),
+    ProviderRow(
+        name="xai",
+        label="xAI",
+        base_url="https://api.x.ai/v1",
+        price_provider="x-ai",
+        docs_url="https://docs.x.ai/docs/api-reference",
+    ),
+    ProviderRow(
+        name="together",
+        label="Together AI",
+        base_url="https://api.together.ai/v1",
+        price_provider="together",
+        # its reference knows max_tokens only
+        quirks=Quirks(renames={"max_completion_tokens": "max_tokens"}),
+        docs_url="https://docs.together.ai/docs/openai-api-compatibility",
+    ),
+    ProviderRow(
+        name="openrouter",
+        label="OpenRouter",
+        base_url="https://openrouter.ai/api/v1",
+        price_provider="openrouter",
+        docs_url="https://openrouter.ai/docs/api-reference/overview",
+    ),
 )
 
 CATALOG: dict[str, ProviderRow] = {row.name: row for row in _ROWS}
