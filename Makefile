@@ -38,11 +38,12 @@ serve: $(VENV)/.run ## the gateway with ./sekisho.yaml, or keys from the environ
 test: $(VENV)/.dev ## every test that needs no account
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/.dev ## format, lint, types, imports
+check: $(VENV)/.dev ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
 	@$(BIN)/pyright
+	@$(BIN)/python -m pytest tests/docs/test_house.py tests/docs/test_links.py tests/docs/test_reference.py
 
 format: $(VENV)/.dev ## rewrite the source in the house style
 	@$(BIN)/ruff format .

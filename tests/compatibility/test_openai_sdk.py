@@ -11,9 +11,9 @@ import openai
 import pydantic
 import pytest
 import pytest_asyncio
+from tests.support.gateway import CHAT_ONLY_KEY, CONFIG, EXPIRED_KEY, Door, Gateway, running_gateway
 
 from sekisho.mock.server import MockProvider
-from tests.support.gateway import CHAT_ONLY_KEY, CONFIG, EXPIRED_KEY, Door, Gateway, running_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -144,9 +144,18 @@ def _refusals() -> Iterator[tuple[str, int, str, str]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Refusal"):
                 continue
             status, code = (arg.value if isinstance(arg, ast.Constant) else None for arg in node.args[:2])
-            kinds = [word.value.value for word in node.keywords if word.arg == "type" and isinstance(word.value, ast.Constant)]
+            kinds = [
+                word.value.value
+                for word in node.keywords
+                if word.arg == "type" and isinstance(word.value, ast.Constant)
+            ]
             if isinstance(status, int) and isinstance(code, str):
-                yield f"{name_of(file)}:{node.lineno}", status, code, str(kinds[0]) if kinds else "invalid_request_error"
+                yield (
+                    f"{name_of(file)}:{node.lineno}",
+                    status,
+                    code,
+                    str(kinds[0]) if kinds else "invalid_request_error",
+                )
 
 
 # -- metrics
@@ -169,7 +178,9 @@ def test_labels_of_metrics_are_those_that_are_served(demo: Demo) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_names_a_metric_that_is_not_served(page: Path, demo: Demo) -> None:
     served = set(re.findall(r"^# TYPE (\S+) ", demo.metrics(), re.MULTILINE))
-    for name in re.findall(r"\b(?:llm|sekisho|gen_ai)_[a-z_]*(?:_total|_seconds|_bytes|_bucket)\b", page.read_text("utf-8")):
+    for name in re.findall(
+        r"\b(?:llm|sekisho|gen_ai)_[a-z_]*(?:_total|_seconds|_bytes|_bucket)\b", page.read_text("utf-8")
+    ):
         assert name.removesuffix("_bucket") in served, name
 
 
@@ -254,6 +265,12 @@ def test_every_provider_type_has_its_section() -> None:
         assert f"`type: {row.name}`" in section
         assert f"`{row.base_url}`" in section
         assert row.docs_url in section
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_readme_names_every_provider(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    assert [row.label for row in CATALOG.values() if row.label not in text] == []
 
 
 def test_every_key_of_a_script_has_a_row() -> None:

@@ -22,7 +22,8 @@ from tests.docs.pages import Block
 
 GATEWAY, WEB, MOCK = "4000", "8080", "9101"
 _PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK})(?!\d)")
-_LONGEST_S = 20
+#: nothing here takes more than a few seconds on a machine that does nothing else
+_LONGEST_S = 60
 _DROPPED = re.compile(r"(OPENAI|ANTHROPIC|GEMINI|SEKISHO)_|LC_|LANG|.*_proxy$", re.IGNORECASE)
 BIN = Path(sys.prefix) / "bin"
 
@@ -42,7 +43,8 @@ class Worker:
         self._turn = threading.Lock()
 
     def execute(self, file: Path, folder: Path, environ: dict[str, str]) -> dict[str, str]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         question = {"file": str(file), "folder": str(folder), "environ": environ}
         with self._turn:
             self._process.stdin.write(json.dumps(question) + "\n")
@@ -50,7 +52,8 @@ class Worker:
             return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(_LONGEST_S)
         self._process.stdout.close()
@@ -157,7 +160,12 @@ class Workspace:
         kept = self.folder / ".environ"
         script = f"set -euo pipefail\n{text}\nenv -0 > {kept}"
         done = subprocess.run(
-            ["bash", "-c", script], cwd=self.folder, env=self._environ, capture_output=True, text=True, timeout=_LONGEST_S
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
         )
         self.output = done.stdout.replace("\r", "")
         assert done.returncode == 0, f"{block.place}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -81,16 +81,24 @@ class House:
         for task in self.server.server_state.tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
 
-    async def calm(self, within_s: float = 5.0) -> None:
-        """Wait until nothing is in flight: no call, no exchange, no socket beside the idle ones."""
+    @property
+    def recorded(self) -> int:
+        """Calls that have come to their end, whatever became of their rows."""
+        return sum(self.pipeline.tally.rows.values())
+
+    async def calm(self, recorded: int, tasks: set[asyncio.Task[Any]], within_s: float = 5.0) -> None:
+        """Wait until so many calls have ended and nothing is in flight: no call, no exchange, no task beside those
+        given, no socket beside the idle ones."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not self.is_calm():
+                while self.recorded < recorded or not self.is_calm() or not asyncio.all_tasks() <= tasks:
                     await asyncio.sleep(0.002)
+        assert self.recorded == recorded, "one end a call"
         assert self.pipeline.tally.in_flight == 0, "a call without a row"
         assert self.pipeline.live_streams == 0
         assert self.transport.active == 0, "an exchange that nobody ended"
         assert not self.server.server_state.tasks, "a task that nobody ended"
+        assert asyncio.all_tasks() <= tasks, "a task outlives its call"
         open_sockets = len(self.mock._connections)
         assert open_sockets == self.transport.idle, "a socket to a provider that is in no pool"
         assert self.transport.idle <= 256

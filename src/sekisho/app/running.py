@@ -41,7 +41,8 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def listening(host: str, port: int) -> socket.socket:
     """A bound socket. Raises CannotServe."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # with the protocol named asyncio sets TCP_NODELAY; without it a stream's second frame waits for the client's ack
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

@@ -56,6 +56,10 @@ def _builders(fields: Sequence[str]) -> list[tuple[str, Build]]:
     return found
 
 
+#: columns that are not copied once more to be in one piece
+_LARGE = ("request", "response")
+
+
 class _Groups(dict[bytes, int]):
     """Encoded group -> its number, in the order of first appearance."""
 
@@ -99,7 +103,9 @@ class Batch:
         """All rows added so far, strings of the groups dictionary-encoded. At least one row must have been added."""
         columns: dict[str, Array] = {}
         for (column, _), chunks in zip(_OWN_BUILDERS, self._own, strict=True):
-            if column != "tags":
+            if column in _LARGE:
+                columns[column] = pa.chunked_array(chunks, pa.string())
+            elif column != "tags":
                 columns[column] = pa.concat_arrays(chunks)
         columns["input_preview"], columns["output_preview"] = map(pa.concat_arrays, self._previews)
         shape_of, caller_of, tags_of = map(pa.concat_arrays, self._indices)

@@ -31,8 +31,8 @@ from sekisho.tables.status import CommitterStatus, StatusFile
 EVERY_S = 0.8
 _WAKE_S = 0.2
 _BATCH_ROWS = 20_000
-#: of payload; some six times as much is in memory while a batch with bodies is written
-_BATCH_BYTES = 16 * 1024 * 1024
+#: of payload; some seven times as much is in memory while a batch of large bodies is written
+_BATCH_BYTES = 12 * 1024 * 1024
 _LONGEST_BACKOFF_S = 5.0
 _DRAIN_ATTEMPTS = 3
 _COMPLAIN_EVERY_S = 60.0

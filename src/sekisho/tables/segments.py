@@ -157,6 +157,7 @@ class SpoolReader:
             start = aligned(offset) if candidate == number and offset else segment.first
             scan = _Scan(segment, start, None if upto is None else upto - (candidate << 32))
             yield from scan.chunks()
+            self.corrupt += scan.corrupt
             if scan.reached_limit:
                 return
             if not scan.finished:
@@ -233,8 +234,8 @@ class _Scan:
     def _chunk(self) -> list[bytes]:
         """Up to CHUNK_ROWS records; sets `ended` at the first that is not there, not whole or not wanted."""
         payloads: list[bytes] = []
-        buffer, base, at, head = (self._buffer, self._base, self.offset - self._base, RECORD_HEAD.size)
-        size = 0
+        buffer, base, at = self._buffer, self._base, self.offset - self._base
+        head, size = RECORD_HEAD.size, 0
         while len(payloads) < CHUNK_ROWS and size < CHUNK_BYTES:
             if at + head > len(buffer):
                 buffer, base, at = self._read(0), self.offset, 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from sekisho.tables.segments import SpoolReader
 from sekisho.tables.status import CommitterStatus, read_status
 
 log = logging.getLogger("sekisho.tables")
@@ -23,6 +24,8 @@ _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 #: alive for so long, a child's death is not held against the next one
 _HEALTHY_S = 60.0
 _POLL_S = 0.02
+#: exit status of a child whose disk fails
+_GAVE_UP = 1
 _NEVER = CommitterStatus(pid=0, state="not started")
 
 
@@ -119,26 +122,48 @@ class Committer:
         return max(0.0, time.time() - since_us / 1e6) if since_us else 0.0
 
     def stop(self, timeout_s: float) -> bool:
-        """Have the child commit everything and end; True when it did. Rows that it did not get to stay in the spool."""
+        """Have everything committed and the child end; True when it did. Other rows stay in the spool for the next
+        start. Nothing may be appended any more."""
         self._wanted = False
-        child = self._child
-        if child is None:
-            return True
-        # Before its first status a child does not know SIGTERM yet, and would die of it instead of draining.
         deadline_s = time.monotonic() + timeout_s
+        while self._child is not None:
+            code = self._end(self._child, deadline_s)
+            if code == _GAVE_UP or time.monotonic() >= deadline_s or self._is_done():
+                break
+            # It died, or was told to end before us (a service manager signals the whole group): once more.
+            self._successor()
+        done = self._is_done()
+        self._child = None
+        return done
+
+    def _end(self, child: subprocess.Popen[bytes], deadline_s: float) -> int:
+        # Before its first status a child does not know SIGTERM yet, and would die of it instead of draining.
         while child.poll() is None and self.status().pid != child.pid and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
         child.terminate()
         try:
-            code = child.wait(max(_POLL_S, deadline_s - time.monotonic()))
+            return child.wait(max(_POLL_S, deadline_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
-            child.wait()
-            log.warning("committer did not end in time; the rest stays in the spool", extra={"timeout_s": timeout_s})
-            code = -1
-        self.status()
-        self._child = None
-        return code == 0
+            log.warning("committer did not end in time; the rest stays in the spool")
+            return child.wait()
+
+    def _is_done(self) -> bool:
+        """Whether no row is left in the spool."""
+        reader = SpoolReader(self._spool)
+        try:
+            return next(reader.chunks(self.status().committed_seq), None) is None
+        finally:
+            reader.close()
+
+    def _successor(self) -> None:
+        if self._retry_at_s == 0.0:
+            self._bury(self._monotonic_s())
+        try:
+            self._spawn()
+        except OSError as error:
+            log.error("committer cannot be started", extra={"error": str(error)})
+            self._child = None
 
     def _command(self) -> Sequence[str]:
         # -P: a file of the working directory must not pass for one of our modules.
@@ -146,8 +171,13 @@ class Committer:
         return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), *self._options]
 
     def _spawn(self) -> None:
+        # A session of its own: Ctrl-C in the terminal is for us, and we pass it on when the last row is stored.
         self._child = subprocess.Popen(
-            self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self._environ
+            self._command(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=self._environ,
+            start_new_session=True,
         )
         self._started_s = self._monotonic_s()
         self._retry_at_s = 0.0
@@ -167,4 +197,7 @@ class Committer:
         self._backoff_s = _FIRST_BACKOFF_S if lived_s >= _HEALTHY_S else min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
         self._backoff_s = max(self._backoff_s, _FIRST_BACKOFF_S)
         self._retry_at_s = now_s + self._backoff_s
-        log.error("committer died", extra={"pid": child.pid, "exit_status": child.returncode})
+        if child.returncode:
+            log.error("committer died", extra={"pid": child.pid, "exit_status": child.returncode})
+        else:
+            log.warning("committer was told to end by somebody else", extra={"pid": child.pid})

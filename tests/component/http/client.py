@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httptools
-
 from tests.support.gateway import KEY
 
 WAIT_S = 5.0

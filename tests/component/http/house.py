@@ -6,15 +6,23 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from tests.support.gateway import CONFIG, DOORS, Door, Gateway, running_gateway
 
 from sekisho.mock.server import MockProvider
-from tests.support.gateway import CONFIG, DOORS, Door, Gateway, running_gateway
 
 #: shorter waits, and comments on streams that are silent for a moment
 QUICK = CONFIG.replace(
     "first_token_s: 1, idle_s: 1, total_s: 5", "first_token_s: 0.5, idle_s: 0.5, total_s: 1.5"
 ).replace("language: en", "language: en\nserver: {keepalive_s: 0.05, max_body_mb: 12}")
+QUICK = QUICK.replace(
+    "  unpriced:",
+    """  second-hangs:
+    targets: [{provider: mock, model: "mock?status=500"}]
+    fallbacks: [{provider: mock, model: "mock?hang=1"}]
+  unpriced:""",
+)
 assert "keepalive_s" in QUICK
+assert "second-hangs" in QUICK
 assert "total_s: 1.5" in QUICK
 
 

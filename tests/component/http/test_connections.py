@@ -6,9 +6,10 @@ import asyncio
 import json
 
 import pytest
-
 from tests.component.http.client import AUTH, Answer, ask, chat, chunked, connected, http
 from tests.support.gateway import Door, Gateway
+
+from sekisho.entrypoints.http.hot import HotProtocol
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -203,39 +204,45 @@ async def test_http_1_0(gateway: Gateway) -> None:
     assert [row.status_code for row in gateway.rows] == [200, 401, 200]
 
 
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[HotProtocol]:
+    """The hot connections that are made from now on."""
+    made: list[HotProtocol] = []
+    original = HotProtocol.connection_made
+
+    def connection_made(self: HotProtocol, transport: asyncio.Transport) -> None:
+        made.append(self)
+        original(self, transport)
+
+    monkeypatch.setattr(HotProtocol, "connection_made", connection_made)
+    return made
+
+
 async def test_a_connection_that_says_nothing_for_a_while_is_closed_and_a_busy_one_is_not(
-    gateway: Gateway, door: Door
+    gateway: Gateway, door: Door, connections: list[HotProtocol]
 ) -> None:
     if door == "asgi":
         return
-    from sekisho.entrypoints.http.hot import HotProtocol
-
+    loop = asyncio.get_running_loop()
     async with connected(gateway.port) as silent, connected(gateway.port) as used, connected(gateway.port) as busy:
         await used.send(hot("used"))
         await used.answer()
         await busy.send(http(chat("mock/mock?chunk_ms=50&chunks=4", stream=True)))
         await busy.until(b"data: ")
-        connections = {one for one in _connections(gateway) if isinstance(one, HotProtocol)}
         for one in connections:
-            one.close_idle(asyncio.get_running_loop().time() + 3)
+            one.close_idle(loop.time() + 3)
         await asyncio.sleep(0.01)
         assert not silent.ended
         for one in connections:
-            one.close_idle(asyncio.get_running_loop().time() + 6)
+            one.close_idle(loop.time() + 6)
         assert await silent.closed()
         assert await used.closed()
         assert (await busy.answer()).events[-1] == "[DONE]"
 
 
-def _connections(gateway: Gateway) -> set[object]:
-    import gc
-
-    from sekisho.entrypoints.http.hot import HotProtocol
-
-    return {one for one in gc.get_objects() if isinstance(one, HotProtocol) and one.gateway is gateway.pipeline}
-
-
-async def test_finished_calls_leave_nothing_behind(gateway: Gateway, door: Door) -> None:
+async def test_finished_calls_leave_nothing_behind(
+    gateway: Gateway, door: Door, connections: list[HotProtocol]
+) -> None:
     """Whatever stays in uvicorn's set of tasks is never freed, and holds up the end of the process."""
     async with connected(gateway.port) as wire:
         for n in range(5):
@@ -251,8 +258,7 @@ async def test_finished_calls_leave_nothing_behind(gateway: Gateway, door: Door)
         wire.leave()
     await gateway.row(13)
     if door == "hot":
-        (one,) = {id(one.server_state): one for one in _connections(gateway)}.values()  # type: ignore[attr-defined]
-        await gateway.until(lambda: not one.tasks)  # type: ignore[attr-defined]
+        await gateway.until(lambda: not connections[0].tasks)
 
 
 # -- bodies
@@ -359,8 +365,9 @@ async def test_a_model_name_with_control_characters_is_refused(gateway: Gateway,
 
 
 async def test_a_member_that_comes_twice_reaches_the_provider_once(gateway: Gateway) -> None:
-    body = b'{"model": "dead/x", "messages": [], "model": "mock/mock?echo=1", "messages": [{"role": "user", ' + (
-        b'"content": "second"}], "temperature": 1, "temperature": 2}'
+    body = (
+        b'{"model": "dead/x", "messages": [], "temperature": 1, "model": "mock/mock?echo=1", "temperature": 2, '
+        b'"messages": [{"role": "user", "content": "second"}]}'
     )
     assert said(await ask(gateway.port, http(body))) == "second"
     async with connected(gateway.port) as wire:

@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import pytest
-
 from tests.component.http.client import AUTH, Answer, ask, chat, chunked, connected, http
 from tests.support.gateway import CHAT_ONLY_KEY, EXPIRED_KEY, KEY, Door, Gateway
 

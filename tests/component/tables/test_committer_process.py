@@ -133,6 +133,19 @@ def test_when_the_server_is_killed_its_committer_ends_and_the_next_one_goes_on(t
     assert in_delta(tmp_path) == want(2010)
 
 
+def test_a_committer_that_ended_before_the_server_does_is_needed_once_more(
+    tmp_path: Path, spool: SpoolWriter, committer: Committer
+):
+    until(lambda: running(committer))
+    os.kill(committer.status().pid, signal.SIGTERM)
+    until(lambda: committer.status().state == "stopped")
+    for record in records(100):
+        spool.append(record)
+    assert committer.stop(PATIENCE_S)
+    assert in_delta(tmp_path) == want(100)
+    assert committer.committed_rows == 100
+
+
 def test_what_a_killed_server_left_is_readable_without_any_committer(tmp_path: Path):
     writer = SpoolWriter(tmp_path / "spool")
     for record in records(5):

@@ -161,11 +161,11 @@ def test_what_the_library_does_not_know_is_unknown_and_not_free(provider: str | 
 def test_every_field_has_its_place() -> None:
     rates = rates_of(
         ModelPrice(
-            input_mtok=Decimal("3"),
-            output_mtok=Decimal("15"),
+            input_mtok=Decimal(3),
+            output_mtok=Decimal(15),
             cache_read_mtok=Decimal("0.3"),
             cache_write_mtok=Decimal("3.75"),
-            cache_write_1h_mtok=Decimal("6"),
+            cache_write_1h_mtok=Decimal(6),
         )
     )
     assert rates == Rates(
@@ -215,7 +215,7 @@ def test_a_model_without_any_price_is_free_unless_it_was_withdrawn() -> None:
         ({"rerank_searches_kcount": Decimal(3)}, "rerank_searches_kcount"),
         ({"input_mtok": Decimal("0.0833333333333333")}, "no whole number of nano-dollars"),
         ({"cache_read_mtok": Decimal("0.0000000001")}, "no whole number of nano-dollars"),
-        ({"input_mtok": Decimal("-1")}, "no whole number of nano-dollars"),
+        ({"input_mtok": Decimal(-1)}, "no whole number of nano-dollars"),
         ({"input_mtok": Decimal("NaN")}, "is no price"),
         ({"input_mtok": TieredPrices(base=Decimal(1), tiers=[Tier(start=9, price=Decimal("1e-10"))])}, "no whole"),
     ],

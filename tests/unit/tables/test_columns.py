@@ -136,7 +136,7 @@ def expected(row: InferenceRow) -> dict[str, Any]:
     return {**{name: value for name, value in row._asdict().items() if name in INFERENCE_LOG.names}, **made}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows)
 def test_rows_round_trip_through_parquet_and_duckdb(
     tmp_path_factory: pytest.TempPathFactory, given_rows: list[InferenceRow]
