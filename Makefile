@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
-UV := $(BIN)/uv
+UV := .uv/bin/uv
 SYNC := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 PORT ?= 4000
 
@@ -14,13 +14,18 @@ PORT ?= 4000
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-# Each stamp is one set of pinned, hashed packages; it is renewed when its lock changes.
-$(UV):
+# uv lives in an environment of its own, made by the Python at hand; .venv is made from the fastest one found.
+$(UV): locks/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Sekisho needs Python 3.11 or newer; set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Could not make a virtual environment; on Debian: apt-get install python3-venv"; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@$(PYTHON) -m venv .uv || { echo "Could not make a virtual environment; on Debian: apt-get install python3-venv"; exit 2; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@touch $@
 
-$(VENV)/.run: $(UV) pyproject.toml locks/run.txt
+$(BIN)/python: | $(UV)
+	@$(UV) venv --quiet --clear --python "$$($(PYTHON) tools/interpreter.py $(if $(filter default file,$(origin PYTHON)),,--only))" $(VENV)
+
+# Each stamp is one set of pinned, hashed packages; it is renewed when its lock changes.
+$(VENV)/.run: $(UV) $(BIN)/python pyproject.toml locks/run.txt
 	@$(SYNC) install --quiet --require-hashes -r locks/run.txt
 	@$(SYNC) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
@@ -63,4 +68,4 @@ lock: $(UV) ## renew the pinned, hashed package lists
 	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header - -o locks/uv.txt
 
 clean: ## remove everything that was built or measured here
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis bench/.build sekisho-data
+	rm -rf $(VENV) .uv .pytest_cache .ruff_cache .hypothesis bench/.build sekisho-data

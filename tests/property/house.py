@@ -211,10 +211,12 @@ async def _read(reader: asyncio.StreamReader, seen: Seen, events: int | None) ->
 
 
 @contextlib.asynccontextmanager
-async def running_house(door: Door, *, graceful_s: int = 1, config: str = CONFIG) -> AsyncIterator[House]:
+async def running_house(
+    door: Door, *, graceful_s: int = 1, config: str = CONFIG, dead: str = "http://127.0.0.1:9/v1"
+) -> AsyncIterator[House]:
     """A gateway on loopback and the mock provider behind it."""
     async with MockProvider() as mock:
-        settings = settings_for(mock, config)
+        settings = settings_for(mock, config, dead=dead)
         prices = PriceBook(Path(tempfile.mkdtemp()) / "prices.json", timeout_s=0.01)
         snapshot = build_snapshot(settings, build_keyring(settings, PEPPER, []), prices)
         sink = Sink()

@@ -148,7 +148,8 @@ async def own_task(work: Awaitable[T], unwanted: Callable[[T], None] | None = No
     task = asyncio.ensure_future(work)
     try:
         return await task
-    except asyncio.CancelledError:
+    except BaseException:
+        task.cancel()
         task.add_done_callback(lambda done: _dispose(done, unwanted))
         raise
 

@@ -92,9 +92,9 @@ class Ledger:
         tally = self.tally
         tally.in_flight -= 1
         if served is None or entry.endpoint is None or entry.endpoint.direct:
-            counts = tally.model("unknown", "unknown")
+            counts = tally.model("unknown", "unknown", entry.call.route.operation)
         else:
-            counts = tally.model(served.target.model, served.target.provider)
+            counts = tally.model(served.target.model, served.target.provider, entry.call.route.operation)
         counts.latency.observe(took_s)
         status = entry.status
         statuses = counts.statuses

@@ -54,6 +54,7 @@ class ModelTally:
         "input",
         "input_sizes",
         "latency",
+        "operation",
         "output",
         "output_sizes",
         "provider",
@@ -62,8 +63,9 @@ class ModelTally:
         "unpriced",
     )
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, operation: str) -> None:
         self.provider = provider
+        self.operation = operation
         self.statuses: dict[int, int] = {}
         self.latency = Histogram(DURATION_BUCKETS_S)
         self.first_token = Histogram(FIRST_TOKEN_BUCKETS_S)
@@ -100,8 +102,9 @@ class Tally:
         self.in_flight = 0
         self.terminal_states: dict[str, int] = {}
 
-    def model(self, name: str, provider: str) -> ModelTally:
+    def model(self, name: str, provider: str, operation: str) -> ModelTally:
+        """The counts of a model; one model answers one operation, the one it is first asked for."""
         tally = self.models.get(name)
         if tally is None:
-            tally = self.models[name] = ModelTally(provider)
+            tally = self.models[name] = ModelTally(provider, operation)
         return tally

@@ -30,6 +30,8 @@ class _Request(msgspec.Struct, gc=False):
     messages: list[_Message] | None = None
     #: of the embeddings and responses routes
     input: msgspec.Raw = msgspec.Raw(b"")
+    #: of the plain chat of a web page
+    message: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -53,7 +55,7 @@ def input_preview(request: bytes) -> str | None:
         for message in reversed(body.messages or ()):
             if message.role == "user":
                 return _text(message.content)
-        return _text(body.input)
+        return _text(body.input) or _text(body.message)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

@@ -113,9 +113,11 @@ class ModelRoute:
                 raise
             while (frames := sink.now()) is not None:
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
-        except OSError:
-            call.left = True
+        except Exception as error:
+            call.left = isinstance(error, OSError)
             self._pipeline.left(reply)
+            if not call.left:
+                raise
             return
         await send({"type": "http.response.body", "body": b""})
 

@@ -91,7 +91,7 @@ def _gen_ai(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
         "gen_ai_client_token_usage", "Tokens of a call.", labels=[*labels, "gen_ai_token_type"]
     )
     for model, counts in models:
-        values = [counts.provider, model, "chat"]
+        values = [counts.provider, model, counts.operation]
         _add(duration, values, counts.latency, OPERATION_BUCKETS_S)
         _add(client, values, counts.latency, OPERATION_BUCKETS_S)
         _add(first, values, counts.first_token)
