@@ -528,25 +528,44 @@ async def test_the_gateway_is_gone(gateway: Gateway) -> None:
 async def test_the_client_loses_patience(gateway: Gateway, sdk: Sdk, stream: bool) -> None:
     ask = sdk.chunks if stream else sdk.chat
     with pytest.raises(openai.APITimeoutError):
-        await ask("mock/mock?hang=1", timeout=0.15)
+        await ask("mock/mock?hang=1", timeout=0.3)
     row = await gateway.row()
     assert (row.status_code, row.error_code, row.terminal_state) == (499, "client_left", "client_left")
     assert (row.usage_source, row.output_tokens) == ("estimated", 0)
     await gateway.until(lambda: gateway.mock.calls["aborted"] == 1)
 
 
+async def test_the_client_reads_no_further(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
+    async with await client.chat.completions.create(
+        model="mock/mock?chunk_ms=20&chunks=100", messages=HELLO, stream=True
+    ) as stream:
+        async for _ in stream:
+            break
+    row = await gateway.row()
+    assert (row.status_code, row.terminal_state, row.usage_source) == (499, "client_left", "estimated")
+    await gateway.until(lambda: gateway.mock.calls["aborted"] == 1)
+
+
+async def test_a_request_that_is_too_large(gateway: Gateway, sdk: Sdk) -> None:
+    """The client sends all of it before it reads: the answer must not be lost."""
+    for size in (13_000_000, 40_000_000):
+        with pytest.raises(openai.APIStatusError) as raised:
+            await sdk.chat(messages=[{"role": "user", "content": "x" * size}])
+        assert (raised.value.status_code, raised.value.code) == (413, "request_too_large")
+    assert [row.status_code for row in gateway.rows] == [413, 413]
+
+
 # -- retries of the client
 
 
-async def test_the_client_waits_as_long_as_it_is_told_and_tries_again(gateway: Gateway, sdk: Sdk) -> None:
+async def test_the_client_waits_as_long_as_it_is_told_and_tries_again(
+    gateway: Gateway, client: openai.AsyncOpenAI
+) -> None:
     started = time.monotonic()
-    answer = await sdk.do(
-        lambda client: client.with_options(max_retries=2).chat.completions.create(
-            model="mock/mock?fail_first=1&status=429&retry_after=0.3", messages=HELLO
-        )
+    answer = await client.with_options(max_retries=2).chat.completions.create(
+        model="mock/mock?fail_first=1&status=429&retry_after=0.8", messages=HELLO
     )
-    # without the header it would wait 0.5 s less up to a quarter of it
-    assert 0.3 <= time.monotonic() - started < 0.37
+    assert time.monotonic() - started >= 0.8, "without the header it waits for half a second at most"
     assert answer.choices[0].message.content
     assert [row.status_code for row in gateway.rows] == [429, 200]
 

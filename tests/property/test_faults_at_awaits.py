@@ -219,15 +219,11 @@ async def test_fault_at_every_wait_of_the_asgi_tasks(monkeypatch: pytest.MonkeyP
 async def test_fault_at_every_word_to_an_asgi_server(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """The server may refuse any part of a stream; the provider must not go on talking to nobody."""
     run = asgi.ModelRoute._run
-    due = 0
+    injector = Injector()
 
     async def run_refused(route: asgi.ModelRoute, call: Call, send: Send) -> None:
-        count = 0
-
         async def refusing(message: Any) -> None:
-            nonlocal count
-            count += 1
-            if count == due:
+            if injector.here():
                 raise error
             await send(message)
 
@@ -237,6 +233,7 @@ async def test_fault_at_every_word_to_an_asgi_server(monkeypatch: pytest.MonkeyP
     long = (Target(provider="mock", model="mock?chunks=200&chunk_ms=5", rates=PRICED),)
     async with running_house("asgi") as house:
         for due in range(1, 5):
+            injector.arm("raise", due)
             tasks, recorded = asyncio.all_tasks(), house.recorded
             model = house.endpoint(list(long), TIMEOUTS)
             await ask(house.port, request(model, stream=True, request_id="one"))

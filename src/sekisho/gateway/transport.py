@@ -162,11 +162,11 @@ class Connection(asyncio.Protocol):
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # What follows a whole answer is no part of it, but the connection is not used again.
             self._keep_alive = False
             if not self._complete:
-                self._fail(TransportError("bad_http", str(error)[:200]))
+                self._fail(TransportError("bad_http", f"{type(error).__name__} {error}"[:200]))
                 return
         if self._exchange is not exchange:
             return

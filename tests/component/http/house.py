@@ -10,10 +10,10 @@ from tests.support.gateway import CONFIG, DOORS, Door, Gateway, running_gateway
 
 from sekisho.mock.server import MockProvider
 
-#: shorter waits, and comments on streams that are silent for a moment
+#: shorter waits for providers, a limit of bodies that tests can reach
 QUICK = CONFIG.replace(
     "first_token_s: 1, idle_s: 1, total_s: 5", "first_token_s: 0.5, idle_s: 0.5, total_s: 1.5"
-).replace("language: en", "language: en\nserver: {keepalive_s: 0.05, max_body_mb: 12}")
+).replace("language: en", "language: en\nserver: {keepalive_s: 5, max_body_mb: 12}")
 QUICK = QUICK.replace(
     "  unpriced:",
     """  second-hangs:

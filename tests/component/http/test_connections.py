@@ -9,6 +9,7 @@ import pytest
 from tests.component.http.client import AUTH, Answer, ask, chat, chunked, connected, http
 from tests.support.gateway import Door, Gateway
 
+from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.hot import HotProtocol
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,6 +142,26 @@ async def test_garbage_behind_a_call_does_not_spoil_its_answer(gateway: Gateway,
         assert (await wire.answer()).error["code"] == "bad_http"
         assert await wire.closed()
     assert len(gateway.rows) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_our_own_mistake_in_the_door_leaves_nobody_waiting(
+    gateway: Gateway, door: Door, stream: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if door == "asgi":
+        return
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "head", broken)
+        for data in (hot("never said", stream=stream), http(chat(), headers="")):
+            async with connected(gateway.port) as wire:
+                await wire.send(data)
+                assert await wire.closed()
+    assert "RuntimeError: a mistake" in caplog.text
+    assert said(await ask(gateway.port, hot("said", stream=stream))) == "said"
 
 
 async def test_a_broken_chunk_ends_the_call(gateway: Gateway, door: Door) -> None:
@@ -325,6 +346,14 @@ async def test_a_client_that_offers_another_protocol_is_served_in_this_one(
         assert said(await wire.answer()) == "hello there"
         await wire.send(KINDS["quick"])
         assert kind(await wire.answer()) == "quick"
+        await wire.dribble(http(BODY, "/v1/chat/completions?api-version=1", headers=AUTH + upgrade))
+        assert said(await wire.answer()) == "hello there"
+        await wire.send(chunked(BODY, headers=AUTH + upgrade) + http(b"", "/v1/models", "GET", AUTH + upgrade))
+        assert [said(await wire.answer()) for _ in range(2)] == ["hello there", "models"]
+        await wire.send(http(b"", "/v1/chat/completions", "GET", "connection: upgrade\r\nupgrade: websocket\r\n"))
+        assert (await wire.answer()).status == 405
+        await wire.send(b"CONNECT evil.example:443 HTTP/1.1\r\nhost: g\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+        assert (await wire.answer()).status == 400
 
 
 # -- what may not get into headers, and what a provider sees
@@ -401,3 +430,27 @@ async def test_numbers_pass_to_the_digit(gateway: Gateway) -> None:
     assert (await ask(gateway.port, http(body))).status == 200
     sent = gateway.mock.last["body"]  # type: ignore[index]
     assert (sent["seed"], sent["top_p"]) == (12345678901234567890, 1e-7)  # type: ignore[index]
+
+
+async def test_what_a_row_keeps_of_the_headers(gateway: Gateway) -> None:
+    """Header values are whatever bytes a client sends."""
+    more = (
+        "x-client-request-id: mine-1\r\nx-request-id: theirs-1\r\nx-sekisho-conversation: 会話-1\r\n"
+        'x-sekisho-tags: {"feature":"要約","job":"7"}\r\nuser-agent: tester/1\r\n'
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+    )
+    for stream in (False, True):
+        answer = await ask(
+            gateway.port, http(chat(stream=stream, user="hanako", metadata={"job": "1", "a": "b"}), headers=AUTH + more)
+        )
+        row = gateway.rows[-1]
+        assert answer.headers["x-request-id"] == row.request_id
+        assert (row.client_request_id, row.conversation_id, row.user_agent) == ("mine-1", "会話-1", "tester/1")
+        assert (row.tags, row.feature) == ({"feature": "要約", "job": "7", "a": "b"}, "要約")
+        assert (row.trace_id, row.span_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+        assert (row.end_user, row.requester, row.client_ip_prefix) == ("hanako", "taro", "127.0.0.0/24")
+    await ask(
+        gateway.port, http(chat(), headers=f"{AUTH}x-request-id: theirs-2\r\nuser-agent: \xff\r\ntraceparent: 1\r\n")
+    )
+    row = gateway.rows[-1]
+    assert (row.client_request_id, row.trace_id, row.span_id) == ("theirs-2", None, None)

@@ -156,6 +156,18 @@ async def test_large_frames_reach_a_slow_reader_whole(gateway: Gateway) -> None:
         assert (await ask(gateway.port, http(chat("mock/mock-small", stream=bool(n % 2))))).status == 200
 
 
+async def test_a_reader_that_rests_and_leaves_is_found_out(gateway: Gateway) -> None:
+    """While the provider is held back, too."""
+    async with Resting() as client:
+        await client.ask(gateway.port, http(chat("mock/mock?line_mb=2", n=12, stream=True)))
+        await gateway.until(lambda: gateway.mock.calls["calls"] == 1)
+        await asyncio.sleep(0.1)
+        assert gateway.pipeline.live_streams == 1
+    row = await gateway.row()
+    assert (row.status_code, row.terminal_state, row.usage_source) == (499, "client_left", "estimated")
+    await gateway.until(lambda: gateway.mock.calls["aborted"] == 1)
+
+
 async def test_a_reader_that_stops_does_not_spoil_the_connection_to_the_provider(gateway: Gateway) -> None:
     """Paused at the very end of the answer, when the provider's connection is free for others again."""
     async with Resting() as one, Resting() as two, Resting() as three:
@@ -171,12 +183,12 @@ async def test_a_reader_that_stops_does_not_spoil_the_connection_to_the_provider
 async def test_a_silent_stream_is_kept_alive_by_comments(gateway: Gateway) -> None:
     loop = asyncio.get_running_loop()
     async with connected(gateway.port) as wire:
-        await wire.send(http(chat("mock/mock?chunk_ms=300&answer=ab&chunks=2", stream=True)))
+        await wire.send(http(chat("mock/mock?chunk_ms=200&answer=ab&chunks=2", stream=True)))
         await wire.until(b'"content":"a"')
         gateway.pipeline.tick(loop.time())
         await asyncio.sleep(0.01)
         assert b": ping" not in wire.raw, "not silent for long enough"
-        gateway.pipeline.tick(loop.time() + 0.1)
+        gateway.pipeline.tick(loop.time() + 6)
         await wire.until(b": ping\n\n")
         answer = await wire.answer()
         assert (answer.text, answer.events[-1]) == ("ab", "[DONE]")
@@ -191,8 +203,8 @@ async def test_the_official_client_does_not_mind_comments(gateway: Gateway) -> N
         said = ""
         async for chunk in stream:
             said += chunk.choices[0].delta.content or ""
-            gateway.pipeline.tick(loop.time() + 1)
-            gateway.pipeline.tick(loop.time() + 2)
+            gateway.pipeline.tick(loop.time() + 6)
+            gateway.pipeline.tick(loop.time() + 12)
     assert said == "abc"
 
 
@@ -201,7 +213,7 @@ async def test_no_comment_before_the_first_content(gateway: Gateway) -> None:
     async with connected(gateway.port) as wire:
         await wire.send(http(chat("mock/mock?first_token_ms=100", stream=True)))
         await gateway.until(lambda: gateway.mock.calls["calls"] == 1)
-        gateway.pipeline.tick(asyncio.get_running_loop().time() + 1)
+        gateway.pipeline.tick(asyncio.get_running_loop().time() + 6)
         await asyncio.sleep(0.02)
         assert wire.raw == b""
         assert (await wire.answer()).status == 200

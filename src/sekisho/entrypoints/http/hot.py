@@ -7,6 +7,7 @@ not a stable interface: its version is pinned, and the suite runs against this c
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -27,6 +28,8 @@ from sekisho.entrypoints.http.intake import (
 )
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Pipeline, Reply
+
+log = logging.getLogger("sekisho.http")
 
 #: seconds a request may take to arrive
 _RECEIVE_S = 300.0
@@ -72,8 +75,15 @@ class HotCall:
         self.message_event = _NO_EVENT
 
     def ended(self, reply: Reply | None) -> None:
-        if self.protocol is not None:
-            self.protocol.replied(self, reply)
+        protocol = self.protocol
+        if protocol is None:
+            return
+        try:
+            protocol.replied(self, reply)
+        except Exception:
+            # Whoever resolved this has nothing to do with it, and the caller must not wait for ever.
+            log.exception("our own mistake")
+            protocol.transport.abort()
 
     def cancel(self, msg: str | None = None) -> None:
         """uvicorn says this to all it calls tasks when the graceful time is over, while it walks over their set: the
@@ -150,7 +160,7 @@ class HotProtocol(HttpToolsProtocol):
         if self._closing:
             return
         route, cycle, parser = self._route, self.cycle, self.parser
-        if route is not None and b"upgrade" in self._kept and parser.should_upgrade():
+        if (route is None or b"upgrade" in self._kept) and parser.should_upgrade() and self._has_offer():
             self._offered = True
             return
         if (
@@ -301,6 +311,9 @@ class HotProtocol(HttpToolsProtocol):
                 self._decline(data[offer.args[0] :])
             else:
                 self._unsupported_upgrade_warning()
+        except httptools.HttpParserCallbackError:
+            log.exception("our own mistake")
+            self._refuse_raw(Refusal(500, "internal_error", type="server_error"))
         except httptools.HttpParserError:
             self._refuse_raw(Refusal(400, "bad_http"))
         else:
@@ -376,8 +389,11 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = self.scope["headers"] = headers
         try:
             super().on_headers_complete()
-        except httptools.HttpParserInvalidURLError:
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse_raw(Refusal(400, "invalid_value", param="path", reason="not a valid URL"))
+
+    def _has_offer(self) -> bool:
+        return b"upgrade" in self._kept or any(name == b"upgrade" for name, _ in self.headers)
 
     def _decline(self, rest: bytes) -> None:
         """Serve a request in this protocol that offers another one, as curl --http2 and Java's HttpClient do with every
