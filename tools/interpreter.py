@@ -40,7 +40,7 @@ print(sys.version_info[0], sys.version_info[1], sys.implementation.name, best)
 def measured(python: str) -> tuple[tuple[int, int], int] | None:
     """Version and nanoseconds of the probe; None for what does not run, is no CPython or is too old or new."""
     try:
-        done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=20, check=True)  # noqa: S603
+        done = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     major, minor, name, nanoseconds = done.stdout.split()

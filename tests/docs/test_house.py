@@ -21,10 +21,10 @@ WORDS = ("In:", "Out:", "May import:", "Tests:")
 ROOMS = sorted(file for file in SOURCE.rglob("__init__.py") if file.parent != SOURCE)
 
 #: file under src/sekisho -> its lines
-LONG_FILES = {"entrypoints/http/hot.py": 447}
+LONG_FILES: dict[str, int] = {}
 
 #: file and function -> its lines
-LONG_FUNCTIONS = {"app/commands/serve.py:serve": 43, "ledger/recorder.py:Recorder.record": 43}
+LONG_FUNCTIONS = {"ledger/recorder.py:Recorder.record": 43}
 
 
 @pytest.mark.parametrize("file", ROOMS, ids=lambda file: file.parent.relative_to(SOURCE).as_posix())

@@ -160,7 +160,7 @@ async def running_gateway(mock: MockProvider, *, door: Door = "hot", config: str
     asgi = AsgiGateway(
         pipeline, clock, metrics=exposition(pipeline.tally, dict), ready=lambda: {"status": "ok"}
     ).application()
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     sock.bind(("127.0.0.1", 0))
     http: Any = hot_protocol(pipeline, clock) if door == "hot" else "httptools"
     server = Server(

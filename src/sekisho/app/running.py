@@ -18,12 +18,8 @@ from sekisho.domain.http import Secret
 from sekisho.domain.keys import new_key
 
 
-class CannotServe(Exception):
-    """The text says what is in the way and what to do; exit code 2."""
-
-
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run to the end on uvloop where it exists. Ends the process with exit code 2 for CannotServe."""
+    """Run to the end on uvloop where it exists. Ends the process with exit code 2 where something is in the way."""
     from sekisho.stores.pepper import PepperUnusable
     from sekisho.stores.ports import StoreUnavailable
     from sekisho.tables.spool import DataDirInUse
@@ -31,7 +27,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(main)
-    except (CannotServe, DataDirInUse, StoreUnavailable, PepperUnusable, OSError) as error:
+    except (DataDirInUse, StoreUnavailable, PepperUnusable, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(WRONG_USAGE)
     except KeyboardInterrupt:
@@ -39,7 +35,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises CannotServe."""
+    """A bound socket. Ends the process with exit code 2, saying why, where there is none to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # with the protocol named asyncio sets TCP_NODELAY; without it a stream's second frame waits for the client's ack
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -48,12 +44,14 @@ def listening(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise CannotServe(
+        print(
             f"cannot listen on {host}:{port}: {error.strerror or error}. Another program may use the port; choose "
             f"one with --port, or 0 for a free one.\n"
             f"{host}:{port} で待ち受けできません。ポートが使用中の可能性があります。"
-            f"--port で別の番号を指定してください。"
-        ) from None
+            f"--port で別の番号を指定してください。",
+            file=sys.stderr,
+        )
+        sys.exit(WRONG_USAGE)
     sock.set_inheritable(True)
     return sock
 

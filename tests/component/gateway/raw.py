@@ -41,7 +41,7 @@ class Peer:
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
-            await asyncio.sleep(0.002 if len(parts) < 20 else 0)
+            await asyncio.sleep(0.001 if len(parts) < 20 else 0)
 
     async def gone(self) -> None:
         """Wait until the client closes."""

@@ -163,7 +163,7 @@ keys:
 prices:
   mock/*: {input_per_mtok: 1.00, output_per_mtok: 2.00}
 """
-PLAIN = b'{"choices":[{"finish_reason":"stop","message":{"content":"hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
+PLAIN = b'{"choices":[{"finish_reason":"stop","message":{"content":"hi"}}],"usage":{"prompt_tokens":1}}'
 EVENTS = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
 

@@ -38,15 +38,7 @@ def serve(
 
     path = config if config is not None else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
     settings = load(path)
-    if workers > 1:
-        typer.echo(
-            "More than one worker needs a shared state for limits and budgets, and `state: memory://` is not shared; "
-            "this version serves with one worker. Start one gateway per data folder.\n"
-            "複数ワーカーには共有の state が必要です。memory:// は共有されないため、"
-            "このバージョンでは --workers 1 で起動してください。",
-            err=True,
-        )
-        raise typer.Exit(WRONG_USAGE)
+    _refuse_more_workers(workers)
     logs.set_up(settings.log_level)
     key: str | None = None
     if path is None:
@@ -65,3 +57,16 @@ def serve(
         await serving(ready, sock, opened=opened, reload_from=running.reloader(path, ready), config_path=path)
 
     running.run(running.with_mock(settings, main))
+
+
+def _refuse_more_workers(workers: int) -> None:
+    """Counters in memory are not shared, so two workers would each allow the whole of a limit."""
+    if workers > 1:
+        typer.echo(
+            "More than one worker needs a shared state for limits and budgets, and `state: memory://` is not shared; "
+            "this version serves with one worker. Start one gateway per data folder.\n"
+            "複数ワーカーには共有の state が必要です。memory:// は共有されないため、"
+            "このバージョンでは --workers 1 で起動してください。",
+            err=True,
+        )
+        raise typer.Exit(WRONG_USAGE)

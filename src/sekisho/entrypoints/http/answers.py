@@ -41,14 +41,11 @@ def fields(reply: Reply) -> str:
     else:
         served = ""
     overhead_ms = (call.now_s() - call.started_s - entry.waited_s) * 1000
-    if reply.stream is not None:
-        kind, more = _SSE, ""
-    elif reply.refusal is not None:
-        kind = _JSON
-        more = "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
-    else:
-        kind = _JSON
-        more = "" if entry.cost_nanos is None else f"x-sekisho-cost-usd: {format_usd(entry.cost_nanos)}\r\n"
+    cost = entry.cost_nanos
+    more = "" if cost is None or reply.stream is not None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
+    kind = _SSE if reply.stream is not None else _JSON
+    if reply.refusal is not None:
+        more += "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
     return (
         f"{kind}x-request-id: {call.request_id}\r\n{served}x-sekisho-attempts: {len(attempts)}\r\n"
         f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_ms:.3f}\r\n{more}"

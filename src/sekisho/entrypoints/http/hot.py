@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
+from sekisho.entrypoints.http.hot_call import HotCall, HotSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -35,77 +36,6 @@ log = logging.getLogger("sekisho.http")
 _RECEIVE_S = 300.0
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class HotCall:
-    """One hot request on a connection. It stands where uvicorn keeps its own cycle, so that uvicorn's pipelining,
-    graceful stop and disconnect handling see a request in progress."""
-
-    __slots__ = (
-        "body",
-        "call",
-        "disconnected",
-        "drive",
-        "headers",
-        "keep_alive",
-        "limit",
-        "message_event",
-        "protocol",
-        "refused",
-        "response_complete",
-        "route",
-        "size",
-        "stream",
-    )
-
-    def __init__(self, route: Route, headers: dict[bytes, bytes], limit: int, keep_alive: bool) -> None:
-        self.route = route
-        self.headers = headers
-        self.limit = limit
-        self.keep_alive = keep_alive
-        self.body: list[bytes] = []
-        self.size = 0
-        self.refused = False
-        self.call: Call | None = None
-        self.drive: Drive[Any] | None = None
-        self.stream: Reply | None = None
-        self.protocol: HotProtocol | None = None
-        self.response_complete = False
-        self.disconnected = False
-        self.message_event = _NO_EVENT
-
-    def ended(self, reply: Reply | None) -> None:
-        protocol = self.protocol
-        if protocol is None:
-            return
-        try:
-            protocol.replied(self, reply)
-        except Exception:
-            # Whoever resolved this has nothing to do with it, and the caller must not wait for ever.
-            log.exception("our own mistake")
-            protocol.transport.abort()
-
-    def cancel(self, msg: str | None = None) -> None:
-        """uvicorn says this to all it calls tasks when the graceful time is over, while it walks over their set: the
-        end, which leaves that set, comes a moment later."""
-        if self.protocol is not None:
-            self.protocol.loop.call_soon(self.stop)
-
-    def stop(self) -> None:
-        """The caller has left, or the gateway stops: whichever the call says."""
-        if self.stream is not None and self.protocol is not None:
-            self.protocol.gateway.left(self.stream)
-        elif self.drive is not None:
-            self.drive.cancel()
-
-
-class _NoEvent:
-    """uvicorn sets a cycle's event when the client disconnects; the protocol below acts on it itself."""
-
-    def set(self) -> None: ...
-
-
-_NO_EVENT = _NoEvent()
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -435,27 +365,6 @@ class HotProtocol(HttpToolsProtocol):
         self.send(head.encode("latin-1") + body)
         self.gateway.outbox.flush()
         self.transport.close()
-
-
-class HotSink:
-    """The caller's socket as a stream's sink: each write is one chunk of the chunked encoding."""
-
-    __slots__ = ("_hot", "_protocol", "_send")
-
-    def __init__(self, protocol: HotProtocol, hot: HotCall) -> None:
-        self._protocol = protocol
-        self._hot = hot
-        self._send = protocol.send
-
-    def write(self, frames: bytes) -> None:
-        if not self._hot.disconnected:
-            self._send(b"%x\r\n%b\r\n" % (len(frames), frames))
-
-    def finish(self) -> None:
-        if self._hot.response_complete or self._hot.disconnected:
-            return
-        self._send(b"0\r\n\r\n")
-        self._protocol.complete(self._hot)
 
 
 def hot_protocol(pipeline: Pipeline, clock: Clock) -> type[HotProtocol]:

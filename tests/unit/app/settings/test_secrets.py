@@ -108,7 +108,8 @@ def test_references_may_stand_in_any_text(read: Parse, environ: dict[str, str], 
     (tmp_path / "zone").write_text("Asia/Tokyo\n")
 
     settings = read(
-        "providers: {a: {type: openai, base_url: 'https://${env:HOST}/v1'}}\ntimezone: ${file:zone}\ndata_dir: /d/${env:HOST}\n"
+        "providers: {a: {type: openai, base_url: 'https://${env:HOST}/v1'}}\n"
+        "timezone: ${file:zone}\ndata_dir: /d/${env:HOST}\n"
     )
 
     assert settings.providers["a"].base_url == "https://llm.example.com/v1"

@@ -61,7 +61,8 @@ def test_a_full_width_look_alike_is_pointed_at(text: str, line: int, column: int
 
 def test_japanese_punctuation_in_texts_and_comments_is_left_alone(read: Parse) -> None:
     settings = read(
-        "# 設定：例\nproviders: {a: {type: openai, base_url: https://a.example.com}}\nteams: {研究：開発: {department: “第一”}}\n"
+        "# 設定：例\nproviders: {a: {type: openai, base_url: https://a.example.com}}\n"
+        "teams: {研究：開発: {department: “第一”}}\n"
     )
 
     # in its normal form, as the database of keys holds it
