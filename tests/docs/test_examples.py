@@ -84,7 +84,11 @@ def test_make_has_the_targets_that_pages_name() -> None:
     named = {word for page in PAGES for block in blocks(page) if "make" in block.marks for word in block.text.split()}
     for target in named - {"make"}:
         recipe = subprocess.run(
-            ["make", "-n", target, "PORT=4711"], cwd=ROOT, capture_output=True, text=True, timeout=20
+            ["make", "--no-print-directory", "-n", target, "PORT=4711"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         assert recipe.returncode == 0, recipe.stderr
         if target == "demo":

@@ -7,6 +7,7 @@ time: one row, one end, an answer for whoever still listens, and nothing left be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Literal
@@ -258,3 +259,34 @@ async def test_client_leaves_in_the_round_in_which_its_connection_is_dialled(
         monkeypatch.setattr(Pool, "dial", dial_and_leave)
         seen = await _one(house, FIRST_OK, stream=stream)
         assert (seen.status, seen.error_code) == (503, "shutting_down")
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["client-leaves", "gateway-stops"])
+async def test_the_moment_between_the_first_content_and_the_first_byte(
+    monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """On the ASGI door the reply waits a round of the loop for its task; a cancel in that round once got lost."""
+    driven = asgi.driven
+
+    async def driven_and_cancelled(run: Coroutine[Any, Any, Any]) -> Any:
+        reply = await driven(run)
+        task = asyncio.current_task()
+        assert task is not None
+        reply.entry.call.left = left
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return reply
+
+    monkeypatch.setattr(asgi, "driven", driven_and_cancelled)
+    long = (Target(provider="mock", model="mock?chunks=200&chunk_ms=5", rates=PRICED),)
+    async with running_house("asgi") as house:
+        tasks, recorded = asyncio.all_tasks(), house.recorded
+        model = house.endpoint(list(long), TIMEOUTS)
+        seen = await ask(house.port, request(model, stream=True, request_id="one"))
+        await house.calm(recorded + 1, tasks, within_s=0.5)
+        row = house.sink.rows[-1]
+        if left:
+            assert (row.status_code, row.terminal_state) == (499, "client_left")
+        else:
+            assert (row.status_code, row.error_code, seen.error_code) == (200, *["stream_interrupted"] * 2)
