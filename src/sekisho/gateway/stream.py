@@ -206,13 +206,20 @@ class StreamExchange:
         if facts.service_tier is not None:
             entry.service_tier = facts.service_tier
         content = False
+        finished = self._finished
         for choice in facts.choices or ():
-            delta = choice.delta
+            index, delta = choice.index, choice.delta
             if choice.finish_reason is not None:
-                self._finished[choice.index] = choice.finish_reason
-            else:
-                self._finished.setdefault(choice.index, None)
-            if delta is not None and delta.is_content():
+                finished[index] = choice.finish_reason
+            elif index not in finished:
+                finished[index] = None
+            if delta is None:
+                continue
+            text = delta.content
+            if type(text) is str and text:  # nearly every event of a stream
+                content = True
+                entry.observed_chars += len(text)
+            elif delta.is_content():
                 content = True
                 entry.observed_chars += delta.length()
         if entry.events is not None:
