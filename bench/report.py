@@ -169,7 +169,7 @@ def machine() -> dict[str, str]:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": f"{models[0]}, {len(models)} cores" if models else platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "nginx": nginx.stderr.strip().partition("/")[2],
         "python": platform.python_version(),
     }

@@ -102,7 +102,7 @@ def house(request: pytest.FixtureRequest) -> Iterator[tuple[House, asyncio.Abstr
 
 
 @given(plans=st.lists(PLANS, min_size=1, max_size=12), stop_after_s=st.none() | st.sampled_from([0.0, 0.004, 0.05]))
-@settings(max_examples=35, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 def test_one_row_a_call(
     house: tuple[House, asyncio.AbstractEventLoop], plans: list[Plan], stop_after_s: float | None
 ) -> None:

@@ -142,6 +142,7 @@ class Told:
         self.frames = b""
         self.finished = 0
         self.abandoned = 0
+        self.paused: list[str] = []
         self.closed: list[tuple[int, TerminalState, str | None]] = []
         self.failure: Exception | None = None
         self.exchange: StreamExchange | None = None
@@ -156,6 +157,12 @@ class Told:
 
     def abandon(self, exchange: StreamExchange) -> None:
         self.abandoned += 1
+
+    def pause(self, exchange: StreamExchange) -> None:
+        self.paused.append("paused")
+
+    def resume(self, exchange: StreamExchange) -> None:
+        self.paused.append("resumed")
 
     def time(self) -> float:
         return 5.0
@@ -382,3 +389,25 @@ async def test_held_frames_come_out_in_order_when_the_sink_comes_late() -> None:
     exchange.leave()
     exchange.interrupt()
     assert len(told.closed) == 1
+
+
+async def test_the_provider_is_read_to_its_end_though_the_caller_paused_it() -> None:
+    """[DONE] came while the caller's buffer was full; what ends the body is still to come, and nobody resumes then."""
+    told: Any = Told()
+    entry = Entry(Call(ROUTE, {}, b"{}", "req_1", 0, None))
+    exchange = StreamExchange(
+        told, entry, Attempt(TARGET, "primary", 0.0), PassThrough(entry, True), told.close,
+        first_token_s=9, idle_s=9, total_deadline_s=99,
+    )  # fmt: skip
+    exchange.connection = told
+    exchange.on_head(200, {})
+    exchange.on_data(event(encode(chunk([piece(0, {"content": "a"}, "stop")])), "one", b"\n"))
+    exchange.start(told)
+    exchange.pause()
+    assert exchange.deadline_s == 99, "the caller's silence is not the provider's"
+    exchange.on_data(b"data: [DONE]\n\n")
+    assert told.paused == ["paused", "resumed"]
+    assert exchange.deadline_s == 14
+    exchange.pause()
+    exchange.resume()
+    assert told.paused == ["paused", "resumed"], "a stream that has ended asks nothing of its connection"

@@ -14,7 +14,8 @@ from tests.component.gateway.raw import Peer, raw_server, until
 from tests.support.gateway import DOORS, KEY, Door, Gateway, running_gateway
 
 from sekisho.entrypoints.http.asgi import QueueSink
-from sekisho.entrypoints.http.hot import HotProtocol, HotSink
+from sekisho.entrypoints.http.hot import HotProtocol
+from sekisho.entrypoints.http.hot_call import HotSink
 from sekisho.gateway.stream import StreamExchange
 
 CONFIG = """

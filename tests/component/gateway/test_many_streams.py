@@ -12,7 +12,7 @@ from tests.support.gateway import running_gateway
 from sekisho.mock.server import MockProvider
 
 STREAMS = 1_000
-MODEL = "mock/mock?echo=1&chunks=20&chunk_ms=50"
+MODEL = "mock/mock?echo=1&chunks=20&chunk_ms=150"
 CONFIG = """
 data_dir: ./data
 language: en

@@ -31,6 +31,9 @@ endpoints:
     timeouts: {first_token_s: 5, idle_s: 0.1, total_s: 5}}
   total: {targets: [{provider: mock, model: "mock?hang=1"}],
     timeouts: {first_token_s: 5, idle_s: 5, total_s: 0.1}}
+  late:
+    targets: [{provider: mock, model: "mock?hang_after=1"}]
+    timeouts: {first_token_s: 5, idle_s: 5, total_s: 0.2}
   endless: {targets: [{provider: mock, model: "mock?chunks=500&chunk_ms=10&answer=LONG"}],
     timeouts: {idle_s: 1, total_s: 0.2}}
   steady: {targets: [{provider: mock, model: "mock?chunks=12&chunk_ms=20"}],
@@ -104,10 +107,12 @@ async def test_silence_inside_a_stream_ends_it_with_an_error_frame(house: Gatewa
     assert row.gateway_overhead_us < 60_000
 
 
-async def test_a_stream_that_never_pauses_ends_with_the_total_time(house: Gateway) -> None:
-    answer = await ask(house, "endless", stream=True)
+@pytest.mark.parametrize("model", ["endless", "late"])
+async def test_no_stream_outlasts_the_total_time(house: Gateway, model: str) -> None:
+    """Neither one that never pauses nor one whose idle time would be longer."""
+    answer = await ask(house, model, stream=True)
     assert (answer.status, answer.error["code"]) == (200, "upstream_timeout")
-    assert len(answer.frames) > 3
+    assert len(answer.frames) > (3 if model == "endless" else 1)
     row = await house.row()
     assert (row.status_code, row.terminal_state) == (200, "timed_out")
     assert 180_000 < row.latency_us < 1_000_000
