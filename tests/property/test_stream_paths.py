@@ -366,6 +366,14 @@ def test_a_stream_cut_short_settles_on_what_was_seen(stream: list[dict[str, Any]
     assert entry.observed_chars >= said > 0 or any(choice["tools"] for choice in whole["choices"].values())
 
 
+def test_a_last_event_without_its_empty_line_counts_if_it_is_whole() -> None:
+    first = event(encode(chunk([piece(0, {"content": "a"})])), "one", b"\n")
+    last = event(encode(chunk([piece(0, {}, "stop")])), "one", b"\n").rstrip()
+    assert fed([first, last], "clean", wants_usage=True)[0].closed == [(200, "completed", None)]
+    assert fed([first, last[:-5]], "clean", wants_usage=True)[0].closed == [(200, "truncated", "stream_truncated")]
+    assert fed([first, last + b"\n\ndata: [DONE]"], "clean", wants_usage=True)[0].closed == [(200, "completed", None)]
+
+
 async def test_held_frames_come_out_in_order_when_the_sink_comes_late() -> None:
     """On the ASGI door some rounds of the loop pass between the first content and the sink."""
     told: Any = Told()

@@ -147,7 +147,7 @@ class StreamExchange:
             self._refuse_open()
             return
         rest = self._splitter.rest()
-        if rest is not None:
+        if rest is not None and _is_whole(rest):
             self._take([rest], self._loop.time())
         self._end()
 
@@ -361,6 +361,14 @@ def note_wait(entry: Entry, attempt: Attempt) -> None:
     now = entry.call.now_s()
     entry.waited_s += now - (attempt.ended_s or attempt.sent_s or attempt.started_s)
     attempt.ended_s = now
+
+
+def _is_whole(payload: bytes) -> bool:
+    """Whether an event that lacks its empty line was all there: some servers leave out the last one."""
+    try:
+        return payload == DONE or bool(decode_chunk(payload))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 class _Broken(Exception):

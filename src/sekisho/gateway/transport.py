@@ -233,7 +233,8 @@ class Connection(asyncio.Protocol):
         self._pool.active.discard(self)
         if self._paused:
             self._resume()
-        if self._keep_alive and not self._until_close:
+        # An answer may come before its request has left us; whether the rest is still read nobody knows.
+        if self._keep_alive and not self._until_close and not self._transport.get_write_buffer_size():
             self._pool.release(self)
         else:
             self._transport.close()

@@ -26,6 +26,7 @@ from sekisho.domain.row import (
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_REMEMBERED = 20_000
+_MAX_GROUP_BYTES = 2_048
 _MAX_TEXT_BYTES = 256
 _HEX = frozenset("0123456789abcdef")
 _encode = msgspec.msgpack.Encoder().encode
@@ -112,11 +113,7 @@ class Recorder:
             None if entry.logging_errors is None else tuple(entry.logging_errors),
         )
         shape = self._shapes.get(key)
-        if shape is None:
-            if len(self._shapes) >= _MAX_REMEMBERED:
-                self._shapes.clear()
-            shape = self._shapes[key] = msgspec.Raw(_encode(self._shape_group(entry, served, full, kind)))
-        return shape
+        return shape or _remember(self._shapes, key, self._shape_group(entry, served, full, kind))
 
     def _shape_group(self, entry: Entry, served: Attempt | None, full: bool, kind: int) -> ShapeGroup:
         target = served.target if served is not None else None
@@ -166,11 +163,17 @@ class Recorder:
             else (agent, call.client_ip)
         )
         group = self._callers.get(key)
-        if group is None:
-            if len(self._callers) >= _MAX_REMEMBERED:
-                self._callers.clear()
-            group = self._callers[key] = msgspec.Raw(_encode(_caller_group(caller, agent, call.client_ip)))
-        return group
+        return group or _remember(self._callers, key, _caller_group(caller, agent, call.client_ip))
+
+
+def _remember(known: dict[tuple[Any, ...], msgspec.Raw], key: tuple[Any, ...], group: tuple[Any, ...]) -> msgspec.Raw:
+    """The group encoded; large ones are not kept, for callers choose what stands in them."""
+    encoded = msgspec.Raw(_encode(group))
+    if len(encoded) <= _MAX_GROUP_BYTES:
+        if len(known) >= _MAX_REMEMBERED:
+            known.clear()
+        known[key] = encoded
+    return encoded
 
 
 def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | None) -> CallerGroup:

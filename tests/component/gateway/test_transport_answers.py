@@ -294,3 +294,21 @@ async def test_an_early_answer_to_a_large_request_is_heard() -> None:
     async with raw_server(script) as server, transport() as one:
         heard = await exchanged(one.pool(server.origin), body=b"x" * 8_000_000)
         assert (heard.status, heard.body) == (413, b"no")
+
+
+async def test_a_connection_whose_request_was_not_read_to_its_end_is_not_used_again() -> None:
+    """It says 413 and keep-alive, and reads no further: the next request would stand behind eight megabytes."""
+
+    async def script(peer: Peer) -> None:
+        head = await peer.reader.readuntil(b"\r\n\r\n")
+        if b"content-length: 2\r" in head:
+            await peer.say(OK)
+        else:
+            await peer.say(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno")
+            await asyncio.sleep(5)
+
+    async with raw_server(script) as server, transport() as one:
+        pool = one.pool(server.origin)
+        assert (await exchanged(pool, body=b"x" * 8_000_000)).status == 413
+        assert (await exchanged(pool, timeout_s=1.0)).body == b"ok"
+        assert server.connections == 2

@@ -205,6 +205,16 @@ def test_what_is_remembered_is_bounded_in_number_and_in_size(monkeypatch: pytest
     assert max(map(len, kept)) <= 256
 
 
+def test_large_groups_are_written_but_not_remembered() -> None:
+    """A feature is named by a header of up to ten thousand bytes."""
+    recorder = Recorder("0.1")
+    for n in range(5):
+        one = entry()
+        one.feature = f"{n}" + "x" * 9_000
+        assert read_record(recorder.record(one, None, 0.0)).feature == one.feature
+    assert len(recorder._shapes) == 0
+
+
 # -- where a call comes from
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
