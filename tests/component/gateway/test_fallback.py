@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.component.gateway.raw import Peer, raw_server
 from tests.property.house import Seen, ask, request
 from tests.support.gateway import Door, Gateway, running_gateway
 
@@ -164,3 +165,27 @@ async def test_a_weighted_target_that_fails_leads_to_the_fallbacks_not_to_its_si
         row = await house.row(n)
         assert [one.reason for one in row.attempts] == ["weighted", "fallback"]
         assert row.destination_model == "rescue"
+
+
+async def test_what_a_failed_attempt_said_is_not_on_the_row_of_the_one_that_answered() -> None:
+    """Its service tier, its events and its text: the row tells of the answer that was given."""
+    tier = b'data: {"service_tier":"priority","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+    failure = b'data: {"error":{"message":"overloaded"}}\n\n'
+    good = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+    async def script(peer: Peer) -> None:
+        while (asked := await peer.request()) is not None:
+            body = good if b'"rescue"' in asked else tier + failure
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+            await peer.say(head + body)
+
+    config = CONFIG.replace("ENDPOINTS\n", ENDPOINTS).replace("total_s: 0.3}}", "total_s: 0.3}, log: full}")
+    async with raw_server(script) as server, running_gateway(server, config=config) as gateway:  # type: ignore[arg-type]
+        seen = await _ask(gateway, "status-500", stream=True)
+        assert (seen.status, seen.frames[-1], len(seen.frames)) == (200, b"[DONE]", 2)
+        row = await gateway.row()
+        assert [one.error_code for one in row.attempts] == ["upstream_error", None]
+        assert (row.service_tier, row.finish_reasons, row.output_tokens) == (None, ["stop"], 0)
+        assert row.response is not None
+        assert b"priority" not in row.response
+        gateway.check_books()
