@@ -54,11 +54,12 @@ class Installation:
         self.committer = committer
         self.sink = sink
         self.tally: Tally = pipeline.tally
+        self._lost = 0
         #: the server of a separate metrics port
         self.background: asyncio.Task[None] | None = None
 
     def gauges(self) -> dict[str, tuple[str, float]]:
-        self.tally.rows["failed"] = self.sink.failed
+        self._count_lost()
         return {
             "committed": ("", float(self.committer.committed_rows)),
             "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
@@ -66,6 +67,13 @@ class Installation:
             "sekisho_live_streams": ("Streams in progress.", float(self.pipeline.live_streams)),
             "sekisho_committer_up": ("1 while the committer process runs.", float(self.committer.running)),
         }
+
+    def _count_lost(self) -> None:
+        """A full disk loses a row inside the sink, after the ledger had counted it as appended: say so instead."""
+        lost = self.sink.failed - self._lost
+        self._lost += lost
+        self.tally.rows["appended"] -= lost
+        self.tally.rows["failed"] += lost
 
     def ready(self) -> dict[str, Any]:
         """503 only for what makes calls fail; a late committer is said, but does not take traffic away."""

@@ -215,11 +215,7 @@ class StreamExchange:
                 finished[index] = None
             if delta is None:
                 continue
-            text = delta.content
-            if type(text) is str and text:  # nearly every event of a stream
-                content = True
-                entry.observed_chars += len(text)
-            elif delta.is_content():
+            if delta.is_content():
                 content = True
                 entry.observed_chars += delta.length()
         if entry.events is not None:
