@@ -181,7 +181,7 @@ class Told:
 
 def fed(packets: list[bytes], ending: str, *, wants_usage: bool) -> tuple[Told, Entry, Attempt]:
     """What becomes of a stream that comes in these packets."""
-    call = Call(ROUTE, {}, b"{}", "req_1", 0, None, now_s=lambda: 1.0)
+    call = Call(ROUTE, {}, b"{}", "req_1", 0, None, now_s=lambda: 1.0, started_s=1.0)
     entry = Entry(call)
     entry.events = []
     attempt = Attempt(TARGET, "primary", 0.5)

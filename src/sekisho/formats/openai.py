@@ -48,11 +48,13 @@ class WireUsage(msgspec.Struct, gc=False):
         if self.prompt_tokens is None and self.completion_tokens is None:
             return None
         details, written = self.prompt_tokens_details, self.completion_tokens_details
-        cached = int((details and details.cached_tokens) or self.prompt_cache_hit_tokens or 0)
-        reasoning = int((written and written.reasoning_tokens) or 0)
+        cached = int((None if details is None else details.cached_tokens) or self.prompt_cache_hit_tokens or 0)
+        reasoning = 0 if written is None else int(written.reasoning_tokens or 0)
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= _MOST_TOKENS and 0 <= out <= _MOST_TOKENS):
             return None
+        if not cached and not reasoning:
+            return Usage(input_tokens=read_in, output_tokens=out)
         # xAI counts reasoning beside completion_tokens and inside the total only.
         # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
         if reasoning > 0 and self.total_tokens == read_in + out + reasoning:

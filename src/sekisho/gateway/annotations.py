@@ -10,12 +10,15 @@ from sekisho.domain.call import Entry
 from sekisho.domain.errors import Refusal
 
 MAX_TAGS_BYTES = 10 * 1024
+_SAYING = frozenset({b"x-sekisho-tags", b"databricks-ai-gateway-request-tags", b"x-sekisho-conversation"})
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def annotate(entry: Entry, metadata: dict[str, str] | None, end_user: str | None) -> None:
     """Headers win over the body. Raises Refusal 400 for tags that are not a JSON object of strings."""
     headers = entry.call.headers
+    if metadata is None and end_user is None and _SAYING.isdisjoint(headers):
+        return
     raw = headers.get(b"x-sekisho-tags") or headers.get(b"databricks-ai-gateway-request-tags")
     if raw is not None:
         tags = _tags(raw)

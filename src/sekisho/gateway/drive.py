@@ -11,19 +11,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 
-class Waiter(Generic[T]):
+class Waiter(msgspec.Struct, Generic[T], eq=False):
     """One result to come. `resolve` or `fail` once; later calls change nothing."""
 
-    __slots__ = ("_drive", "_error", "_result", "done")
-
-    def __init__(self) -> None:
-        self.done = False
-        self._result: T | None = None
-        self._error: BaseException | None = None
-        self._drive: Drive[Any] | None = None
+    done: bool = False
+    _result: T | None = None
+    _error: BaseException | None = None
+    _drive: Any = None
 
     def resolve(self, result: T) -> None:
         if not self.done:
@@ -50,26 +49,18 @@ class Waiter(Generic[T]):
         return self._result  # pyright: ignore[reportReturnType]
 
 
-class Drive(Generic[T]):
+class Drive(msgspec.Struct, Generic[T], eq=False):
     """One coroutine on its way. `ended(result)` is called at its end, with None when it was cancelled.
 
     An exception goes to `failed`, or else to the event loop's handler and `ended(None)`: whoever resolved the waiter
     (a connection, the sweep over deadlines) has no part in it and must go on.
     """
 
-    __slots__ = ("_coroutine", "_ended", "_failed", "_waiting", "finished")
-
-    def __init__(
-        self,
-        coroutine: Coroutine[Any, Any, T],
-        ended: Callable[[T | None], None],
-        failed: Callable[[Exception], None] | None = None,
-    ) -> None:
-        self._coroutine = coroutine
-        self._ended = ended
-        self._failed = failed
-        self._waiting: Waiter[Any] | asyncio.Future[Any] | asyncio.Handle | None = None
-        self.finished = False
+    _coroutine: Coroutine[Any, Any, T]
+    _ended: Callable[[T | None], None]
+    _failed: Callable[[Exception], None] | None = None
+    _waiting: Any = None
+    finished: bool = False
 
     def go_on(self) -> None:
         """Run until the coroutine has to wait or ends."""
@@ -116,7 +107,7 @@ class Drive(Generic[T]):
 
     def _suspend(self, waiting: Any) -> None:
         self._waiting = waiting
-        if type(waiting) is Waiter:
+        if isinstance(waiting, Waiter):
             waiting.suspend(self)
         elif waiting is None:  # a bare yield, as asyncio.sleep(0) makes
             self._waiting = asyncio.get_running_loop().call_soon(self.go_on)

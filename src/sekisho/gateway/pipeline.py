@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from sekisho.domain.call import CLIENT_LEFT_STATUS, Call, Entry, Language, TerminalState
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
@@ -31,25 +33,14 @@ log = logging.getLogger("sekisho.gateway")
 Request = ChatRequest | EmbeddingRequest
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """What goes back: a body, or a stream whose first content is known, or a refusal."""
 
-    __slots__ = ("body", "entry", "refusal", "status", "stream")
-
-    def __init__(
-        self,
-        entry: Entry,
-        status: int,
-        *,
-        body: bytes | None = None,
-        stream: StreamExchange | None = None,
-        refusal: Refusal | None = None,
-    ) -> None:
-        self.entry = entry
-        self.status = status
-        self.body = body
-        self.stream = stream
-        self.refusal = refusal
+    entry: Entry
+    status: int
+    body: bytes | None = None
+    stream: StreamExchange | None = None
+    refusal: Refusal | None = None
 
 
 class Pipeline:
@@ -69,8 +60,8 @@ class Pipeline:
         snapshot = self.snapshot
         try:
             entry.config_hash = snapshot.config_hash
-            entry.language = self._language(call, snapshot)
-            entry.caller = caller = snapshot.identify(call)  # 401
+            entry.language = _language(call, snapshot)
+            entry.caller = caller = snapshot.keyring.identify(call)  # 401
             entry.keep_request = True
             request = read(call, entry, snapshot.default_model)  # 400
             endpoint = snapshot.named(entry, caller, request.model)  # 403
@@ -97,7 +88,7 @@ class Pipeline:
     def refuse(self, call: Call, refusal: Refusal) -> Reply:
         """A call that ends at the door: too large, wrong method, unreadable. It is a row all the same."""
         entry = self._ledger.open(call)
-        entry.language = self._language(call, self.snapshot)
+        entry.language = _language(call, self.snapshot)
         return self._refuse(entry, refusal, "refused")
 
     def gone(self, call: Call) -> None:
@@ -170,9 +161,10 @@ class Pipeline:
         refusal = Refusal(503, "shutting_down", type="server_error", retry_after_s=1)
         return self._refuse(entry, refusal, "interrupted")
 
-    def _language(self, call: Call, snapshot: Snapshot) -> Language:
-        wanted = call.headers.get(b"accept-language")
-        return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
+
+def _language(call: Call, snapshot: Snapshot) -> Language:
+    wanted = call.headers.get(b"accept-language")
+    return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
 
 
 def _require_prices(endpoint: Endpoint) -> None:

@@ -27,5 +27,8 @@ def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | E
             fields = {}
             entry.streaming = True
     entry.request_model = request.model
-    annotate(entry, openai_chat.metadata(fields), openai_chat.end_user(fields))
+    if openai_chat.NOTES.isdisjoint(fields):
+        annotate(entry, None, None)
+    else:
+        annotate(entry, openai_chat.metadata(fields), openai_chat.end_user(fields))
     return request

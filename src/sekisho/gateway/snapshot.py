@@ -13,6 +13,7 @@ from sekisho.domain.http import HttpRequest, Origin, Secret
 from sekisho.domain.money import Rates
 from sekisho.gateway.drive import own_task
 from sekisho.gateway.policies.authentication import Keyring
+from sekisho.gateway.transport import Pool
 from sekisho.providers.catalog import ProviderRow
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 from sekisho.providers.signing import sign
@@ -48,6 +49,8 @@ class Provider:
         self._api_key = api_key
         self._headers = headers
         self._heads: dict[str, bytes] = {}
+        #: its connections, once there are any; they outlive this object
+        self.pool: Pool | None = None
 
     def head(self, request: HttpRequest) -> bytes:
         """Request line and headers up to the value of content-length, with credentials."""
@@ -57,7 +60,8 @@ class Provider:
         if request.headers:
             extra = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
             head = head.removesuffix(b"content-length: ") + extra.encode("latin-1") + b"content-length: "
-        length = sum(map(len, request.body)) if len(request.body) > 1 else len(request.body[0])
+        body = request.body
+        length = sum(map(len, body)) if len(body) > 1 else len(body[0])
         return b"%b%d\r\n\r\n" % (head, length)
 
     def _render(self, path: str) -> bytes:

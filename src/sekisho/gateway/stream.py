@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -76,6 +76,8 @@ class StreamExchange:
         "status",
         "total_deadline_s",
     )
+
+    reads_headers: ClassVar[bool] = True
 
     def __init__(
         self,

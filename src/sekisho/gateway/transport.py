@@ -12,7 +12,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import httptools
 
@@ -20,10 +20,6 @@ from sekisho.domain.http import Headers, Origin
 from sekisho.gateway.addresses import AddressRefused, resolve
 from sekisho.gateway.outbox import Outbox
 
-_KEPT_HEADERS = frozenset({
-    b"content-type", b"retry-after", b"retry-after-ms", b"content-encoding", b"content-length", b"transfer-encoding",
-    b"x-request-id", b"request-id", b"location",
-})  # fmt: skip
 MAX_IDLE_PER_ORIGIN = 256
 #: shorter than the 60-75 s after which common servers close an idle connection
 IDLE_S = 50.0
@@ -51,6 +47,8 @@ class Exchange(Protocol):
     """What a connection tells. Exactly one of on_end and on_fail comes last."""
 
     deadline_s: float
+    #: whether `on_head` wants the headers of an answer of status 200 too; of others they are always given
+    reads_headers: ClassVar[bool]
 
     def on_head(self, status: int, headers: Headers) -> None: ...
     def on_data(self, packet: bytes) -> None: ...
@@ -66,15 +64,14 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_head_seen",
         "_header_bytes",
-        "_headers",
         "_keep_alive",
         "_parser",
         "_parts",
         "_paused",
         "_pool",
+        "_raw_head",
         "_sent_s",
         "_transport",
-        "_until_close",
         "_write",
         "idle_since_s",
         "open",
@@ -87,12 +84,12 @@ class Connection(asyncio.Protocol):
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._parts: list[bytes] = []
-        self._headers: Headers = {}
+        #: what came of an answer up to the end of its head, read again only where somebody asks for its headers
+        self._raw_head = b""
         self._header_bytes = 0
         self._head_seen = False
         self._complete = False
         self._keep_alive = False
-        self._until_close = False
         self._paused = False
         self._sent_s = 0.0
         self.open = False
@@ -104,14 +101,15 @@ class Connection(asyncio.Protocol):
     def send(self, exchange: Exchange, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write one request; the exchange hears what becomes of it."""
         self._exchange = exchange
-        self._head_seen = self._complete = self._until_close = False
-        self._headers = {}
+        self._head_seen = self._complete = False
         self._header_bytes = 0
         self._sent_s = time.monotonic()
-        self._pool.active.add(self)
-        self._pool.sweeper.wake()
+        pool = self._pool
+        pool.active.add(self)
+        if not pool.sweeper.armed:
+            pool.sweeper.wake()
         if len(body) == 1 and len(body[0]) < _GATHERED_BYTES:
-            self._pool.outbox.write(self._write, head + body[0])  # pyright: ignore[reportOperatorIssue]
+            pool.outbox.write(self._write, head + body[0])  # pyright: ignore[reportOperatorIssue]
         else:
             self._transport.writelines([head, *body])
 
@@ -159,6 +157,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if not self._head_seen:
+            self._raw_head = data if not self._header_bytes else self._raw_head + data
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -186,7 +185,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        if self._until_close and exc is None:
+        if exc is None and self._head_seen and _ends_with_connection(headers_of(self._raw_head)):
             self._exchange = None
             exchange.on_end()
         elif not self._head_seen:
@@ -202,20 +201,14 @@ class Connection(asyncio.Protocol):
         if self._complete:
             raise ValueError("an answer that nobody asked for")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in _KEPT_HEADERS:
-            self._headers[name.decode("latin-1")] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers = {}
             return
         self._head_seen = True
-        self._until_close = "content-length" not in self._headers and "transfer-encoding" not in self._headers
-        if self._exchange is not None:
-            self._exchange.on_head(status, self._headers)
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.on_head(status, headers_of(self._raw_head) if exchange.reads_headers or status != 200 else {})
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -234,7 +227,7 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._resume()
         # An answer may come before its request has left us; whether the rest is still read nobody knows.
-        if self._keep_alive and not self._until_close and not self._transport.get_write_buffer_size():
+        if self._keep_alive and not self._transport.get_write_buffer_size():
             self._pool.release(self)
         else:
             self._transport.close()
@@ -252,21 +245,49 @@ class Connection(asyncio.Protocol):
             exchange.on_fail(error)
 
 
+class _HeadReader:
+    """Collects the headers of a head that the parser has accepted already."""
+
+    def __init__(self) -> None:
+        self.headers: Headers = {}
+
+    def on_message_begin(self) -> None:
+        self.headers = {}  # an interim answer (1xx) came before
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+
+
+def headers_of(raw: bytes) -> Headers:
+    """The headers of the final head in these bytes; what follows it does not matter."""
+    reader = _HeadReader()
+    try:
+        httptools.HttpResponseParser(reader).feed_data(raw)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        pass  # in what follows the head
+    return reader.headers
+
+
+def _ends_with_connection(headers: Headers) -> bool:
+    """Neither a length nor chunks: the body ends where the connection does (RFC 9112, 6.3)."""
+    return "content-length" not in headers and "transfer-encoding" not in headers
+
+
 class Sweeper:
     """Looks at the deadlines of all exchanges every 25 ms while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._armed = False
+        self.armed = False
         self.active: set[Connection] = set()
 
     def wake(self) -> None:
-        if not self._armed:
-            self._armed = True
+        if not self.armed:
+            self.armed = True
             self._loop.call_later(_SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
-        self._armed = False
+        self.armed = False
         now = self._loop.time()
         try:
             for connection in [one for one in self.active if one.deadline_s <= now]:

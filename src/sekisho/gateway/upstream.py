@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
@@ -16,13 +17,14 @@ from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
-from sekisho.domain.http import Headers, HttpRequest
+from sekisho.domain.http import Headers
 from sekisho.domain.usage import Usage
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.drive import Waiter, own_task
 from sekisho.gateway.snapshot import Provider, Snapshot
 from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange, note_wait
-from sekisho.gateway.transport import Connection, Transport, TransportError
+from sekisho.gateway.transport import Connection, Pool, Transport, TransportError
+from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 NO_ERROR = frozenset({b"null", b"{}", b'""'})
@@ -30,40 +32,42 @@ NO_ERROR = frozenset({b"null", b"{}", b'""'})
 EdgeOf = Callable[[Provider], Edge]
 
 
-class PlainExchange:
-    """Collects a whole answer."""
+class PlainExchange(Waiter[None], kw_only=True):
+    """Collects a whole answer; awaited until its end."""
 
-    __slots__ = ("_parts", "_size", "connection", "deadline_s", "ended", "headers", "status")
+    reads_headers: ClassVar[bool] = False
 
-    def __init__(self, deadline_s: float) -> None:
-        self.deadline_s = deadline_s
-        self.ended: Waiter[None] = Waiter()
-        self.status = 0
-        self.headers: Headers = {}
-        self.connection: Connection | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+    deadline_s: float
+    status: int = 0
+    headers: Headers = msgspec.field(default_factory=dict[str, str])
+    connection: Connection | None = None
+    body: bytes = b""
+    _parts: list[bytes] | None = None
+    _size: int = 0
 
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = status
         self.headers = headers
 
     def on_data(self, packet: bytes) -> None:
-        self._parts.append(packet)
         self._size += len(packet)
+        if not self.body:
+            self.body = packet
+            return
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(packet)
         if self._size > MAX_ANSWER_BYTES and self.connection is not None:
             self.connection.abandon(self)
             self.on_fail(TransportError("bad_http", f"an answer larger than {MAX_ANSWER_BYTES} bytes"))
 
     def on_end(self) -> None:
-        self.ended.resolve(None)
+        if self._parts is not None:
+            self.body = b"".join((self.body, *self._parts))
+        self.resolve(None)
 
     def on_fail(self, error: TransportError) -> None:
-        self.ended.fail(error)
-
-    def body(self) -> bytes:
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        self.fail(error)
 
 
 class Upstream:
@@ -82,8 +86,11 @@ class Upstream:
         for target in choice.order():
             attempt = Attempt(target, choice.reason(entry), entry.call.now_s())
             entry.attempts.append(attempt)
+            provider = snapshot.providers[target.provider]
+            dialect = provider.chat if type(request) is ChatRequest else provider.embeddings
             try:
-                return await self._plain(entry, attempt, request, snapshot, endpoint.timeouts)
+                exchange = await self._answered(entry, attempt, provider, dialect, request, endpoint.timeouts)
+                return _taken(entry, attempt, exchange, dialect, type(request) is ChatRequest)
             except UpstreamError as error:
                 attempt.error_code, attempt.status = error.code, error.status
                 failure = failure or error
@@ -120,69 +127,50 @@ class Upstream:
         assert failure is not None
         raise failure
 
-    # -- plain
+    def _pool(self, provider: Provider) -> Pool:
+        pool = provider.pool = self._transport.pool(provider.origin)
+        return pool
 
-    async def _plain(
-        self,
-        entry: Entry,
-        attempt: Attempt,
-        request: ChatRequest | EmbeddingRequest,
-        snapshot: Snapshot,
-        timeouts: Timeouts,
-    ) -> bytes:
-        provider = snapshot.providers[attempt.target.provider]
-        dialect = provider.chat if type(request) is ChatRequest else provider.embeddings
-        http = dialect.request(request, attempt.target)  # pyright: ignore[reportArgumentType]
-        exchange = PlainExchange(self._loop.time() + timeouts.total_s)
-        try:
-            # A pooled connection that turns out to be dead is replaced once: it had answered no byte.
-            if not await self._answered(entry, attempt, exchange, provider, http, timeouts):
-                exchange = PlainExchange(exchange.deadline_s)
-                await self._answered(entry, attempt, exchange, provider, http, timeouts, fresh=True)
-        except TransportError as error:
-            raise _failure(error) from None
-        except BaseException:
-            if exchange.connection is not None:
-                exchange.connection.abandon(exchange)
-            raise
-        finally:
-            note_wait(entry, attempt)
-        status, body = exchange.status, exchange.body()
-        attempt.status = status
-        if status != 200:
-            raise dialect.error(status, exchange.headers, body)
-        facts = _facts(body)
-        if facts.error is not None and bytes(facts.error) not in NO_ERROR:
-            raise dialect.error(status, exchange.headers, body)
-        _observe(entry, attempt, facts, type(request) is ChatRequest, body)
-        return body
+    # -- plain
 
     async def _answered(
         self,
         entry: Entry,
         attempt: Attempt,
-        exchange: PlainExchange,
         provider: Provider,
-        http: HttpRequest,
+        dialect: Dialect | EmbeddingsDialect,
+        request: ChatRequest | EmbeddingRequest,
         timeouts: Timeouts,
-        *,
-        fresh: bool = False,
-    ) -> bool:
-        """Send and wait. False where a pooled connection was dead already. Raises TransportError."""
-        pool = self._transport.pool(provider.origin)
-        connection = None if fresh else pool.take()
-        if connection is None:
-            connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
-        exchange.connection = connection
-        attempt.sent_s = entry.call.now_s()
-        connection.send(exchange, provider.head(http), http.body)
-        try:
-            await exchange.ended
-        except TransportError as error:
-            if error.kind == "stale" and not fresh:
-                return False
-            raise
-        return True
+    ) -> PlainExchange:
+        """The ended exchange of one attempt. Raises UpstreamError.
+
+        A pooled connection that turns out to be dead is replaced once: it had answered no byte.
+        """
+        http = dialect.request(request, attempt.target)  # pyright: ignore[reportArgumentType]
+        pool = provider.pool or self._pool(provider)
+        exchange = PlainExchange(deadline_s=self._loop.time() + timeouts.total_s)
+        connection = pool.take()
+        pooled = connection is not None
+        while True:
+            try:
+                if connection is None:
+                    connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
+                exchange.connection = connection
+                attempt.sent_s = entry.call.now_s()
+                connection.send(exchange, provider.head(http), http.body)
+                await exchange
+                return exchange
+            except TransportError as error:
+                if error.kind != "stale" or not pooled:
+                    raise _failure(error) from None
+                pooled, connection = False, None
+                exchange = PlainExchange(deadline_s=exchange.deadline_s)
+            except BaseException:
+                if exchange.connection is not None:
+                    exchange.connection.abandon(exchange)
+                raise
+            finally:
+                note_wait(entry, attempt)
 
     # -- stream
 
@@ -190,7 +178,7 @@ class Upstream:
         entry, attempt, timeouts = opening.entry, opening.attempt, opening.timeouts
         provider = snapshot.providers[attempt.target.provider]
         http = provider.chat.request(request, attempt.target)
-        pool = self._transport.pool(provider.origin)
+        pool = provider.pool or self._pool(provider)
         total = self._loop.time() + timeouts.total_s
         fresh = False
         while True:
@@ -244,10 +232,28 @@ class _Opening:
         )
 
 
+def _taken(
+    entry: Entry, attempt: Attempt, exchange: PlainExchange, dialect: Dialect | EmbeddingsDialect, chat: bool
+) -> bytes:
+    """The body of an answer that is one, noted for the books. Raises UpstreamError."""
+    status, body = exchange.status, exchange.body
+    attempt.status = status
+    if status != 200:
+        raise dialect.error(status, exchange.headers, body)
+    facts = _facts(body)
+    if facts.error is not None and bytes(facts.error) not in NO_ERROR:
+        raise dialect.error(status, exchange.headers, body)
+    _observe(entry, attempt, facts, chat, body)
+    return body
+
+
 def _observe(entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, body: bytes) -> None:
     """Usage, finish reasons and the body for the books. Raises UpstreamError for an answer that answers nothing."""
     choices = facts.choices
-    if choices:
+    if choices is not None and len(choices) == 1:
+        reason = choices[0].finish_reason
+        entry.finish_reasons = [reason] if reason else None
+    elif choices:
         entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
     elif chat or facts.data is None:
         raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")

@@ -67,19 +67,24 @@ class Ledger:
             entry.error_message = error_message[:500] if error_message else None
         call = entry.call
         took_s = call.now_s() - call.started_s
+        attempts = entry.attempts
         served: Attempt | None = None
-        for served in entry.attempts:
+        for served in attempts:
             if served.usage is not None:
                 served.cost_nanos = _cost(served, entry.service_tier)
-        if len(entry.attempts) == 1 and served is not None:
-            entry.cost_nanos = served.cost_nanos
-        else:
-            entry.cost_nanos = _sum([attempt.cost_nanos for attempt in entry.attempts])
+        if served is not None:
+            entry.cost_nanos = served.cost_nanos if len(attempts) == 1 else _sum(attempts)
         self._count(entry, served, took_s)
         if (entry.caller is None or status in _CAPPED_STATUSES) and not self._may_record_capped():
             self.tally.rows["dropped"] += 1
             return
-        self._record(entry, served, took_s)
+        try:
+            self._sink.append(self._recorder.record(entry, served, took_s))
+        except Exception:
+            self.tally.rows["failed"] += 1
+            log.exception("row not recorded", extra={"request_id": call.request_id})
+        else:
+            self.tally.rows["appended"] += 1
 
     def _may_record_capped(self) -> bool:
         second = int(self._monotonic_s())
@@ -90,17 +95,18 @@ class Ledger:
 
     def _count(self, entry: Entry, served: Attempt | None, took_s: float) -> None:
         tally = self.tally
-        tally.in_flight -= 1
+        tally.closed()
+        call = entry.call
         if served is None or entry.endpoint is None or entry.endpoint.direct:
-            counts = tally.model("unknown", "unknown", entry.call.route.operation)
+            counts = tally.model("unknown", "unknown", call.route.operation)
         else:
-            counts = tally.model(served.target.model, served.target.provider, entry.call.route.operation)
+            target = served.target
+            counts = tally.model(target.model, target.provider, call.route.operation)
         counts.latency.observe(took_s)
-        status = entry.status
         statuses = counts.statuses
-        statuses[status] = statuses.get(status, 0) + 1
+        statuses[entry.status] = statuses.get(entry.status, 0) + 1
         if entry.streaming and entry.first_byte_s is not None:
-            counts.first_token.observe(entry.first_byte_s - entry.call.started_s)
+            counts.first_token.observe(entry.first_byte_s - call.started_s)
         if served is None:
             return
         cost = entry.cost_nanos
@@ -111,15 +117,6 @@ class Ledger:
         for attempt in entry.attempts:
             if attempt.usage is not None:
                 counts.observe_usage(attempt.usage)
-
-    def _record(self, entry: Entry, served: Attempt | None, took_s: float) -> None:
-        try:
-            self._sink.append(self._recorder.record(entry, served, took_s))
-        except Exception:
-            self.tally.rows["failed"] += 1
-            log.exception("row not recorded", extra={"request_id": entry.call.request_id})
-        else:
-            self.tally.rows["appended"] += 1
 
 
 def _cost(attempt: Attempt, service_tier: str | None) -> int | None:
@@ -132,11 +129,11 @@ def _cost(attempt: Attempt, service_tier: str | None) -> int | None:
     return cost_nanos(attempt.usage, rates)
 
 
-def _sum(costs: list[int | None]) -> int | None:
+def _sum(attempts: list[Attempt]) -> int | None:
     """One unknown part makes the whole unknown: a sum that leaves it out would be a lie."""
     total = 0
-    for cost in costs:
-        if cost is None:
+    for attempt in attempts:
+        if attempt.cost_nanos is None:
             return None
-        total += cost
+        total += attempt.cost_nanos
     return total

@@ -7,7 +7,7 @@ sixty columns anew costs more than the rest of the bookkeeping together. See `do
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,7 +18,6 @@ from sekisho.domain.row import (
     RESPONSE_CHAT_EVENTS,
     RESPONSE_JSON,
     RESPONSE_NONE,
-    AttemptRow,
     CallerGroup,
     Record,
     ShapeGroup,
@@ -30,6 +29,17 @@ _MAX_GROUP_BYTES = 2_048
 _MAX_TEXT_BYTES = 256
 _HEX = frozenset("0123456789abcdef")
 _encode = msgspec.msgpack.Encoder().encode
+T = TypeVar("T")
+
+
+class _NoUsage:
+    """Stands for a usage that nobody reported."""
+
+    input_tokens = output_tokens = cache_read_input_tokens = cache_creation_input_tokens = None
+    cache_creation_1h_input_tokens = reasoning_output_tokens = None
+
+
+_NO_USAGE = _NoUsage()
 _TRACING = frozenset({b"traceparent", b"x-client-request-id", b"x-request-id"})
 
 
@@ -38,27 +48,27 @@ class Recorder:
 
     def __init__(self, gateway_version: str) -> None:
         self._version = gateway_version
-        self._shapes: dict[tuple[Any, ...], msgspec.Raw] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
         self._callers: dict[tuple[Any, ...], msgspec.Raw] = {}
         self._nobody = msgspec.Raw(_encode(CallerGroup(None, None, None, None, None, None, None)))
 
     def record(self, entry: Entry, served: Attempt | None, took_s: float) -> Record:
         """The record of a closed entry; `took_s` from the request to the last byte."""
         call = entry.call
-        request = response = None
+        request = response = client_id = trace_id = span_id = None
         kind = RESPONSE_NONE
-        full = entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full"
-        if full:
+        if entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full":
             request, response, kind = _bodies(entry)
-        client_id = trace_id = span_id = None
         headers = call.headers
         if not _TRACING.isdisjoint(headers):
             client_id = _text(headers.get(b"x-client-request-id") or headers.get(b"x-request-id"))
             trace_id, span_id = _trace(headers.get(b"traceparent"))
-        usage = served.usage if served is not None else None
+        usage = _NO_USAGE if served is None else served.usage or _NO_USAGE
         first = entry.first_byte_s
+        overhead_us = int((took_s - entry.waited_s) * 1e6)
+        attempts = entry.attempts
         return (
-            self._shape(entry, served, full, kind),
+            self._shape(entry, served, kind),
             self._caller(call, entry.caller),
             call.received_us,
             call.request_id,
@@ -69,51 +79,58 @@ class Recorder:
             entry.error_message,
             int(took_s * 1e6),
             None if first is None else int((first - call.started_s) * 1e6),
-            max(0, int((took_s - entry.waited_s) * 1e6)),
-            None if usage is None else usage.input_tokens,
-            None if usage is None else usage.output_tokens,
-            None if usage is None else usage.cache_read_input_tokens,
-            None if usage is None else usage.cache_creation_input_tokens,
-            None if usage is None else usage.cache_creation_1h_input_tokens,
-            None if usage is None else usage.reasoning_output_tokens,
+            max(0, overhead_us),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_input_tokens,
+            usage.cache_creation_input_tokens,
+            usage.cache_creation_1h_input_tokens,
+            usage.reasoning_output_tokens,
             entry.cost_nanos,
             None,  # cost_breakdown comes with the exact prices
             entry.end_user,
             entry.tags,
-            [_attempt_row(n, attempt) for n, attempt in enumerate(entry.attempts, 1)],
+            [_attempt_row(n, attempt) for n, attempt in enumerate(attempts, 1)]
+            if len(attempts) != 1
+            else (_attempt_row(1, attempts[0]),),
             None,  # input_hash: made by the committer, off the call path
             request,
             response,
         )
 
-    def _shape(self, entry: Entry, served: Attempt | None, full: bool, kind: int) -> msgspec.Raw:
+    def _shape(self, entry: Entry, served: Attempt | None, kind: int) -> msgspec.Raw:
+        """By what makes the group. An endpoint and a target stand for all they say: both are made anew by a reload,
+        and those that are remembered here are kept alive, so that no other can have their id."""
+        endpoint = entry.endpoint
+        target = None if served is None else served.target
         finish = entry.finish_reasons
-        target = served.target if served is not None else None
-        rates = target.rates if target is not None else None
+        errors = entry.logging_errors
         key = (
-            entry.endpoint.name if entry.endpoint is not None else None,
-            served.reason if served is not None else None,
-            target.provider if target is not None else None,
-            target.model if target is not None else None,
-            rates.version if rates is not None else None,
-            rates.source if rates is not None else None,
-            entry.request_model,
+            id(endpoint),
+            id(target),
             entry.call.route.path,
+            entry.request_model,
+            None if served is None else served.reason,
+            "none" if served is None else served.usage_source,
             entry.status,
             entry.error_code,
             entry.terminal_state,
             entry.streaming,
             entry.service_tier,
             entry.config_hash,
-            full,
-            kind,
-            served.usage_source if served is not None else "none",
             entry.feature,
+            kind,
+            entry.keep_request,
             None if finish is None else finish[0] if len(finish) == 1 else tuple(finish),
-            None if entry.logging_errors is None else tuple(entry.logging_errors),
+            None if errors is None else tuple(errors),
         )
-        shape = self._shapes.get(key)
-        return shape or _remember(self._shapes, key, self._shape_group(entry, served, full, kind))
+        known = self._shapes.get(key)
+        if known is not None:
+            return known[0]
+        full = entry.keep_request and endpoint is not None and endpoint.log == "full"
+        encoded = msgspec.Raw(_encode(self._shape_group(entry, served, full, kind)))
+        _remember(self._shapes, key, (encoded, endpoint, target), len(encoded))
+        return encoded
 
     def _shape_group(self, entry: Entry, served: Attempt | None, full: bool, kind: int) -> ShapeGroup:
         target = served.target if served is not None else None
@@ -152,6 +169,9 @@ class Recorder:
         )
 
     def _caller(self, call: Call, caller: Caller | None) -> msgspec.Raw:
+        known = call.known
+        if known is not None and known.caller is caller and (group := known.group) is not None:
+            return group
         agent = call.headers.get(b"user-agent")
         if agent is not None:
             agent = agent[:_MAX_TEXT_BYTES]  # what is remembered must not be as large as a caller likes
@@ -163,17 +183,20 @@ class Recorder:
             else (agent, call.client_ip)
         )
         group = self._callers.get(key)
-        return group or _remember(self._callers, key, _caller_group(caller, agent, call.client_ip))
+        if group is None:
+            group = msgspec.Raw(_encode(_caller_group(caller, agent, call.client_ip)))
+            _remember(self._callers, key, group, len(group))
+        if known is not None and known.caller is caller:
+            known.group = group
+        return group
 
 
-def _remember(known: dict[tuple[Any, ...], msgspec.Raw], key: tuple[Any, ...], group: tuple[Any, ...]) -> msgspec.Raw:
-    """The group encoded; large ones are not kept, for callers choose what stands in them."""
-    encoded = msgspec.Raw(_encode(group))
-    if len(encoded) <= _MAX_GROUP_BYTES:
+def _remember(known: dict[tuple[Any, ...], T], key: tuple[Any, ...], value: T, size: int) -> None:
+    """Large groups are not kept, for callers choose what stands in them."""
+    if size <= _MAX_GROUP_BYTES:
         if len(known) >= _MAX_REMEMBERED:
             known.clear()
-        known[key] = encoded
-    return encoded
+        known[key] = value
 
 
 def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | None) -> CallerGroup:
@@ -188,11 +211,12 @@ def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | N
     )
 
 
-def _attempt_row(n: int, attempt: Attempt) -> AttemptRow:
-    usage = attempt.usage
+def _attempt_row(n: int, attempt: Attempt) -> tuple[Any, ...]:
+    """By the fields of AttemptRow."""
+    usage = attempt.usage or _NO_USAGE
     target = attempt.target
     ended = attempt.ended_s
-    return AttemptRow(
+    return (
         n,
         target.provider,
         target.model,
@@ -200,8 +224,8 @@ def _attempt_row(n: int, attempt: Attempt) -> AttemptRow:
         0 if ended is None else int((ended - attempt.started_s) * 1e6),
         attempt.error_code,
         attempt.reason,
-        None if usage is None else usage.input_tokens,
-        None if usage is None else usage.output_tokens,
+        usage.input_tokens,
+        usage.output_tokens,
         attempt.cost_nanos,
         attempt.usage_source,
     )

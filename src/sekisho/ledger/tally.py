@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections.abc import Callable
+
+import msgspec
 
 from sekisho.domain.usage import Usage
 
@@ -16,49 +19,101 @@ DURATION_BUCKETS_S = tuple(sorted({*LATENCY_BUCKETS_S, *OPERATION_BUCKETS_S}))
 FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 #: OpenTelemetry GenAI v1.41: gen_ai.client.token.usage, powers of four
 TOKEN_BUCKETS = tuple(float(4**power) for power in range(14))
+_FOLD_EVERY = 2_048
 
 
 class Histogram:
-    """Counts per bucket (not cumulative; the last is +Inf) and their sum."""
+    """Counts per bucket (not cumulative; the last is +Inf) and their sum.
 
-    __slots__ = ("bounds", "counts", "total")
+    `observe` is one append to a list: sorting a thousand values and looking for the bounds in them costs a third of
+    looking for each value's bucket.
+    """
+
+    __slots__ = ("_counts", "_total", "_waiting", "bounds", "observe")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self._waiting: list[float] = []
+        self.observe: Callable[[float], None] = self._waiting.append
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def fold(self) -> None:
+        """Count what was observed since the last time."""
+        waiting = self._waiting
+        if not waiting:
+            return
+        self._total += sum(waiting)
+        waiting.sort()
+        before = 0
+        for n, bound in enumerate(self.bounds):
+            upto = bisect_right(waiting, bound, before)
+            self._counts[n] += upto - before
+            before = upto
+        self._counts[-1] += len(waiting) - before
+        waiting.clear()
+
+    @property
+    def counts(self) -> list[int]:
+        self.fold()
+        return self._counts
+
+    @property
+    def total(self) -> float:
+        self.fold()
+        return self._total
 
     def cumulative(self, bounds: tuple[float, ...] | None = None) -> list[tuple[str, float]]:
         """Pairs of upper bound as text and count up to it, as Prometheus wants them; of some bounds, or of all."""
         running = 0
         pairs: list[tuple[str, float]] = []
-        for bound, count in zip(self.bounds, self.counts, strict=False):
+        counts = self.counts
+        for bound, count in zip(self.bounds, counts, strict=False):
             running += count
             if bounds is None or bound in bounds:
                 pairs.append((repr(bound), float(running)))
-        return [*pairs, ("+Inf", float(running + self.counts[-1]))]
+        return [*pairs, ("+Inf", float(running + counts[-1]))]
+
+
+class TokenSums(msgspec.Struct):
+    """Tokens by type; the types do not overlap."""
+
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    def add(self, usages: list[Usage]) -> None:
+        for usage in usages:
+            inputs, outputs = usage.input_tokens, usage.output_tokens
+            if read := usage.cache_read_input_tokens:
+                self.cache_read += read
+                inputs -= read
+            if written := usage.cache_creation_input_tokens:
+                self.cache_write += written
+                inputs -= written
+            if reasoning := usage.reasoning_output_tokens:
+                self.reasoning += reasoning
+                outputs -= reasoning
+            self.input += inputs
+            self.output += outputs
 
 
 class ModelTally:
     """All that is counted of one model: a configured target, or `unknown`."""
 
     __slots__ = (
-        "cache_read",
-        "cache_write",
+        "_tokens",
+        "_usages",
         "cost_nanos",
         "first_token",
-        "input",
         "input_sizes",
         "latency",
+        "observe_usage",
         "operation",
-        "output",
         "output_sizes",
         "provider",
-        "reasoning",
         "statuses",
         "unpriced",
     )
@@ -71,40 +126,59 @@ class ModelTally:
         self.first_token = Histogram(FIRST_TOKEN_BUCKETS_S)
         self.input_sizes = Histogram(TOKEN_BUCKETS)
         self.output_sizes = Histogram(TOKEN_BUCKETS)
-        self.input = self.output = self.reasoning = self.cache_read = self.cache_write = 0
         self.cost_nanos = 0
         self.unpriced = 0
+        self._tokens = TokenSums()
+        self._usages: list[Usage] = []
+        #: the sizes of requests and answers, and tokens by type; counted when somebody asks or when many wait
+        self.observe_usage: Callable[[Usage], None] = self._usages.append
 
-    def observe_usage(self, usage: Usage) -> None:
-        """Token counts by type, disjoint, and the sizes of requests and answers."""
-        inputs, outputs = usage.input_tokens, usage.output_tokens
-        self.input_sizes.observe(inputs)
-        self.output_sizes.observe(outputs)
-        if read := usage.cache_read_input_tokens:
-            self.cache_read += read
-            inputs -= read
-        if written := usage.cache_creation_input_tokens:
-            self.cache_write += written
-            inputs -= written
-        if reasoning := usage.reasoning_output_tokens:
-            self.reasoning += reasoning
-            outputs -= reasoning
-        self.input += inputs
-        self.output += outputs
+    @property
+    def tokens(self) -> TokenSums:
+        self.fold()
+        return self._tokens
+
+    def fold(self) -> None:
+        """Count what waits."""
+        usages = self._usages
+        if usages:
+            self._tokens.add(usages)
+            for usage in usages:
+                self.input_sizes.observe(usage.input_tokens)
+                self.output_sizes.observe(usage.output_tokens)
+            usages.clear()
+        for histogram in (self.latency, self.first_token, self.input_sizes, self.output_sizes):
+            histogram.fold()
 
 
 class Tally:
     """Every count of this process. Reset only by its end, as Prometheus expects of counters."""
 
     def __init__(self) -> None:
-        self.models: dict[str, ModelTally] = {}
+        self._models: dict[str, ModelTally] = {}
+        self._closed = 0
         self.rows: dict[str, int] = {"appended": 0, "dropped": 0, "failed": 0}
         self.in_flight = 0
         self.terminal_states: dict[str, int] = {}
 
+    @property
+    def models(self) -> dict[str, ModelTally]:
+        """By name, everything counted."""
+        for tally in self._models.values():
+            tally.fold()
+        return self._models
+
     def model(self, name: str, provider: str, operation: str) -> ModelTally:
         """The counts of a model; one model answers one operation, the one it is first asked for."""
-        tally = self.models.get(name)
+        tally = self._models.get(name)
         if tally is None:
-            tally = self.models[name] = ModelTally(provider, operation)
+            tally = self._models[name] = ModelTally(provider, operation)
         return tally
+
+    def closed(self) -> None:
+        """A call has ended; now and then what waits is counted, so that it cannot pile up."""
+        self.in_flight -= 1
+        self._closed += 1
+        if not self._closed % _FOLD_EVERY:
+            for tally in self._models.values():
+                tally.fold()

@@ -16,10 +16,10 @@ import struct
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -34,7 +34,6 @@ from sekisho.tables.segments import (
     head_bytes,
     segment_numbers,
     segment_path,
-    sequence,
 )
 
 log = logging.getLogger("sekisho.tables")
@@ -97,6 +96,7 @@ class SpoolWriter:
         self._number, self._spool_id = _resume(root)
         self._head = head_bytes(self._spool_id)
         self._current: _Mapped | None = None
+        self._room: mmap.mmap
         self._prepared: _Mapped | None = None
         self._retired: _Mapped | None = None
         self._preparing: threading.Thread | None = None
@@ -162,14 +162,12 @@ class SpoolWriter:
             end = at + _HEAD + size
         elif end > self._prepare_at:
             self._begin_preparing()
-        current = self._current
-        assert current is not None
-        # The word that makes the record visible comes last: a reader never sees half a row.
-        current.map[at + _HEAD : end] = payload
-        _WORD.pack_into(current.map, at + _WORD.size, zlib.crc32(payload))
-        _WORD.pack_into(current.map, at, KIND_ROW << 28 | size)
+        # The payload comes first: a reader that meets the head before it sees a checksum that does not fit, and waits.
+        room = self._room
+        room[at + _HEAD : end] = payload
+        RECORD_HEAD.pack_into(room, at, KIND_ROW << 28 | size, crc32(payload))
         self._at = (end + 7) & ~7
-        self.last_seq = sequence(self._number, end)
+        self.last_seq = self._number << 32 | end
         self.appended += 1
         return True
 
@@ -198,6 +196,7 @@ class SpoolWriter:
             self._retired = self._current
         self._number += 1
         self._current = fresh
+        self._room = fresh.map
         self._at = len(self._head)
         self._limit = fresh.size - _TAIL
         self._prepare_at = fresh.size * 3 // 4

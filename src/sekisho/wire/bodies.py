@@ -38,6 +38,9 @@ _FORBIDDEN = frozenset(
 )  # fmt: skip
 _decode_model = msgspec.json.Decoder(str).decode
 _decode_count = msgspec.json.Decoder(int | None).decode
+#: names that were read before, by their JSON text
+_models: dict[bytes, str] = {}
+_MOST_MODELS = 1_000
 _WHITE = frozenset(b" \t\r\n")
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 
@@ -64,6 +67,10 @@ def read_model(fields: Fields) -> str:
     raw = fields.get("model")
     if raw is None:
         raise Refusal(400, "invalid_value", param="model", reason="it is missing")
+    text = bytes(raw)
+    known = _models.get(text)
+    if known is not None:
+        return known
     try:
         model = _decode_model(raw)
     except UNREADABLE:
@@ -77,6 +84,8 @@ def read_model(fields: Fields) -> str:
             reason="it must have 1 to {most} printable characters",
             most=MAX_MODEL_CHARS,
         )
+    if len(_models) < _MOST_MODELS:
+        _models[text] = model
     return model
 
 

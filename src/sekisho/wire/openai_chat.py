@@ -23,6 +23,8 @@ from sekisho.wire.bodies import first_element, read_count, read_flag, read_model
 PROTOCOL = "openai_chat"
 MAX_PAIRS, MAX_NAME_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 MAX_USER_CHARS = 256
+#: members that say something for the books
+NOTES = frozenset(("metadata", "user", "safety_identifier"))
 #: members that are no parameters of the model
 _APART = frozenset(("model", "messages", "stream"))
 

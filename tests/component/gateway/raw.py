@@ -120,6 +120,8 @@ def answering(*parts: bytes, server: list[bytes] | None = None) -> Script:
 class Heard:
     """An exchange that remembers what the connection told it."""
 
+    reads_headers = True
+
     def __init__(self, timeout_s: float = 5.0) -> None:
         self.deadline_s = asyncio.get_running_loop().time() + timeout_s
         self.status = 0

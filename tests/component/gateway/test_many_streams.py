@@ -18,7 +18,7 @@ data_dir: ./data
 language: en
 providers:
   mock: {type: openai, base_url: "MOCK", allow_private: true}
-defaults: {timeouts: {connect_s: 10, first_token_s: 10, idle_s: 10, total_s: 30}}
+defaults: {timeouts: {connect_s: 60, first_token_s: 60, idle_s: 60, total_s: 120}}
 endpoints: {}
 keys:
   - {name: test, key: sk-test-0123456789abcdef, endpoints: ["mock/*"]}
@@ -30,7 +30,7 @@ prices:
 async def test_a_thousand_streams_at_once_are_whole_and_in_order() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 16_384)), hard))
-    async with MockProvider() as mock, asyncio.timeout(30), running_gateway(mock, config=CONFIG) as gateway:
+    async with MockProvider() as mock, asyncio.timeout(120), running_gateway(mock, config=CONFIG) as gateway:
         most = 0
 
         async def watch() -> None:

@@ -155,7 +155,7 @@ async def test_our_own_mistake_in_the_door_leaves_nobody_waiting(
         raise RuntimeError("a mistake")
 
     with monkeypatch.context() as patched:
-        patched.setattr(answers, "head", broken)
+        patched.setattr(answers, "fields", broken)
         for data in (hot("never said", stream=stream), http(chat(), headers="")):
             async with connected(gateway.port) as wire:
                 await wire.send(data)

@@ -27,9 +27,10 @@ class Clock:
 def call(
     headers: dict[bytes, bytes] | None = None, *, body: bytes = b"", now_s: Clock | None = None, **more: Any
 ) -> Call:
+    clock = now_s or Clock()
     return Call(
         ROUTE, headers or {}, body, more.get("request_id", "req_1"), 1_700_000_000_000_000, more.get("client_ip"),
-        now_s or Clock(),
+        clock, clock.now_s,
     )  # fmt: skip
 
 

@@ -72,7 +72,8 @@ def test_token_types_do_not_overlap(counts: list[tuple[int, int, int, int, int]]
         )
         tally.observe_usage(usage)
         total += usage.total_tokens
-    parts = (tally.input, tally.cache_read, tally.cache_write, tally.output, tally.reasoning)
+    sums = tally.tokens
+    parts = (sums.input, sums.cache_read, sums.cache_write, sums.output, sums.reasoning)
     assert parts == tuple(sum(one[place] for one in counts) for place in range(5))
     assert sum(parts) == total == tally.input_sizes.total + tally.output_sizes.total
 

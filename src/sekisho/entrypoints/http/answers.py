@@ -24,10 +24,16 @@ def status_line(status: int) -> str:
     return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
 
 
-def head(reply: Reply, more: str, length: int | None) -> bytes:
-    """The whole head of an answer, `more` among its lines; without a length the body is chunked."""
-    size = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    return f"{status_line(reply.status)}{fields(reply)}{more}{size}\r\n\r\n".encode("latin-1")
+def whole(reply: Reply, more: str) -> bytes:
+    """A whole answer: head, `more` among its lines, and body."""
+    content = body(reply)
+    head = f"{status_line(reply.status)}{fields(reply)}{more}content-length: {len(content)}\r\n\r\n"
+    return head.encode("latin-1") + content
+
+
+def stream_head(reply: Reply, more: str) -> bytes:
+    """The head of a stream; its body is chunked."""
+    return f"{status_line(reply.status)}{fields(reply)}{more}transfer-encoding: chunked\r\n\r\n".encode("latin-1")
 
 
 def fields(reply: Reply) -> str:
@@ -35,20 +41,21 @@ def fields(reply: Reply) -> str:
     entry = reply.entry
     call = entry.call
     attempts = entry.attempts
+    served = ""
     if attempts:
         target = attempts[-1].target
         served = _served(target.provider, target.model)
+    overhead_us = int((call.now_s() - call.started_s - entry.waited_s) * 1e6)
+    if reply.stream is not None:
+        kind, more = _SSE, ""
     else:
-        served = ""
-    overhead_ms = (call.now_s() - call.started_s - entry.waited_s) * 1000
-    cost = entry.cost_nanos
-    more = "" if cost is None or reply.stream is not None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
-    kind = _SSE if reply.stream is not None else _JSON
+        cost = entry.cost_nanos
+        kind, more = _JSON, "" if cost is None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
     if reply.refusal is not None:
         more += "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
     return (
         f"{kind}x-request-id: {call.request_id}\r\n{served}x-sekisho-attempts: {len(attempts)}\r\n"
-        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_ms:.3f}\r\n{more}"
+        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_us // 1000}.{overhead_us % 1000:03d}\r\n{more}"
     )
 
 

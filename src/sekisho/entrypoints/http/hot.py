@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sekisho.domain.call import Call, Route
+from sekisho.domain.call import Call, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.hot_call import HotCall, HotSink
+from sekisho.entrypoints.http.hot_call import NO_EVENT, HotCall, HotSink, KnownHead, known_head
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -34,6 +34,8 @@ log = logging.getLogger("sekisho.http")
 
 #: seconds a request may take to arrive
 _RECEIVE_S = 300.0
+#: after so many heads that were unlike the one before, a connection's heads are not remembered any more
+_MOST_MISSES = 8
 _OFFER = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -51,6 +53,7 @@ class HotProtocol(HttpToolsProtocol):
     #: the one whose answer is not complete; `cycle` may be a request that is pipelined behind it
     running: HotCall | None = None
     _write: Callable[[bytes], None]
+    _client_ip: str | None = None
     _route: Route | None = None
     _kept: dict[bytes, bytes] = {}  # noqa: RUF012 - replaced, never changed
     #: bytes received since the last request ended, while the next one's head is not complete
@@ -62,6 +65,12 @@ class HotProtocol(HttpToolsProtocol):
     #: the request offers another protocol
     _offered = False
     _dates: tuple[Any, str] = (None, "")
+    #: what came last on this connection, and how often something else came instead
+    _known: KnownHead | None = None
+    _packet = b""
+    _misses = 0
+    #: uvicorn's set of what is in progress
+    tasks: set[Any]
 
     # -- httptools
 
@@ -105,7 +114,9 @@ class HotProtocol(HttpToolsProtocol):
             return
         kept = self._kept
         limit = self.gateway.snapshot.max_body_bytes
-        hot = self.hot = self.cycle = HotCall(route, kept, limit, parser.should_keep_alive())
+        hot = self.hot = self.cycle = HotCall(
+            route, kept, limit, parser.should_keep_alive(), message_event=NO_EVENT, known=Known()
+        )
         length = kept.get(b"content-length")
         if length is not None and len(length) > 6 and int(length) > limit:
             self._refuse_large(hot)
@@ -137,17 +148,28 @@ class HotProtocol(HttpToolsProtocol):
         self.hot = None
         if hot.refused:
             self.transport.close()
-        else:
-            self._start(hot)
+            return
+        if self._misses < _MOST_MISSES and hot.keep_alive:
+            self._misses += 1
+            self._known = known_head(self._packet, hot)
+        self._packet = b""
+        body = hot.body[0] if len(hot.body) == 1 else b"".join(hot.body)
+        hot.body = []
+        self._start(hot, body)
 
     # -- a hot call
+
+    def _again(self, known: KnownHead, body: bytes) -> None:
+        """A request whose head is known."""
+        self._misses = 0
+        self.cycle = hot = HotCall(known.route, known.headers, 0, True, message_event=NO_EVENT, known=known.known)
+        self._start(hot, body)
 
     def _call(self, hot: HotCall, body: bytes) -> Call:
         clock = self.clock
         wall_us = clock.wall_us()
-        client = self.client
         call = hot.call = Call(
-            hot.route, hot.headers, body, clock.request_id(wall_us), wall_us, client[0] if client else None
+            hot.route, hot.headers, body, clock.request_id(wall_us), wall_us, self._client_ip, known=hot.known
         )
         return call
 
@@ -159,9 +181,7 @@ class HotProtocol(HttpToolsProtocol):
         hot.body = []
         self._answer(hot, self.gateway.refuse(self._call(hot, b""), too_large(hot.limit)))
 
-    def _start(self, hot: HotCall) -> None:
-        body = hot.body[0] if len(hot.body) == 1 else b"".join(hot.body)
-        hot.body = []
+    def _start(self, hot: HotCall, body: bytes) -> None:
         call = self._call(hot, body)
         if b"content-encoding" in call.headers:
             try:
@@ -174,13 +194,13 @@ class HotProtocol(HttpToolsProtocol):
         hot.protocol = self
         self.running = hot
         self.waiting_since_s = 0.0
-        self.tasks.add(cast("Any", hot))
+        self.tasks.add(hot)
         drive.go_on()
 
     def replied(self, hot: HotCall, reply: Reply | None) -> None:
         """The call has its reply: whole, or a stream that goes on. None where the caller has left."""
         if reply is None:
-            self.tasks.discard(cast("Any", hot))
+            self.tasks.discard(hot)
             self.transport.close()
             return
         if reply.stream is not None:
@@ -189,15 +209,13 @@ class HotProtocol(HttpToolsProtocol):
             self._answer(hot, reply)
 
     def _answer(self, hot: HotCall, reply: Reply) -> None:
-        body = answers.body(reply)
-        head = answers.head(reply, self._fixed_lines(hot), len(body))
-        self.gateway.outbox.write(self._write, head + body)
+        self.gateway.outbox.write(self._write, answers.whole(reply, self._fixed_lines(hot)))
         self.complete(hot)
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
         stream = reply.stream
         assert stream is not None
-        self.send(answers.head(reply, self._fixed_lines(hot), None))
+        self.send(answers.stream_head(reply, self._fixed_lines(hot)))
         hot.stream = reply
         stream.start(HotSink(self, hot))
         if self.flow.write_paused:
@@ -220,7 +238,7 @@ class HotProtocol(HttpToolsProtocol):
         """The last byte of the answer has been written."""
         hot.response_complete = True
         self.running = None
-        self.tasks.discard(cast("Any", hot))
+        self.tasks.discard(hot)
         hot.stream = hot.drive = hot.protocol = hot.call = None  # what points back at this call is let go at once
         if not hot.keep_alive:
             self._closing = True
@@ -233,6 +251,20 @@ class HotProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
+            known = self._known
+            if known is not None and data.startswith(known.prefix) and not self._head_bytes and self.waiting_since_s:
+                at = len(known.prefix)
+                end = data.find(b"\r", at, at + 8)
+                if (
+                    data.startswith(known.suffix, end)
+                    and (digits := data[at:end]).isdigit()
+                    and len(data) == (start := end + len(known.suffix)) + int(digits)
+                    and len(data) - start <= self.gateway.snapshot.max_body_bytes
+                ):
+                    self._again(known, data[start:])
+                    return
+            if not self._head_bytes:
+                self._packet = data
             self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -272,6 +304,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._client_ip = self.client[0] if self.client else None
         self._write = transport.write
         self.waiting_since_s = self.loop.time()
 
@@ -281,7 +314,7 @@ class HotProtocol(HttpToolsProtocol):
             hot.disconnected = True
             if hot.call is not None:
                 hot.call.left = True
-            self.tasks.discard(cast("Any", hot))
+            self.tasks.discard(hot)
             hot.stop()
         elif self.hot is not None and not self.hot.refused:
             # Gone before the body was whole: a row all the same, as on every other way out.

@@ -6,9 +6,12 @@ Must not read HTTP: that is the protocol's part; here is what uvicorn and a stre
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
-from sekisho.domain.call import Call, Route
+import msgspec
+
+from sekisho.domain.call import Call, Known, Route
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Reply
 
@@ -18,42 +21,26 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.http")
 
 
-class HotCall:
+class HotCall(msgspec.Struct, eq=False):
     """One hot request on a connection. It stands where uvicorn keeps its own cycle, so that uvicorn's pipelining,
     graceful stop and disconnect handling see a request in progress."""
 
-    __slots__ = (
-        "body",
-        "call",
-        "disconnected",
-        "drive",
-        "headers",
-        "keep_alive",
-        "limit",
-        "message_event",
-        "protocol",
-        "refused",
-        "response_complete",
-        "route",
-        "size",
-        "stream",
-    )
-
-    def __init__(self, route: Route, headers: dict[bytes, bytes], limit: int, keep_alive: bool) -> None:
-        self.route = route
-        self.headers = headers
-        self.limit = limit
-        self.keep_alive = keep_alive
-        self.body: list[bytes] = []
-        self.size = 0
-        self.refused = False
-        self.call: Call | None = None
-        self.drive: Drive[Any] | None = None
-        self.stream: Reply | None = None
-        self.protocol: HotProtocol | None = None
-        self.response_complete = False
-        self.disconnected = False
-        self.message_event = _NO_EVENT
+    route: Route
+    headers: dict[bytes, bytes]
+    limit: int
+    keep_alive: bool
+    body: list[bytes] = []
+    size: int = 0
+    refused: bool = False
+    call: Call | None = None
+    drive: Drive[Any] | None = None
+    stream: Reply | None = None
+    protocol: HotProtocol | None = None
+    response_complete: bool = False
+    disconnected: bool = False
+    message_event: Any = None
+    #: of a request whose header lines came before
+    known: Known | None = None
 
     def ended(self, reply: Reply | None) -> None:
         protocol = self.protocol
@@ -86,7 +73,40 @@ class _NoEvent:
     def set(self) -> None: ...
 
 
-_NO_EVENT = _NoEvent()
+NO_EVENT = _NoEvent()
+
+
+class KnownHead(msgspec.Struct, frozen=True, eq=False):
+    """The head of a request as it came, but for the digits of its length; the parser has read it once.
+
+    A client sends the same head again and again on its connection. Where the bytes are the same, so is what they say,
+    and reading them anew would be a sixth of our own part of a call.
+    """
+
+    prefix: bytes
+    suffix: bytes
+    route: Route
+    headers: dict[bytes, bytes]
+    known: Known
+
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n", re.IGNORECASE)
+#: what makes more of a request than its bytes say
+_UNUSUAL = frozenset({b"expect", b"upgrade", b"content-encoding"})
+
+
+def known_head(packet: bytes, hot: HotCall) -> KnownHead | None:
+    """The head of a request that came whole in this packet and alone; None where it is not to be remembered."""
+    end = packet.find(b"\r\n\r\n") + 4
+    if end < 4 or len(packet) != end + hot.size or not _UNUSUAL.isdisjoint(hot.headers):
+        return None
+    head = packet[:end]
+    names = head.lower()
+    lengths = _LENGTH.search(head)
+    if lengths is None or names.count(b"content-length") != 1 or b"transfer-encoding" in names:
+        return None
+    first, last = lengths.span(1)
+    return KnownHead(head[:first], head[last:], hot.route, hot.headers, hot.known or Known())
 
 
 class HotSink:

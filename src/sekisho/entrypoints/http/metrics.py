@@ -66,12 +66,13 @@ def _tokens(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
     cost = CounterMetricFamily("llm_cost_dollars", "Cost in USD of all attempts with a known price.", labels=["model"])
     unpriced = CounterMetricFamily("sekisho_unpriced", "Calls whose price is unknown.", labels=["model"])
     for model, counts in models:
+        tokens = counts.tokens
         for kind, value in (
-            ("input", counts.input),
-            ("output", counts.output),
-            ("cache_read", counts.cache_read),
-            ("cache_creation", counts.cache_write),
-            ("reasoning", counts.reasoning),
+            ("input", tokens.input),
+            ("output", tokens.output),
+            ("cache_read", tokens.cache_read),
+            ("cache_creation", tokens.cache_write),
+            ("reasoning", tokens.reasoning),
         ):
             used.add_metric([model, kind], value)
         cost.add_metric([model], counts.cost_nanos / NANOS_PER_USD)

@@ -31,6 +31,11 @@ class Keyring:
 
     def identify(self, call: Call) -> Caller:
         """Raises Refusal 401, or 400 where two different keys were sent."""
+        known = call.known
+        if known is not None and known.keyring is self and (caller := known.caller) is not None:
+            if caller.expires_at_us is None or call.received_us < caller.expires_at_us:
+                return caller
+            raise Refusal(401, "invalid_api_key")
         text = credential(call.headers)
         mark = hashlib.blake2b(text, key=self._process_key, digest_size=16).digest()
         caller = self._seen.get(mark)
@@ -42,6 +47,8 @@ class Keyring:
                 self._seen[mark] = caller
         if caller.expires_at_us is not None and call.received_us >= caller.expires_at_us:
             raise Refusal(401, "invalid_api_key")
+        if known is not None:
+            known.keyring, known.caller, known.group = self, caller, None
         return caller
 
     def __len__(self) -> int:
