@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,13 @@ class Sink:
     def __init__(self) -> None:
         self.rows: list[InferenceRow] = []
         self.refused = 0
+        self.takes_calls = True
+
+    def begin(self, record: Record) -> bool:
+        return True
+
+    def when_durable(self, told: Callable[[bool], None]) -> None:
+        asyncio.get_running_loop().call_soon(told, True)
 
     def append(self, record: Record) -> None:
         row = read_record(record)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,11 +73,22 @@ prices:
 
 
 class ListSink:
-    """A RowSink that keeps rows as InferenceRow. `fault` is raised instead, where it is set."""
+    """A RowSink that keeps rows as InferenceRow. `fault` is raised instead, where it is set; `durable` is what the
+    disk says."""
 
     def __init__(self) -> None:
         self.rows: list[InferenceRow] = []
+        self.begun: list[InferenceRow] = []
+        self.takes_calls = True
+        self.durable = True
         self.fault: Exception | None = None
+
+    def begin(self, record: Record) -> bool:
+        self.begun.append(read_record(record))
+        return True
+
+    def when_durable(self, told: Callable[[bool], None]) -> None:
+        asyncio.get_running_loop().call_soon(told, self.durable)
 
     def append(self, record: Record) -> None:
         if self.fault is not None:

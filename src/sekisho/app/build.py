@@ -29,7 +29,7 @@ def build_pipeline(snapshot: Snapshot, sink: RowSink, tally: Tally, loop: asynci
     """The parts that outlive a reload, around the first snapshot."""
     ledger = Ledger(sink, tally, gateway_version=__version__)
     transport = Transport(loop)
-    return Pipeline(snapshot, ledger, Upstream(transport, loop), transport)
+    return Pipeline(snapshot, ledger, Upstream(transport, loop, ledger.begin), transport)
 
 
 def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook) -> Snapshot:
@@ -50,6 +50,7 @@ def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook) -> S
         default_provider=settings.default_provider,
         default_timeouts=settings.defaults.timeouts,
         default_log=settings.defaults.log,
+        default_durability=settings.defaults.durability,
         block_unpriced=settings.unknown_price == "block",
         language=settings.language,
         max_body_bytes=settings.server.max_body_bytes,
@@ -146,6 +147,7 @@ def _endpoint(settings: Settings, prices: PriceBook, one: EndpointSettings) -> E
         fallbacks=tuple(target(wanted) for wanted in one.fallbacks),
         timeouts=one.timeouts,
         log=one.log,
+        durability=one.durability,
     )
 
 

@@ -98,7 +98,12 @@ async def installation(
     await asyncio.gather(_migrated(settings.database_path), _priced(prices, price_pairs(settings)))
     pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
     keys = SqliteKeySnapshot(settings.database_path)
-    sink = SpoolWriter(settings.data_dir / "spool")
+    sink = SpoolWriter(
+        settings.data_dir / "spool",
+        max_bytes=settings.spool.max_mb * 1024 * 1024,
+        sheds_bodies=settings.spool.when_full == "shed_bodies",
+        fails_open=settings.spool.on_error == "open",
+    )
     committer = Committer(settings.data_dir, last_seq=lambda: sink.last_seq)
     try:
         version = keys.version()
@@ -133,6 +138,7 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
         try:
             running.pipeline.tick(loop.time())
             running.committer.poll()
+            running.sink.look()
             await reloader.look()
         except StoreUnavailable as error:
             log.warning("the control database does not answer; the keys known last stay in force: %s", error)

@@ -137,4 +137,6 @@ class Entry(msgspec.Struct, eq=False):
     logging_errors: list[str] | None = None
     #: digest of the configuration the call began with
     config_hash: str = ""
+    #: the sink knows that it is being dispatched
+    begun: bool = False
     closed: bool = False

@@ -9,6 +9,8 @@ import msgspec
 from sekisho.domain.money import Rates
 
 LogLevel = Literal["full", "metadata"]
+#: what a row survives before the last byte of its answer leaves: the death of the process, or a power cut
+Durability = Literal["process", "sync"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,5 +39,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: tuple[Target, ...] = ()
     timeouts: Timeouts = Timeouts()
     log: LogLevel = "metadata"
+    durability: Durability = "process"
     #: reached as `provider/model`, not by a configured name
     direct: bool = False

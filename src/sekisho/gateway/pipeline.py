@@ -16,12 +16,13 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Endpoint
 from sekisho.domain.errors import Refusal, UpstreamError
 from sekisho.domain.usage import Usage
+from sekisho.gateway.drive import Waiter
 from sekisho.gateway.edges import edge_for
 from sekisho.gateway.outbox import Outbox
 from sekisho.gateway.protocols import read
 from sekisho.gateway.refusals import refusal_of
 from sekisho.gateway.snapshot import Snapshot
-from sekisho.gateway.stream import StreamExchange
+from sekisho.gateway.stream import StreamExchange, WhenDurable
 from sekisho.gateway.transport import Transport
 from sekisho.gateway.upstream import Upstream, estimate_tokens
 from sekisho.ledger.book import Ledger
@@ -83,7 +84,19 @@ class Pipeline:
             return self._refuse(entry, Refusal(500, "internal_error", type="server_error"), "refused")
         entry.first_byte_s = call.now_s()
         self._ledger.close(entry, 200, "completed")
+        if entry.endpoint.durability == "sync":
+            return await self._durable(Reply(entry, 200, body=body))
         return Reply(entry, 200, body=body)
+
+    async def _durable(self, reply: Reply) -> Reply:
+        """The reply, once its row is on the disk. A caller who leaves meanwhile changes nothing: the row is written.
+        Where the disk refuses and no call is taken then, the caller is told so instead."""
+        written: Waiter[bool] = Waiter()
+        self._ledger.when_durable(written.resolve)
+        if await written:
+            return reply
+        refusal = Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+        return Reply(reply.entry, refusal.status, refusal=refusal)
 
     def refuse(self, call: Call, refusal: Refusal) -> Reply:
         """A call that ends at the door: too large, wrong method, unreadable. It is a row all the same."""
@@ -138,10 +151,12 @@ class Pipeline:
 
     def _close_stream(
         self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
-    ) -> None:
+    ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
         _estimate(entry)
         self._ledger.close(entry, status, state, code, detail)
+        sync = entry.endpoint is not None and entry.endpoint.durability == "sync"
+        return self._ledger.when_durable if sync else None
 
     def _refuse(self, entry: Entry, refusal: Refusal, state: TerminalState) -> Reply:
         self._ledger.close(entry, refusal.status, state, refusal.code, refusal.detail or refusal.code)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import accumulate
 
 from sekisho.domain.call import Call, Caller, Entry, Language
-from sekisho.domain.endpoint import Endpoint, LogLevel, Target, Timeouts
+from sekisho.domain.endpoint import Durability, Endpoint, LogLevel, Target, Timeouts
 from sekisho.domain.errors import Refusal
 from sekisho.domain.http import HttpRequest, Origin, Secret
 from sekisho.domain.money import Rates
@@ -112,6 +112,7 @@ class Snapshot:
         default_provider: str | None,
         default_timeouts: Timeouts,
         default_log: LogLevel,
+        default_durability: Durability = "process",
         block_unpriced: bool,
         language: Language,
         max_body_bytes: int,
@@ -128,6 +129,7 @@ class Snapshot:
         self.default_provider = default_provider
         self.default_timeouts = default_timeouts
         self.default_log: LogLevel = default_log
+        self.default_durability: Durability = default_durability
         self.block_unpriced = block_unpriced
         self.language: Language = language
         self.max_body_bytes = max_body_bytes
@@ -172,6 +174,7 @@ class Snapshot:
             targets=(Target(provider=provider, model=name, rates=rates),),
             timeouts=self.default_timeouts,
             log=self.default_log,
+            durability=self.default_durability,
             direct=True,
         )
         if len(self._direct) < _MAX_DIRECT_ENDPOINTS:

@@ -44,8 +44,10 @@ class Edge(Protocol):
     def ping(self) -> bytes: ...
 
 
-#: (entry, status, terminal state, error code, detail for the row)
-Close = Callable[[Entry, int, TerminalState, "str | None", "str | None"], None]
+#: calls back, with whether the rows so far survive a power cut
+WhenDurable = Callable[[Callable[[bool], None]], None]
+#: (entry, status, terminal state, error code, detail for the row); gives what the last frame has to wait for
+Close = Callable[[Entry, int, TerminalState, "str | None", "str | None"], "WhenDurable | None"]
 
 
 class StreamExchange:
@@ -61,6 +63,7 @@ class StreamExchange:
         "_idle_s",
         "_loop",
         "_paused",
+        "_pending",
         "_saw_done",
         "_splitter",
         "attempt",
@@ -115,6 +118,8 @@ class StreamExchange:
         self._finished: dict[int, str | None] = {}
         self._saw_done = False
         self._paused = False
+        #: the last frames wait for the disk
+        self._pending = False
         self._ended = False
 
     # -- the connection tells
@@ -253,7 +258,7 @@ class StreamExchange:
         if held:
             sink.write(held)
         self.last_write_s = self._loop.time()
-        if self._ended:
+        if self._ended and not self._pending:
             sink.finish()
             self.done.resolve(None)
 
@@ -302,8 +307,7 @@ class StreamExchange:
         self.entry.finish_reasons = [reason or "" for _, reason in sorted(self._finished.items())]
         if self.entry.first_byte_s is None:
             self.entry.first_byte_s = self.entry.call.now_s()
-        self._settle(200, "completed", None, None)
-        self._last(self.edge.end())
+        self._last(self.edge.end(), self._settle(200, "completed", None, None))
         if not self.opened.done:
             self.opened.resolve(None)
 
@@ -328,8 +332,7 @@ class StreamExchange:
         self._ended = True
         self._drop()
         self.attempt.error_code = code
-        self._settle(200, state, code, detail)
-        self._last(self.edge.error(code))
+        self._last(self.edge.error(code), self._settle(200, state, code, detail))
 
     def _refuse_open(self) -> None:
         """A whole body that is no event stream: an error answer, or a provider that ignored `stream`."""
@@ -337,11 +340,19 @@ class StreamExchange:
         if not self.opened.done:
             self.opened.fail(NotAStream(self.status, self.headers, b"".join(self._body or [])))
 
-    def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> None:
+    def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> WhenDurable | None:
         note_wait(self.entry, self.attempt)
-        self._close(self.entry, status, state, code, detail)
+        return self._close(self.entry, status, state, code, detail)
 
-    def _last(self, frames: bytes) -> None:
+    def _last(self, frames: bytes, when_durable: WhenDurable | None) -> None:
+        if when_durable is None:
+            self._finish(frames)
+            return
+        self._pending = True
+        when_durable(lambda done: self._finish(frames if done else self.edge.error("rows_unavailable")))
+
+    def _finish(self, frames: bytes) -> None:
+        self._pending = False
         if self.sink is None:
             self._held.append(frames)
             return

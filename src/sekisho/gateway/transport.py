@@ -18,6 +18,7 @@ import httptools
 
 from sekisho.domain.http import Headers, Origin
 from sekisho.gateway.addresses import AddressRefused, resolve
+from sekisho.gateway.answer_head import ends_with_connection, headers_of
 from sekisho.gateway.outbox import Outbox
 
 MAX_IDLE_PER_ORIGIN = 256
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        if exc is None and self._head_seen and _ends_with_connection(headers_of(self._raw_head)):
+        if exc is None and self._head_seen and ends_with_connection(headers_of(self._raw_head)):
             self._exchange = None
             exchange.on_end()
         elif not self._head_seen:
@@ -243,34 +244,6 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
         if exchange is not None:
             exchange.on_fail(error)
-
-
-class _HeadReader:
-    """Collects the headers of a head that the parser has accepted already."""
-
-    def __init__(self) -> None:
-        self.headers: Headers = {}
-
-    def on_message_begin(self) -> None:
-        self.headers = {}  # an interim answer (1xx) came before
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower().decode("latin-1")] = value.decode("latin-1")
-
-
-def headers_of(raw: bytes) -> Headers:
-    """The headers of the final head in these bytes; what follows it does not matter."""
-    reader = _HeadReader()
-    try:
-        httptools.HttpResponseParser(reader).feed_data(raw)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        pass  # in what follows the head
-    return reader.headers
-
-
-def _ends_with_connection(headers: Headers) -> bool:
-    """Neither a length nor chunks: the body ends where the connection does (RFC 9112, 6.3)."""
-    return "content-length" not in headers and "transfer-encoding" not in headers
 
 
 class Sweeper:

@@ -30,6 +30,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 NO_ERROR = frozenset({b"null", b"{}", b'""'})
 #: makes a fresh edge for an attempt, since each provider may need another reading
 EdgeOf = Callable[[Provider], Edge]
+#: notes that a call is about to be dispatched; may refuse it
+Begin = Callable[[Entry, Attempt], None]
 
 
 class PlainExchange(Waiter[None], kw_only=True):
@@ -73,9 +75,10 @@ class PlainExchange(Waiter[None], kw_only=True):
 class Upstream:
     """Opens answers. One per process; the snapshot comes with each call."""
 
-    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop, begin: Begin) -> None:
         self._transport = transport
         self._loop = loop
+        self._begin = begin
 
     async def plain(self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot) -> bytes:
         """The body of the first whole answer. Raises UpstreamError of the first failure when the chain is used up."""
@@ -156,6 +159,8 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
+                if not entry.begun:
+                    self._begin(entry, attempt)
                 attempt.sent_s = entry.call.now_s()
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange
@@ -188,6 +193,8 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
+                if not entry.begun:
+                    self._begin(entry, attempt)
                 attempt.sent_s = entry.call.now_s()
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange.opened

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from sekisho.domain.call import Attempt, Call, Entry, TerminalState
+from sekisho.domain.errors import Refusal
 from sekisho.domain.money import cost_nanos
 from sekisho.ledger.recorder import Recorder
 from sekisho.ledger.tally import Tally
@@ -46,6 +47,27 @@ class Ledger:
         """From here on exactly one row, whatever happens."""
         self.tally.in_flight += 1
         return Entry(call)
+
+    def begin(self, entry: Entry, attempt: Attempt) -> None:
+        """A call is about to be dispatched. Raises Refusal 503 where rows cannot be kept and no call is taken then.
+
+        HOT: once a call, before its first attempt leaves.
+        """
+        if entry.begun:
+            return
+        sink = self._sink
+        if not sink.takes_calls:
+            raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+        entry.begun = True
+        if (
+            not sink.begin(self._recorder.begun(entry, attempt, (len(entry.call.body) + 1) // 4))
+            and not sink.takes_calls
+        ):
+            raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+
+    def when_durable(self, told: Callable[[bool], None]) -> None:
+        """Tell when every row so far survives a power cut; False where the disk refuses and no call is taken then."""
+        self._sink.when_durable(lambda done: told(done or self._sink.takes_calls))
 
     def close(
         self,

@@ -23,6 +23,8 @@ from sekisho.domain.row import (
     ShapeGroup,
 )
 
+#: what a caller saw of a call that died with the gateway: a connection that broke, without a status
+INTERRUPTED_STATUS = 500
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _MAX_REMEMBERED = 20_000
 _MAX_GROUP_BYTES = 2_048
@@ -40,6 +42,7 @@ class _NoUsage:
 
 
 _NO_USAGE = _NoUsage()
+_NO_IDS = (None, None, None)
 _TRACING = frozenset({b"traceparent", b"x-client-request-id", b"x-request-id"})
 
 
@@ -49,20 +52,17 @@ class Recorder:
     def __init__(self, gateway_version: str) -> None:
         self._version = gateway_version
         self._shapes: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
+        self._begun: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object, str]] = {}
         self._callers: dict[tuple[Any, ...], msgspec.Raw] = {}
         self._nobody = msgspec.Raw(_encode(CallerGroup(None, None, None, None, None, None, None)))
 
     def record(self, entry: Entry, served: Attempt | None, took_s: float) -> Record:
         """The record of a closed entry; `took_s` from the request to the last byte."""
         call = entry.call
-        request = response = client_id = trace_id = span_id = None
+        request = response = None
         kind = RESPONSE_NONE
         if entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full":
             request, response, kind = _bodies(entry)
-        headers = call.headers
-        if not _TRACING.isdisjoint(headers):
-            client_id = _text(headers.get(b"x-client-request-id") or headers.get(b"x-request-id"))
-            trace_id, span_id = _trace(headers.get(b"traceparent"))
         usage = _NO_USAGE if served is None else served.usage or _NO_USAGE
         first = entry.first_byte_s
         overhead_us = int((took_s - entry.waited_s) * 1e6)
@@ -72,9 +72,7 @@ class Recorder:
             self._caller(call, entry.caller),
             call.received_us,
             call.request_id,
-            client_id,
-            trace_id,
-            span_id,
+            *(_NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)),
             entry.conversation_id,
             entry.error_message,
             int(took_s * 1e6),
@@ -96,6 +94,59 @@ class Recorder:
             None,  # input_hash: made by the committer, off the call path
             request,
             response,
+        )
+
+    def begun(self, entry: Entry, attempt: Attempt, input_tokens: int) -> Record:
+        """The row that a call becomes when the process dies before its end: what was sent is charged as estimated,
+        what came back is not known."""
+        call = entry.call
+        target = attempt.target
+        endpoint = entry.endpoint
+        key = (id(endpoint), id(target), call.route.path, entry.request_model, entry.streaming, attempt.reason)
+        known = self._begun.get(key)
+        if known is None or known[3] != entry.config_hash:
+            encoded = msgspec.Raw(_encode(self._interrupted(entry, attempt)))
+            known = (encoded, endpoint, target, entry.config_hash)
+            _remember(self._begun, key, known, len(encoded))
+        rates = target.rates
+        # By the plain rate, whole nano-dollars: an estimate of tokens is not worth more.
+        cost = None if rates is None else input_tokens * rates.input_nanos_per_mtok // 1_000_000
+        return (
+            known[0],
+            self._caller(call, entry.caller),
+            call.received_us,
+            call.request_id,
+            *(_NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)),
+            entry.conversation_id,
+            "interrupted",
+            0,
+            None,
+            0,
+            input_tokens,
+            0,
+            0,
+            0,
+            0,
+            0,
+            cost,
+            None,
+            entry.end_user,
+            entry.tags,
+            ((1, target.provider, target.model, None, 0, "interrupted", attempt.reason, input_tokens, 0, cost,
+              "estimated"),),
+            None,
+            None,
+            None,
+        )  # fmt: skip
+
+    def _interrupted(self, entry: Entry, attempt: Attempt) -> ShapeGroup:
+        full = entry.endpoint is not None and entry.endpoint.log == "full"
+        return self._shape_group(entry, attempt, full, RESPONSE_NONE)._replace(
+            status_code=INTERRUPTED_STATUS,
+            error_code="interrupted",
+            terminal_state="interrupted",
+            usage_source="estimated",
+            logging_error_codes=["INTERRUPTED"] if full else None,
         )
 
     def _shape(self, entry: Entry, served: Attempt | None, kind: int) -> msgspec.Raw:
@@ -209,6 +260,12 @@ def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | N
         user_agent=_text(agent),
         client_ip_prefix=_ip_prefix(client_ip),
     )
+
+
+def _ids(headers: dict[bytes, bytes]) -> tuple[str | None, str | None, str | None]:
+    """client_request_id, trace_id, span_id as the caller gave them."""
+    client_id = _text(headers.get(b"x-client-request-id") or headers.get(b"x-request-id"))
+    return client_id, *_trace(headers.get(b"traceparent"))
 
 
 def _attempt_row(n: int, attempt: Attempt) -> tuple[Any, ...]:

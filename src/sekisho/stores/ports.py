@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -83,9 +84,20 @@ class KeySnapshot(Protocol):
 
 
 class RowSink(Protocol):
-    """Where finished calls go. `append` is synchronous and never waits: it is the last thing a call does."""
+    """Where calls go. `begin` and `append` are synchronous and never wait: they are on the way of every call."""
+
+    #: whether calls may be dispatched; False where rows cannot be kept and the policy is to take no call then
+    takes_calls: bool
+
+    def begin(self, record: Record) -> bool:
+        """Note a call about to be dispatched as the row it becomes when this process dies; False where it cannot."""
+        ...
 
     def append(self, record: Record) -> None: ...
+    def when_durable(self, told: Callable[[bool], None]) -> None:
+        """Tell, on the running loop, when every row so far survives a power cut; False where the disk refuses."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from sekisho.tables.layout import CURRENT, Layout, converter
 
 MAGIC = b"SEKISPL1"
 #: kinds of records, in the top four bits of the first word. Readers skip kinds they do not know.
-KIND_ROW, KIND_END = 1, 15
+KIND_ROW, KIND_BEGIN, KIND_CARRIED, KIND_END = 1, 2, 3, 15
 LARGEST_PAYLOAD = (1 << 28) - 1
 RECORD_HEAD = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
@@ -107,8 +108,28 @@ class Segment:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """Kind and payload of every whole record, up to the first that is not whole."""
+        at, window, base = self.first, b"", self.first
+        while True:
+            if at + RECORD_HEAD.size > base + len(window):
+                window, base = self.read(at), at
+                if len(window) < RECORD_HEAD.size:
+                    return
+            word, crc = RECORD_HEAD.unpack_from(window, at - base)
+            end = at + RECORD_HEAD.size + (word & LARGEST_PAYLOAD)
+            if end > base + len(window):
+                window, base = self.read(at, end - at), at
+            payload = window[at - base + RECORD_HEAD.size : end - base]
+            kind = word >> 28
+            if not word or kind == KIND_END or zlib.crc32(payload) != crc:
+                return
+            yield kind, payload
+            at = aligned(end)
+
     def is_empty(self) -> bool:
-        return self.word(self.first) >> 28 in (0, KIND_END)
+        """Whether it says nothing of any call."""
+        return all(kind == KIND_CARRIED for kind, _ in islice(self.records(), 2))
 
     def close(self) -> None:
         if self._fd >= 0:

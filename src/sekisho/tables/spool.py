@@ -1,40 +1,43 @@
-"""Where a finished call goes first: a memory-mapped file that survives the death of this process. Must never wait.
+"""Where a call goes first: a memory-mapped file that survives the death of this process. Must never wait.
 
-An append is one encode and one copy into pages that the kernel owns, without a system call. The next segment is made
-by a short-lived thread when the current one is three quarters full. What cannot be stored is counted and told once a
-run of failures; the call itself is never touched by it.
+A call is begun before it is dispatched and appended at its end: each is one encode and one copy into pages that the
+kernel owns, without a system call. The next segment is made by a short-lived thread when the current one is three
+quarters full. Rows that find no room wait in memory, without their bodies, until there is some.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import asyncio
 import logging
 import mmap
 import os
 import struct
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
-import msgspec
-
-from sekisho.domain.row import OWN_FIELDS, Record
+from sekisho.domain.row import Record
+from sekisho.tables.durability import Flusher, Told
 from sekisho.tables.layout import encodable, encode_record, has_bodies, without_bodies
+from sekisho.tables.mapped import Mapped
+from sekisho.tables.recovery import REQUEST_ID, begun_and_not_ended
 from sekisho.tables.segments import (
+    KIND_BEGIN,
+    KIND_CARRIED,
     KIND_END,
     KIND_ROW,
     LARGEST_PAYLOAD,
     RECORD_HEAD,
-    Segment,
     head_bytes,
     segment_numbers,
     segment_path,
 )
+from sekisho.tables.spool_folder import DataDirInUse, lock, remove_empty, resume
+
+__all__ = ["DataDirInUse", "SpoolWriter"]
 
 log = logging.getLogger("sekisho.tables")
 
@@ -45,80 +48,127 @@ _HEAD = RECORD_HEAD.size
 #: room for the end mark
 _TAIL = 8
 _RETRY_S = 1.0
-_REQUEST_ID = 2 + OWN_FIELDS.index("request_id")
-
-
-class DataDirInUse(RuntimeError):
-    """Another serving process owns this spool."""
-
-
-class _Mapped:
-    """A preallocated file and its mapping, not yet or no longer a segment."""
-
-    def __init__(self, path: Path, size: int, head: bytes) -> None:
-        """Raises OSError when the disk has no room; nothing is left behind then."""
-        self.size = size
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _reserve(self.fd, size)
-            self.map = mmap.mmap(self.fd, size)
-        except BaseException:
-            os.close(self.fd)
-            path.unlink(missing_ok=True)
-            raise
-        self.map[: len(head)] = head
-
-    def close(self) -> None:
-        self.map.close()
-        os.close(self.fd)
+_REQUEST_ID = 2 + REQUEST_ID
+#: of rows that wait in memory for room on the disk
+_MOST_WAITING_BYTES = 64 * 1024 * 1024
+#: with less than this of the allowed room in use, bodies are kept and calls are taken again
+_RELIEVED = 0.9
 
 
 class SpoolWriter:
     """A RowSink for one thread. Raises DataDirInUse, or OSError when the folder cannot be made or written.
 
     `appended` counts rows stored, `failed` rows lost, `bodies_dropped` rows stored without their bodies for want of
-    room.
+    room, `recovered` calls that an earlier process had begun and not ended. `max_bytes` bounds the spool: above it
+    `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows themselves are always stored.
     """
 
     def __init__(
-        self, root: Path, segment_bytes: int = SEGMENT_BYTES, *, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        root: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+        *,
+        max_bytes: int | None = None,
+        sheds_bodies: bool = True,
+        fails_open: bool = True,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root = root
-        self.appended = self.failed = self.bodies_dropped = 0
+        self.appended = self.failed = self.bodies_dropped = self.recovered = 0
         #: sequence number of the last row stored
         self.last_seq = 0
-        self._lock_fd = _lock(root)
+        self.max_bytes = max_bytes
+        self.sheds_bodies = sheds_bodies
+        self.fails_open = fails_open
+        self.full, self.takes_calls = False, True
+        self._lock_fd = lock(root)
         self._segment_bytes = max(segment_bytes, 64 * 1024)
         self._monotonic_s = monotonic_s
         self._retry_at_s = 0.0
         self._failing = False
-        self._number, self._spool_id = _resume(root)
+        self._number, self._spool_id = resume(root)
         self._head = head_bytes(self._spool_id)
-        self._current: _Mapped | None = None
+        self._current: Mapped | None = None
         self._room: mmap.mmap
-        self._prepared: _Mapped | None = None
-        self._retired: _Mapped | None = None
+        self._prepared: Mapped | None = None
+        self._retired: Mapped | None = None
         self._preparing: threading.Thread | None = None
+        #: calls in flight: what each becomes when this process dies
+        self._begun: dict[str, bytes] = {}
+        #: rows for which there was no room
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         #: offset of the next record; end of the room for records; where the next segment is begun
         self._at = self._limit = self._prepare_at = 0
-        if self._roll(0):
-            _remove_empty(root, self._number)
+        self._flusher = Flusher(root)
+        self._recover()
 
-    def append(self, record: Record) -> None:
-        """Store a row, or count it as failed. Never raises and never waits for the disk to be written."""
+    def begin(self, record: Record) -> bool:
+        """Note a call that is about to be dispatched, as the row it is to become when this process dies before its
+        end. False where that could not be written; the call itself may go on. Never raises, never waits."""
         try:
             payload = encode_record(record)
         except Exception:
             payload = _salvaged(record)
-        if payload is None or not (self._put(payload) or self._put_without_bodies(record)):
+        if payload is None or not self._put(payload, KIND_BEGIN):
+            self._failing = True
+            self._decide()
+            return False
+        self._begun[record[_REQUEST_ID]] = payload
+        return True
+
+    def append(self, record: Record) -> None:
+        """Store a row, or keep it until there is room, or count it as failed. Never raises and never waits."""
+        if self.full and self.sheds_bodies and has_bodies(record):
+            self.bodies_dropped += 1
+            record = without_bodies(record, "SPOOL_FULL")
+        try:
+            payload = encode_record(record)
+        except Exception:
+            payload = _salvaged(record)
+        if payload is None:
             self.failed += 1
-            if not self._failing:
-                self._failing = True
-                log.error("rows are being lost: the spool cannot grow", extra={"spool": str(self.root)})
+        elif self._put(payload, KIND_ROW):
+            if self._begun:
+                self._begun.pop(record[_REQUEST_ID], None)
+        elif not self._put_without_bodies(record):
+            self._keep(record)
+
+    def when_durable(self, told: Told) -> None:
+        """Tell, on the running loop, when every row so far would survive a power cut; False where it would not."""
+        if self._waiting or self._current is None:
+            asyncio.get_running_loop().call_soon(told, False)
+        else:
+            self._flusher.when_durable(told)
+
+    @property
+    def failing(self) -> bool:
+        """Rows cannot be stored just now, or the disk does not take them."""
+        return self._failing or self._flusher.failing
+
+    def look(self) -> None:
+        """About once a second: is the spool full, and is there room again for what waits?"""
+        if self.max_bytes is not None:
+            used = self.pending_bytes()
+            full = used > (self.max_bytes * _RELIEVED if self.full else self.max_bytes)
+            if full and not self.full:
+                log.error("the spool is full", extra={"spool": str(self.root), "bytes": used, "most": self.max_bytes})
+            self.full = full
+        if self._waiting or self._current is None:
+            self._roll(0)
+        self._decide()
+
+    def _decide(self) -> None:
+        self.takes_calls = (self.fails_open or not self.failing) and (self.sheds_bodies or not self.full)
 
     def close(self) -> None:
         """Ends the segment and gives back its unused room; rows are safe with or without it."""
+        if self._waiting:
+            self._retry_at_s = 0.0
+            self._roll(0)
+            self.failed += len(self._waiting)
+            self._waiting = []
         if self._preparing is not None:
             self._preparing.join()
         if self._prepared is not None:
@@ -128,6 +178,7 @@ class SpoolWriter:
         if self._retired is not None:
             self._retired.close()
             self._retired = None
+        self._flusher.close()
         if self._current is not None:
             self._end_mark()
             with suppress(OSError):
@@ -151,7 +202,7 @@ class SpoolWriter:
                 total += segment_path(self.root, number).stat().st_size
         return total
 
-    def _put(self, payload: bytes) -> bool:
+    def _put(self, payload: bytes, kind: int) -> bool:
         size = len(payload)
         at = self._at
         end = at + _HEAD + size
@@ -165,27 +216,71 @@ class SpoolWriter:
         # The payload comes first: a reader that meets the head before it sees a checksum that does not fit, and waits.
         room = self._room
         room[at + _HEAD : end] = payload
-        RECORD_HEAD.pack_into(room, at, KIND_ROW << 28 | size, crc32(payload))
+        RECORD_HEAD.pack_into(room, at, kind << 28 | size, crc32(payload))
         self._at = (end + 7) & ~7
-        self.last_seq = self._number << 32 | end
-        self.appended += 1
+        self._flusher.dirty = True
+        if kind == KIND_ROW:
+            self.last_seq = self._number << 32 | end
+            self.appended += 1
         return True
 
     def _put_without_bodies(self, record: Record) -> bool:
         if not has_bodies(record):
             return False
         payload = _salvaged(without_bodies(record, "SPOOL_FULL"))
-        if payload is None or not self._put(payload):
+        if payload is None or not self._put(payload, KIND_ROW):
             return False
+        self._begun.pop(record[_REQUEST_ID], None)
         self.bodies_dropped += 1
         return True
+
+    def _keep(self, record: Record) -> None:
+        """In memory, until there is room: this process has to live on for that."""
+        payload = _salvaged(without_bodies(record, "SPOOL_FULL") if has_bodies(record) else record)
+        closed = self._lock_fd < 0
+        if payload is None or closed or self._waiting_bytes + len(payload) > _MOST_WAITING_BYTES:
+            self.failed += 1
+        else:
+            self._waiting.append(payload)
+            self._waiting_bytes += len(payload)
+            self._begun.pop(record[_REQUEST_ID], None)
+        if not self._failing:
+            self._failing = True
+            log.error("the spool cannot grow: rows wait in memory", extra={"spool": str(self.root)})
+            self._decide()
+
+    def _recover(self) -> None:
+        """Calls that an earlier process had in flight are rows now, before anything else is written."""
+        left = begun_and_not_ended(self.root)
+        self._begun = {str(n): payload for n, payload in enumerate(left)}
+        if not self._roll(0):
+            self._begun, self._waiting = {}, left
+            return
+        for payload in left:
+            self.recovered += self._put(payload, KIND_ROW)
+        self._begun = {}
+        if left:
+            log.warning("calls were in flight when the gateway died", extra={"rows": self.recovered})
+        remove_empty(self.root, self._number)
+
+    def _carry(self) -> None:
+        """What is still open, at the head of a new segment: older ones may go as soon as their rows are in the
+        tables. The mark says that nothing is missing."""
+        for payload in [*self._begun.values()]:
+            self._put(payload, KIND_BEGIN)
+        self._put(b"", KIND_CARRIED)
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for payload in waiting:
+            if not self._put(payload, KIND_ROW):
+                self._waiting.append(payload)
+                self._waiting_bytes += len(payload)
 
     def _roll(self, size: int) -> bool:
         """Begin a segment with room for a payload of this size; False when there is none to be had just now."""
         if self._monotonic_s() < self._retry_at_s or size > LARGEST_PAYLOAD:
             return False
         try:
-            fresh = self._fresh(len(self._head) + _HEAD + size + 8 + _TAIL)
+            fresh = self._fresh(len(self._head) + self._carried_bytes() + _HEAD + size + 8 + _TAIL)
         except OSError as error:
             self._retry_at_s = self._monotonic_s() + _RETRY_S
             if not self._failing:
@@ -201,9 +296,15 @@ class SpoolWriter:
         self._limit = fresh.size - _TAIL
         self._prepare_at = fresh.size * 3 // 4
         self._failing = False
-        return True
+        self._flusher.segment(fresh.fd)
+        self._carry()
+        return self._at + _HEAD + size <= self._limit
 
-    def _fresh(self, needed: int) -> _Mapped:
+    def _carried_bytes(self) -> int:
+        payloads = (*self._begun.values(), *self._waiting)
+        return sum(map(len, payloads)) + (_HEAD + 8) * (len(payloads) + 1)
+
+    def _fresh(self, needed: int) -> Mapped:
         """The next segment under its final name: the prepared one, or one made now."""
         if self._preparing is not None:
             self._preparing.join()
@@ -211,10 +312,10 @@ class SpoolWriter:
         fresh, self._prepared = self._prepared, None
         name = _PREPARED
         if fresh is None:
-            fresh = _Mapped(self.root / name, max(self._segment_bytes, needed), self._head)
+            fresh = Mapped(self.root / name, max(self._segment_bytes, needed), self._head)
         elif fresh.size < needed:
             name, self._prepared = _LARGE, fresh
-            fresh = _Mapped(self.root / name, needed, self._head)
+            fresh = Mapped(self.root / name, needed, self._head)
         try:
             (self.root / name).rename(segment_path(self.root, self._number + 1))
         except OSError:
@@ -234,7 +335,7 @@ class SpoolWriter:
             self._retired = None
         # Without room the append that needs the segment tries again, and that failure counts.
         with suppress(OSError):
-            self._prepared = _Mapped(self.root / _PREPARED, self._segment_bytes, self._head)
+            self._prepared = Mapped(self.root / _PREPARED, self._segment_bytes, self._head)
 
     def _end_mark(self) -> None:
         if self._current is not None:
@@ -247,60 +348,3 @@ def _salvaged(record: Record) -> bytes | None:
     except Exception:
         log.exception("row not encodable", extra={"request_id": record[_REQUEST_ID]})
         return None
-
-
-def _lock(root: Path) -> int:
-    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise DataDirInUse(f"{root.parent} is in use by process {owner}; stop it or choose another data_dir") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
-
-
-def _resume(root: Path) -> tuple[int, str]:
-    """Number of the last segment and the id of the spool; a new id when nothing is left of an earlier one.
-
-    The count must never start again under an old id: the tables would take new rows for rows they have.
-    """
-    numbers = segment_numbers(root)
-    for number in reversed(numbers):
-        try:
-            segment = Segment(root, number)
-        except (OSError, ValueError, msgspec.MsgspecError):
-            continue
-        segment.close()
-        return numbers[-1], segment.spool_id
-    return numbers[-1] if numbers else 0, uuid.uuid4().hex
-
-
-def _remove_empty(root: Path, newest: int) -> None:
-    """Segments in which an earlier process stored nothing; left alone they would gather with every restart."""
-    for number in segment_numbers(root):
-        if number >= newest:
-            continue
-        try:
-            segment = Segment(root, number)
-        except (OSError, ValueError, msgspec.MsgspecError):
-            continue
-        if segment.is_empty():
-            segment_path(root, number).unlink(missing_ok=True)
-        segment.close()
-
-
-def _reserve(fd: int, size: int) -> None:
-    """Room on the disk for every byte: writing to a mapping without room behind it kills the process."""
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-    zeros = bytes(1 << 20)
-    for offset in range(0, size, len(zeros)):
-        os.pwrite(fd, zeros[: size - offset], offset)

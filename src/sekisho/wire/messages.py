@@ -183,6 +183,11 @@ MESSAGES: dict[str, Message] = {
         "The gateway is being stopped. Try again in a moment.",
         "ゲートウェイを停止しています。しばらくしてからもう一度お試しください。",
     ),
+    "rows_unavailable": Message(
+        "The gateway cannot keep its records just now and takes no calls until it can. Try again in a moment.",
+        "ゲートウェイが記録を保存できない状態のため、リクエストを受け付けていません。"
+        "しばらくしてからもう一度お試しください。",
+    ),
     "store_unavailable": Message(
         "A store that the gateway needs does not answer. Try again later; if it goes on, tell the gateway's operator "
         "the request id.",

@@ -9,8 +9,9 @@ from tests.component.http.client import AUTH, chat, connected, http
 from tests.component.http.test_connections import hot, said
 from tests.support.gateway import Gateway
 
-from sekisho.entrypoints.http.hot_call import HotCall, known_head
+from sekisho.entrypoints.http.hot_call import HotCall
 from sekisho.entrypoints.http.intake import ROUTES
+from sekisho.entrypoints.http.known_heads import known_head
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = b"/v1/chat/completions"

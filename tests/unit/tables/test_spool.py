@@ -269,9 +269,12 @@ class FullDisk:
         os.truncate(fd, size)
 
 
-def test_a_full_disk_drops_bodies_first_then_counts_and_then_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_drops_bodies_first_then_rows_wait_and_then_recovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     disk, now = FullDisk(), [100.0]
-    monkeypatch.setattr("sekisho.tables.spool._reserve", disk)
+    monkeypatch.setattr("sekisho.tables.spool._MOST_WAITING_BYTES", 5_000)
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", disk)
     writer = SpoolWriter(tmp_path, SMALL, monotonic_s=lambda: now[0])
     disk.full = True
     big = a_row(1, request=b'"' + b"x" * 70_000 + b'"')
@@ -284,14 +287,19 @@ def test_a_full_disk_drops_bodies_first_then_counts_and_then_recovers(tmp_path: 
     while not writer.failed:
         writer.append(record_of(a_row(count)))
         count += 1
-    asked = disk.calls
+    assert writer.failing
+    asked, before = disk.calls, writer.appended
     writer.append(record_of(a_row()))
     assert writer.failed == 2
     assert disk.calls == asked, "the disk is not asked again at once"
     disk.full, now[0] = False, 102.0
     writer.append(record_of(a_row(5)))
     assert writer.failed == 2
+    assert not writer.failing
     assert stored(tmp_path)[-1] == encode_record(record_of(a_row(5)))
+    waited = writer.appended - before - 1
+    assert waited > 3, "rows that waited in memory are in now"
+    assert len(stored(tmp_path)) == writer.appended
     writer.close()
 
 
@@ -300,16 +308,18 @@ def test_a_full_disk_at_the_start_does_not_keep_the_gateway_from_starting(
 ):
     disk, now = FullDisk(), [100.0]
     disk.full = True
-    monkeypatch.setattr("sekisho.tables.spool._reserve", disk)
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", disk)
     writer = SpoolWriter(tmp_path, SMALL, monotonic_s=lambda: now[0])
     writer.append(record_of(a_row()))
-    assert writer.failed == 1
+    assert (writer.appended, writer.failed) == (0, 0)
     disk.full, now[0] = False, 105.0
     writer.append(record_of(a_row(1)))
-    assert stored(tmp_path) == [encode_record(record_of(a_row(1)))]
+    first, second = stored(tmp_path)
+    assert decoded(first)["logging_error_codes"] == ["SPOOL_FULL"], "it waited in memory, without its bodies"
+    assert second == encode_record(record_of(a_row(1)))
     writer.close()
     writer.append(record_of(a_row(2)))
-    assert writer.failed == 2, "a closed spool counts what it cannot keep"
+    assert writer.failed == 1, "a closed spool counts what it cannot keep"
 
 
 def test_the_next_segment_is_made_ahead(tmp_path: Path):

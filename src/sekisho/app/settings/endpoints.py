@@ -11,9 +11,10 @@ from sekisho.app.settings.model import DefaultsSettings, EndpointSettings, Targe
 from sekisho.app.settings.names import Names, check_reference
 from sekisho.app.settings.providers import check_name
 from sekisho.app.settings.spending import read_rates_of_use
-from sekisho.domain.endpoint import LogLevel, Timeouts
+from sekisho.domain.endpoint import Durability, LogLevel, Timeouts
 
 _LOG_LEVELS: tuple[LogLevel, ...] = ("full", "metadata")
+_DURABILITIES: tuple[Durability, ...] = ("process", "sync")
 _LARGEST_WEIGHT = 1_000_000
 
 
@@ -26,6 +27,7 @@ def read_defaults(root: Form) -> DefaultsSettings:
         _refuse_mask(form)
         return DefaultsSettings(
             log=form.choice("log", _LOG_LEVELS, "metadata"),
+            durability=form.choice("durability", _DURABILITIES, "process"),
             timeouts=_timeouts(form, Timeouts()),
             limits=read_rates_of_use(form),
         )
@@ -55,6 +57,7 @@ def _endpoint(form: Form, entry: Field, names: Names, defaults: DefaultsSettings
         fallbacks=tuple(_target(form, item, names, weighted=False) for item in form.items("fallbacks")),
         timeouts=_timeouts(form, defaults.timeouts),
         log=form.choice("log", _LOG_LEVELS, defaults.log),
+        durability=form.choice("durability", _DURABILITIES, defaults.durability),
         limits=read_rates_of_use(form),
     )
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from sekisho.app.settings import messages
 from sekisho.app.settings.document import Place
 from sekisho.app.settings.form import Form
-from sekisho.app.settings.model import ServerSettings
+from sekisho.app.settings.model import ServerSettings, SpoolSettings
 from sekisho.app.settings.reading import Reading
 
 DEFAULT_DATA_DIR = "sekisho-data"
@@ -94,6 +94,20 @@ def read_server(root: Form) -> ServerSettings:
             metrics_port=form.optional_whole("metrics_port", most=65_535),
             tls_certificate=certificate,
             tls_key=key,
+        )
+
+
+def read_spool(root: Form) -> SpoolSettings:
+    """Room for rows that are not in the tables yet, and what happens without it."""
+    form = root.form("spool")
+    usual = SpoolSettings()
+    if form is None:
+        return usual
+    with form:
+        return SpoolSettings(
+            max_mb=form.whole("max_mb", usual.max_mb, least=32, most=16 * 1024 * 1024),
+            when_full=form.choice("when_full", ("shed_bodies", "refuse"), usual.when_full),
+            on_error=form.choice("on_error", ("open", "closed"), usual.on_error),
         )
 
 

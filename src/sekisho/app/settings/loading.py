@@ -19,6 +19,7 @@ from sekisho.app.settings.installation import (
     read_data_dir,
     read_database_path,
     read_server,
+    read_spool,
     read_timezone,
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
@@ -116,6 +117,7 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),
+            spool=read_spool(root),
             source=source,
             digest=reading.digest,
         )

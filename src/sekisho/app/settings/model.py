@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from sekisho.app.settings.problem import Problem
-from sekisho.domain.endpoint import LogLevel, Timeouts
+from sekisho.domain.endpoint import Durability, LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
 
@@ -51,6 +51,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: tuple[TargetSettings, ...] = ()
     timeouts: Timeouts = Timeouts()
     log: LogLevel = "metadata"
+    durability: Durability = "process"
     #: `qpm` and `tpm`; read, not enforced by this version
     limits: dict[str, int] = {}
 
@@ -79,9 +80,20 @@ class DefaultsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for endpoints that do not say otherwise, and for models addressed as `provider/model`."""
 
     log: LogLevel = "metadata"
+    durability: Durability = "process"
     timeouts: Timeouts = Timeouts()
     #: `qpm` and `tpm`; read, not enforced by this version
     limits: dict[str, int] = {}
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where rows wait for the tables: at most so many MiB, and what happens when it is full or cannot be written."""
+
+    max_mb: int = 8192
+    #: shed_bodies: rows go on without bodies; refuse: new calls get 503
+    when_full: Literal["shed_bodies", "refuse"] = "shed_bodies"
+    #: open: calls go on, rows wait in memory; closed: new calls get 503
+    on_error: Literal["open", "closed"] = "open"
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: OwnLogLevel = "info"
     defaults: DefaultsSettings = DefaultsSettings()
     server: ServerSettings = ServerSettings()
+    spool: SpoolSettings = SpoolSettings()
     #: where models go that are no endpoint; set only when there is no file
     default_provider: str | None = None
     #: the gateway starts the mock provider itself; then `with_mock_at` says where

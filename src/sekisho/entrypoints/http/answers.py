@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -74,6 +75,17 @@ def _served(provider: str, model: str) -> str:
 def _safe(text: str) -> str:
     """Printable ASCII stays, the rest is percent-encoded: a model's name may come from the caller."""
     return quote(text[:256], safe="!#$&'()*+,/:;=?@[]~|{}^`<>")
+
+
+def farewell(refusal: Refusal, request_id: str, language: Language) -> bytes:
+    """A whole answer to something that is no call, after which the connection is closed."""
+    lines, content = standalone(refusal, request_id, language)
+    head = f"{status_line(refusal.status)}{lines}connection: close\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode("latin-1") + content
+
+
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return "".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}\r\n" for name, value in headers)
 
 
 def standalone(refusal: Refusal, request_id: str, language: Language) -> tuple[str, bytes]:

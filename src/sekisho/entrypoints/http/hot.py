@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.hot_call import NO_EVENT, HotCall, HotSink, KnownHead, known_head
+from sekisho.entrypoints.http.hot_call import NO_EVENT, HotCall, HotSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -27,8 +27,10 @@ from sekisho.entrypoints.http.intake import (
     keep_repeated,
     too_large,
 )
+from sekisho.entrypoints.http.known_heads import KnownHead, known_head
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Pipeline, Reply
+from sekisho.gateway.stream import StreamExchange
 
 log = logging.getLogger("sekisho.http")
 
@@ -67,8 +69,7 @@ class HotProtocol(HttpToolsProtocol):
     _dates: tuple[Any, str] = (None, "")
     #: what came last on this connection, and how often something else came instead
     _known: KnownHead | None = None
-    _packet = b""
-    _misses = 0
+    _packet, _misses = b"", 0
     #: uvicorn's set of what is in progress
     tasks: set[Any]
 
@@ -153,9 +154,8 @@ class HotProtocol(HttpToolsProtocol):
             self._misses += 1
             self._known = known_head(self._packet, hot)
         self._packet = b""
-        body = hot.body[0] if len(hot.body) == 1 else b"".join(hot.body)
-        hot.body = []
-        self._start(hot, body)
+        parts, hot.body = hot.body, []
+        self._start(hot, parts[0] if len(parts) == 1 else b"".join(parts))
 
     # -- a hot call
 
@@ -213,8 +213,7 @@ class HotProtocol(HttpToolsProtocol):
         self.complete(hot)
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
-        stream = reply.stream
-        assert stream is not None
+        stream = cast("StreamExchange", reply.stream)
         self.send(answers.stream_head(reply, self._fixed_lines(hot)))
         hot.stream = reply
         stream.start(HotSink(self, hot))
@@ -226,8 +225,7 @@ class HotProtocol(HttpToolsProtocol):
         headers, lines = self._dates
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers
-            lines = "".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}\r\n" for name, value in headers)
-            type(self)._dates = (headers, lines)
+            type(self)._dates = (headers, lines := answers.lines_of(headers))
         return lines if hot.keep_alive else lines + "connection: close\r\n"
 
     def send(self, data: bytes) -> None:
@@ -252,17 +250,16 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             known = self._known
-            if known is not None and data.startswith(known.prefix) and not self._head_bytes and self.waiting_since_s:
-                at = len(known.prefix)
-                end = data.find(b"\r", at, at + 8)
-                if (
-                    data.startswith(known.suffix, end)
-                    and (digits := data[at:end]).isdigit()
-                    and len(data) == (start := end + len(known.suffix)) + int(digits)
-                    and len(data) - start <= self.gateway.snapshot.max_body_bytes
-                ):
-                    self._again(known, data[start:])
-                    return
+            if (
+                known is not None
+                and data.startswith(known.prefix)
+                and self.waiting_since_s
+                and not self._head_bytes
+                and (body := known.body_in(data)) is not None
+                and len(body) <= self.gateway.snapshot.max_body_bytes
+            ):
+                self._again(known, body)
+                return
             if not self._head_bytes:
                 self._packet = data
             self._head_bytes += len(data)
@@ -393,9 +390,7 @@ class HotProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             return
         request_id = self.clock.request_id(self.clock.wall_us())
-        lines, body = answers.standalone(refusal, request_id, self.gateway.snapshot.language)
-        head = f"{answers.status_line(refusal.status)}{lines}connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.send(head.encode("latin-1") + body)
+        self.send(answers.farewell(refusal, request_id, self.gateway.snapshot.language))
         self.gateway.outbox.flush()
         self.transport.close()
 

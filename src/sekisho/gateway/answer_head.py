@@ -1,0 +1,39 @@
+"""The headers of a provider's answer, read again from its bytes where somebody asks. Must not judge: a parser has taken
+the head already.
+
+Most answers are of status 200 and nobody asks: a callback for each of twenty headers would be a tenth of a call.
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from sekisho.domain.http import Headers
+
+
+class _HeadReader:
+    """Collects the headers of a head that the parser has accepted already."""
+
+    def __init__(self) -> None:
+        self.headers: Headers = {}
+
+    def on_message_begin(self) -> None:
+        self.headers = {}  # an interim answer (1xx) came before
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+
+
+def headers_of(raw: bytes) -> Headers:
+    """The headers of the final head in these bytes; what follows it does not matter."""
+    reader = _HeadReader()
+    try:
+        httptools.HttpResponseParser(reader).feed_data(raw)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        pass  # in what follows the head
+    return reader.headers
+
+
+def ends_with_connection(headers: Headers) -> bool:
+    """Neither a length nor chunks: the body ends where the connection does (RFC 9112, 6.3)."""
+    return "content-length" not in headers and "transfer-encoding" not in headers

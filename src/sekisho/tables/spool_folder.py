@@ -1,0 +1,59 @@
+"""The folder of a spool: who owns it, and what an earlier owner left. Must never start the count of rows again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from sekisho.tables.segments import Segment, segment_numbers, segment_path
+
+
+class DataDirInUse(RuntimeError):
+    """Another serving process owns this spool."""
+
+
+def lock(root: Path) -> int:
+    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise DataDirInUse(f"{root.parent} is in use by process {owner}; stop it or choose another data_dir") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def resume(root: Path) -> tuple[int, str]:
+    """Number of the last segment and the id of the spool; a new id when nothing is left of an earlier one.
+
+    The count must never start again under an old id: the tables would take new rows for rows they have.
+    """
+    numbers = segment_numbers(root)
+    for number in reversed(numbers):
+        try:
+            segment = Segment(root, number)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            continue
+        segment.close()
+        return numbers[-1], segment.spool_id
+    return numbers[-1] if numbers else 0, uuid.uuid4().hex
+
+
+def remove_empty(root: Path, newest: int) -> None:
+    """Segments in which an earlier process stored nothing; left alone they would gather with every restart."""
+    for number in segment_numbers(root):
+        if number >= newest:
+            continue
+        try:
+            segment = Segment(root, number)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            continue
+        if segment.is_empty():
+            segment_path(root, number).unlink(missing_ok=True)
+        segment.close()

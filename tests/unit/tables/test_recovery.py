@@ -1,0 +1,129 @@
+"""Calls in flight when the process dies: rows after the restart, each once, whatever else was written meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.tables.rows import a_row, record_of
+
+from sekisho.tables.recovery import begun_and_not_ended
+from sekisho.tables.segments import SpoolReader, segment_numbers, segment_path
+from sekisho.tables.spool import SpoolWriter
+
+SMALL = 64 * 1024
+
+
+def record(n: int, **more: Any) -> Any:
+    return record_of(a_row(n, request_id=f"req_{n:032x}", **more))
+
+
+def ids(root: Path) -> list[str]:
+    """Request ids of all rows, as the committer would read them."""
+    import msgspec
+
+    reader = SpoolReader(root)
+    try:
+        return [msgspec.msgpack.decode(payload)[3] for chunk in reader.chunks(0) for payload in chunk.payloads]
+    finally:
+        reader.close()
+
+
+def killed(writer: SpoolWriter) -> None:
+    """What kill -9 leaves: no end mark, no truncation, no lock."""
+    import os
+
+    os.close(writer._lock_fd)
+    writer._lock_fd = -1
+
+
+def test_a_call_that_was_begun_is_a_row_after_the_restart(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SMALL)
+    assert writer.begin(record(1))
+    writer.begin(record(2))
+    writer.append(record(2))
+    killed(writer)
+    assert ids(tmp_path) == [f"req_{2:032x}"]
+    again = SpoolWriter(tmp_path, SMALL)
+    assert again.recovered == 1
+    assert ids(tmp_path) == [f"req_{2:032x}", f"req_{1:032x}"]
+    killed(again)
+    third = SpoolWriter(tmp_path, SMALL)
+    assert third.recovered == 0
+    assert len(ids(tmp_path)) == 2
+    third.close()
+
+
+def test_an_open_call_is_carried_from_segment_to_segment(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SMALL)
+    writer.begin(record(0))
+    n = 1
+    while len(segment_numbers(tmp_path)) < 4:
+        writer.append(record(n))
+        n += 1
+    newest = segment_numbers(tmp_path)[-1]
+    for number in segment_numbers(tmp_path)[:-1]:
+        segment_path(tmp_path, number).unlink()  # as the committer does when their rows are in the tables
+    assert newest > 1
+    killed(writer)
+    again = SpoolWriter(tmp_path, SMALL)
+    assert again.recovered == 1
+    assert ids(tmp_path)[-1] == f"req_{0:032x}"
+    again.close()
+
+
+@given(st.lists(st.sampled_from(["begin", "end", "refused", "kill"]), max_size=60))
+def test_every_call_is_a_row_once(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+    root = tmp_path_factory.mktemp("spool")
+    writer = SpoolWriter(root, SMALL)
+    n, open_calls, want = 0, list[int](), set[str]()
+    for step in steps:
+        if step == "begin":
+            n += 1
+            writer.begin(record(n))
+            open_calls.append(n)
+            want.add(f"req_{n:032x}")
+        elif step == "end" and open_calls:
+            writer.append(record(open_calls.pop(0)))
+        elif step == "refused":
+            n += 1
+            writer.append(record(n))
+            want.add(f"req_{n:032x}")
+        elif step == "kill":
+            killed(writer)
+            writer = SpoolWriter(root, SMALL)
+            open_calls = []
+    killed(writer)
+    SpoolWriter(root, SMALL).close()
+    found = ids(root)
+    assert len(found) == len(set(found))
+    assert set(found) == want
+
+
+def test_a_kill_in_the_middle_of_recovery_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SpoolWriter(tmp_path, SMALL)
+    for n in range(5):
+        writer.begin(record(n))
+    killed(writer)
+    put, count = SpoolWriter._put, [0]
+
+    class Killed(BaseException):
+        pass
+
+    def dying(self: SpoolWriter, payload: bytes, kind: int) -> bool:
+        count[0] += 1
+        if count[0] == 9:  # five carried, the mark, two rows
+            raise Killed
+        return put(self, payload, kind)
+
+    monkeypatch.setattr(SpoolWriter, "_put", dying)
+    with pytest.raises(Killed):
+        SpoolWriter(tmp_path, SMALL)
+    monkeypatch.undo()
+    import gc
+
+    gc.collect()
+    assert len(begun_and_not_ended(tmp_path)) == 3
