@@ -87,56 +87,74 @@ class Call(msgspec.Struct, eq=False):
     left: bool = False
 
 
-class Attempt(msgspec.Struct, eq=False):
+# Classes with slots, not structs: a call sets some forty of these attributes, and setting one on a struct costs five
+# times as much.
+
+
+class Attempt:
     """One try at one target. Mutable until it ends."""
 
-    target: Target
-    reason: str
-    started_s: float
-    #: when the request had been handed to the socket; None = never dispatched, so nothing can be charged
-    sent_s: float | None = None
-    ended_s: float | None = None
-    status: int | None = None
-    error_code: str | None = None
-    usage: Usage | None = None
-    usage_source: UsageSource = "none"
-    cost_nanos: int | None = 0
+    __slots__ = (
+        "cost_nanos", "ended_s", "error_code", "reason", "sent_s", "started_s", "status", "target", "usage",
+        "usage_source",
+    )  # fmt: skip
+
+    def __init__(self, target: Target, reason: str, started_s: float) -> None:
+        self.target = target
+        self.reason = reason
+        self.started_s = started_s
+        #: when the request had been handed to the socket; None = never dispatched, so nothing can be charged
+        self.sent_s: float | None = None
+        self.ended_s: float | None = None
+        self.status: int | None = None
+        self.error_code: str | None = None
+        self.usage: Usage | None = None
+        self.usage_source: UsageSource = "none"
+        self.cost_nanos: int | None = 0
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry:
     """The book's page for one call: opened when it arrives, closed exactly once."""
 
-    call: Call
-    caller: Caller | None = None
-    endpoint: Endpoint | None = None
-    request_model: str | None = None
-    streaming: bool = False
-    attempts: list[Attempt] = []
-    status: int = 0
-    error_code: str | None = None
-    error_message: str | None = None
-    terminal_state: TerminalState | None = None
-    finish_reasons: list[str] | None = None
-    service_tier: str | None = None
-    cost_nanos: int | None = 0
-    tags: dict[str, str] | None = None
-    feature: str | None = None
-    end_user: str | None = None
-    conversation_id: str | None = None
-    first_byte_s: float | None = None
-    #: seconds spent waiting for providers
-    waited_s: float = 0.0
-    language: Language = "en"
-    #: refused before the key was known: no body is kept
-    keep_request: bool = False
-    response: bytes | None = None
-    #: payloads of a stream, kept for `log: full`
-    events: list[bytes] | None = None
-    #: characters of content seen on a stream, for an estimate where the provider gives no usage
-    observed_chars: int = 0
-    logging_errors: list[str] | None = None
-    #: digest of the configuration the call began with
-    config_hash: str = ""
-    #: the sink knows that it is being dispatched
-    begun: bool = False
-    closed: bool = False
+    __slots__ = (
+        "attempts", "begun", "call", "caller", "closed", "config_hash", "conversation_id", "cost_nanos", "end_user",
+        "endpoint", "error_code", "error_message", "events", "feature", "finish_reasons", "first_byte_s",
+        "keep_request", "language", "logging_errors", "observed_chars", "request_model", "response", "service_tier",
+        "status", "streaming", "tags", "terminal_state", "waited_s",
+    )  # fmt: skip
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.caller: Caller | None = None
+        self.endpoint: Endpoint | None = None
+        self.request_model: str | None = None
+        self.streaming = False
+        self.attempts: list[Attempt] = []
+        self.status = 0
+        self.error_code: str | None = None
+        self.error_message: str | None = None
+        self.terminal_state: TerminalState | None = None
+        self.finish_reasons: list[str] | None = None
+        self.service_tier: str | None = None
+        self.cost_nanos: int | None = 0
+        self.tags: dict[str, str] | None = None
+        self.feature: str | None = None
+        self.end_user: str | None = None
+        self.conversation_id: str | None = None
+        self.first_byte_s: float | None = None
+        #: seconds spent waiting for providers
+        self.waited_s = 0.0
+        self.language: Language = "en"
+        #: refused before the key was known: no body is kept
+        self.keep_request = False
+        self.response: bytes | None = None
+        #: payloads of a stream, kept for `log: full`
+        self.events: list[bytes] | None = None
+        #: characters of content seen on a stream, for an estimate where the provider gives no usage
+        self.observed_chars = 0
+        self.logging_errors: list[str] | None = None
+        #: digest of the configuration the call began with
+        self.config_hash = ""
+        #: the sink knows that it is being dispatched
+        self.begun = False
+        self.closed = False

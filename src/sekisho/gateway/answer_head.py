@@ -11,6 +11,22 @@ import httptools
 from sekisho.domain.http import Headers
 
 
+def plain_answer(packet: bytes) -> bytes | None:
+    """HOT. The body of a packet that is one whole answer of status 200 with a length, after which the connection goes
+    on; None for everything else, which is the parser's. Half the cost of parsing it."""
+    end = packet.find(b"\r\n\r\n")
+    if end < 0 or not packet.startswith(b"HTTP/1.1 200 "):
+        return None
+    head = packet[:end].lower()
+    at = head.find(b"\r\ncontent-length: ")
+    if at < 0 or head.count(b"content-length") != 1 or b"transfer-encoding" in head:
+        return None
+    if b"connection:" in head and b"\r\nconnection: keep-alive" not in head:
+        return None
+    digits = head[at + 18 :].partition(b"\r")[0]
+    return packet[end + 4 :] if digits.isdigit() and len(packet) == end + 4 + int(digits) else None
+
+
 class _HeadReader:
     """Collects the headers of a head that the parser has accepted already."""
 

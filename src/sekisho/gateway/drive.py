@@ -11,18 +11,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 T = TypeVar("T")
 
 
-class Waiter(msgspec.Struct, Generic[T], eq=False):
+class Waiter(Generic[T]):
     """One result to come. `resolve` or `fail` once; later calls change nothing."""
 
-    done: bool = False
-    _result: T | None = None
-    _error: BaseException | None = None
-    _drive: Any = None
+    __slots__ = ("_drive", "_error", "_result", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._drive: Drive[Any] | None = None
 
     def resolve(self, result: T) -> None:
         if not self.done:
@@ -49,18 +50,26 @@ class Waiter(msgspec.Struct, Generic[T], eq=False):
         return self._result  # pyright: ignore[reportReturnType]
 
 
-class Drive(msgspec.Struct, Generic[T], eq=False):
+class Drive(Generic[T]):
     """One coroutine on its way. `ended(result)` is called at its end, with None when it was cancelled.
 
     An exception goes to `failed`, or else to the event loop's handler and `ended(None)`: whoever resolved the waiter
     (a connection, the sweep over deadlines) has no part in it and must go on.
     """
 
-    _coroutine: Coroutine[Any, Any, T]
-    _ended: Callable[[T | None], None]
-    _failed: Callable[[Exception], None] | None = None
-    _waiting: Any = None
-    finished: bool = False
+    __slots__ = ("_coroutine", "_ended", "_failed", "_waiting", "finished")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        ended: Callable[[T | None], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._coroutine = coroutine
+        self._ended = ended
+        self._failed = failed
+        self._waiting: Waiter[Any] | asyncio.Future[Any] | asyncio.Handle | None = None
+        self.finished = False
 
     def go_on(self) -> None:
         """Run until the coroutine has to wait or ends."""

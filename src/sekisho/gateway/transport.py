@@ -18,7 +18,7 @@ import httptools
 
 from sekisho.domain.http import Headers, Origin
 from sekisho.gateway.addresses import AddressRefused, resolve
-from sekisho.gateway.answer_head import ends_with_connection, headers_of
+from sekisho.gateway.answer_head import ends_with_connection, headers_of, plain_answer
 from sekisho.gateway.outbox import Outbox
 
 MAX_IDLE_PER_ORIGIN = 256
@@ -158,6 +158,12 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if not self._head_seen:
+            if not self._header_bytes and not exchange.reads_headers and (body := plain_answer(data)) is not None:
+                self._keep_alive = True
+                exchange.on_head(200, {})
+                exchange.on_data(body)
+                self._finish(exchange)
+                return
             self._raw_head = data if not self._header_bytes else self._raw_head + data
             self._header_bytes += len(data)
         try:

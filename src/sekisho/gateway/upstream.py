@@ -34,18 +34,22 @@ EdgeOf = Callable[[Provider], Edge]
 Begin = Callable[[Entry, Attempt], None]
 
 
-class PlainExchange(Waiter[None], kw_only=True):
+class PlainExchange(Waiter[None]):
     """Collects a whole answer; awaited until its end."""
 
+    __slots__ = ("_parts", "_size", "body", "connection", "deadline_s", "headers", "status")
     reads_headers: ClassVar[bool] = False
 
-    deadline_s: float
-    status: int = 0
-    headers: Headers = msgspec.field(default_factory=dict[str, str])
-    connection: Connection | None = None
-    body: bytes = b""
-    _parts: list[bytes] | None = None
-    _size: int = 0
+    def __init__(self, deadline_s: float) -> None:
+        self.done = False
+        self._result = self._error = self._drive = None
+        self.deadline_s = deadline_s
+        self.status = 0
+        self.headers: Headers = {}
+        self.connection: Connection | None = None
+        self.body = b""
+        self._parts: list[bytes] | None = None
+        self._size = 0
 
     def on_head(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -150,8 +154,10 @@ class Upstream:
         A pooled connection that turns out to be dead is replaced once: it had answered no byte.
         """
         http = dialect.request(request, attempt.target)  # pyright: ignore[reportArgumentType]
+        if not entry.begun:
+            self._begin(entry, attempt)
         pool = provider.pool or self._pool(provider)
-        exchange = PlainExchange(deadline_s=self._loop.time() + timeouts.total_s)
+        exchange = PlainExchange(self._loop.time() + timeouts.total_s)
         connection = pool.take()
         pooled = connection is not None
         while True:
@@ -159,8 +165,6 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
-                if not entry.begun:
-                    self._begin(entry, attempt)
                 attempt.sent_s = entry.call.now_s()
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange
@@ -169,7 +173,7 @@ class Upstream:
                 if error.kind != "stale" or not pooled:
                     raise _failure(error) from None
                 pooled, connection = False, None
-                exchange = PlainExchange(deadline_s=exchange.deadline_s)
+                exchange = PlainExchange(exchange.deadline_s)
             except BaseException:
                 if exchange.connection is not None:
                     exchange.connection.abandon(exchange)
@@ -183,6 +187,8 @@ class Upstream:
         entry, attempt, timeouts = opening.entry, opening.attempt, opening.timeouts
         provider = snapshot.providers[attempt.target.provider]
         http = provider.chat.request(request, attempt.target)
+        if not entry.begun:
+            self._begin(entry, attempt)
         pool = provider.pool or self._pool(provider)
         total = self._loop.time() + timeouts.total_s
         fresh = False
@@ -193,8 +199,6 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
-                if not entry.begun:
-                    self._begin(entry, attempt)
                 attempt.sent_s = entry.call.now_s()
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange.opened

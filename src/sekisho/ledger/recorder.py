@@ -52,7 +52,7 @@ class Recorder:
     def __init__(self, gateway_version: str) -> None:
         self._version = gateway_version
         self._shapes: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
-        self._begun: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object, str]] = {}
+        self._begun: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
         self._callers: dict[tuple[Any, ...], msgspec.Raw] = {}
         self._nobody = msgspec.Raw(_encode(CallerGroup(None, None, None, None, None, None, None)))
 
@@ -63,6 +63,7 @@ class Recorder:
         kind = RESPONSE_NONE
         if entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full":
             request, response, kind = _bodies(entry)
+        client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
         usage = _NO_USAGE if served is None else served.usage or _NO_USAGE
         first = entry.first_byte_s
         overhead_us = int((took_s - entry.waited_s) * 1e6)
@@ -72,7 +73,7 @@ class Recorder:
             self._caller(call, entry.caller),
             call.received_us,
             call.request_id,
-            *(_NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)),
+            client_id, trace_id, span_id,
             entry.conversation_id,
             entry.error_message,
             int(took_s * 1e6),
@@ -94,40 +95,27 @@ class Recorder:
             None,  # input_hash: made by the committer, off the call path
             request,
             response,
-        )
+        )  # fmt: skip
 
     def begun(self, entry: Entry, attempt: Attempt, input_tokens: int) -> Record:
         """The row that a call becomes when the process dies before its end: what was sent is charged as estimated,
         what came back is not known."""
         call = entry.call
         target = attempt.target
-        endpoint = entry.endpoint
-        key = (id(endpoint), id(target), call.route.path, entry.request_model, entry.streaming, attempt.reason)
-        known = self._begun.get(key)
-        if known is None or known[3] != entry.config_hash:
-            encoded = msgspec.Raw(_encode(self._interrupted(entry, attempt)))
-            known = (encoded, endpoint, target, entry.config_hash)
-            _remember(self._begun, key, known, len(encoded))
+        client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
         rates = target.rates
         # By the plain rate, whole nano-dollars: an estimate of tokens is not worth more.
         cost = None if rates is None else input_tokens * rates.input_nanos_per_mtok // 1_000_000
         return (
-            known[0],
+            self._interrupted(entry, attempt),
             self._caller(call, entry.caller),
             call.received_us,
             call.request_id,
-            *(_NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)),
+            client_id, trace_id, span_id,
             entry.conversation_id,
             "interrupted",
-            0,
-            None,
-            0,
-            input_tokens,
-            0,
-            0,
-            0,
-            0,
-            0,
+            0, None, 0,  # no times: nobody saw the end
+            input_tokens, 0, 0, 0, 0, 0,
             cost,
             None,
             entry.end_user,
@@ -139,15 +127,27 @@ class Recorder:
             None,
         )  # fmt: skip
 
-    def _interrupted(self, entry: Entry, attempt: Attempt) -> ShapeGroup:
-        full = entry.endpoint is not None and entry.endpoint.log == "full"
-        return self._shape_group(entry, attempt, full, RESPONSE_NONE)._replace(
+    def _interrupted(self, entry: Entry, attempt: Attempt) -> msgspec.Raw:
+        """As `_shape`, of the row that a begun call becomes."""
+        endpoint, target = entry.endpoint, attempt.target
+        key = (
+            id(endpoint), id(target), entry.call.route.path, entry.request_model, entry.streaming, attempt.reason,
+            entry.feature, entry.config_hash,
+        )  # fmt: skip
+        known = self._begun.get(key)
+        if known is not None:
+            return known[0]
+        full = endpoint is not None and endpoint.log == "full"
+        group = self._shape_group(entry, attempt, full, RESPONSE_NONE)._replace(
             status_code=INTERRUPTED_STATUS,
             error_code="interrupted",
             terminal_state="interrupted",
             usage_source="estimated",
             logging_error_codes=["INTERRUPTED"] if full else None,
         )
+        encoded = msgspec.Raw(_encode(group))
+        _remember(self._begun, key, (encoded, endpoint, target), len(encoded))
+        return encoded
 
     def _shape(self, entry: Entry, served: Attempt | None, kind: int) -> msgspec.Raw:
         """By what makes the group. An endpoint and a target stand for all they say: both are made anew by a reload,

@@ -23,6 +23,9 @@ from sekisho.wire.bodies import first_element, read_count, read_flag, read_model
 PROTOCOL = "openai_chat"
 MAX_PAIRS, MAX_NAME_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 MAX_USER_CHARS = 256
+#: tags that were read before, by their JSON text; nobody changes them
+_pairs: dict[bytes, dict[str, str]] = {}
+_MOST_PAIRS, _MOST_PAIRS_BYTES = 1_000, 512
 #: members that say something for the books
 NOTES = frozenset(("metadata", "user", "safety_identifier"))
 #: members that are no parameters of the model
@@ -110,6 +113,9 @@ def metadata(fields: Fields) -> dict[str, str] | None:
     raw = fields.get("metadata")
     if raw is None:
         return None
+    text = bytes(raw)
+    if (known := _pairs.get(text)) is not None:
+        return known
     try:
         pairs = _decode_metadata(raw)
     except UNREADABLE:
@@ -130,6 +136,8 @@ def metadata(fields: Fields) -> dict[str, str] | None:
                 name_chars=MAX_NAME_CHARS,
                 value_chars=MAX_VALUE_CHARS,
             )
+    if len(text) <= _MOST_PAIRS_BYTES and len(_pairs) < _MOST_PAIRS:
+        _pairs[text] = pairs
     return pairs
 
 

@@ -13,7 +13,13 @@ from sekisho.domain.money import format_usd
 from sekisho.gateway.pipeline import Reply
 from sekisho.wire import errors
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in http.HTTPStatus}
+
+class _StatusLines(dict[int, str]):
+    def __missing__(self, status: int) -> str:
+        return f"HTTP/1.1 {status} \r\n"
+
+
+STATUS_LINES = _StatusLines((one.value, f"HTTP/1.1 {one.value} {one.phrase}\r\n") for one in http.HTTPStatus)
 _JSON = "content-type: application/json\r\n"
 _SSE = (
     "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -21,20 +27,16 @@ _SSE = (
 )  # fmt: skip
 
 
-def status_line(status: int) -> str:
-    return STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-
-
 def whole(reply: Reply, more: str) -> bytes:
     """A whole answer: head, `more` among its lines, and body."""
-    content = body(reply)
-    head = f"{status_line(reply.status)}{fields(reply)}{more}content-length: {len(content)}\r\n\r\n"
+    content = body(reply) if reply.body is None else reply.body
+    head = f"{STATUS_LINES[reply.status]}{fields(reply)}{more}content-length: {len(content)}\r\n\r\n"
     return head.encode("latin-1") + content
 
 
 def stream_head(reply: Reply, more: str) -> bytes:
     """The head of a stream; its body is chunked."""
-    return f"{status_line(reply.status)}{fields(reply)}{more}transfer-encoding: chunked\r\n\r\n".encode("latin-1")
+    return f"{STATUS_LINES[reply.status]}{fields(reply)}{more}transfer-encoding: chunked\r\n\r\n".encode("latin-1")
 
 
 def fields(reply: Reply) -> str:
@@ -80,7 +82,7 @@ def _safe(text: str) -> str:
 def farewell(refusal: Refusal, request_id: str, language: Language) -> bytes:
     """A whole answer to something that is no call, after which the connection is closed."""
     lines, content = standalone(refusal, request_id, language)
-    head = f"{status_line(refusal.status)}{lines}connection: close\r\ncontent-length: {len(content)}\r\n\r\n"
+    head = f"{STATUS_LINES[refusal.status]}{lines}connection: close\r\ncontent-length: {len(content)}\r\n\r\n"
     return head.encode("latin-1") + content
 
 

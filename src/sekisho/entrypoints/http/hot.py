@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.hot_call import NO_EVENT, HotCall, HotSink
+from sekisho.entrypoints.http.hot_call import HotCall, HotSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -115,9 +115,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         kept = self._kept
         limit = self.gateway.snapshot.max_body_bytes
-        hot = self.hot = self.cycle = HotCall(
-            route, kept, limit, parser.should_keep_alive(), message_event=NO_EVENT, known=Known()
-        )
+        hot = self.hot = self.cycle = HotCall(route, kept, limit, parser.should_keep_alive(), known=Known())
         length = kept.get(b"content-length")
         if length is not None and len(length) > 6 and int(length) > limit:
             self._refuse_large(hot)
@@ -162,7 +160,7 @@ class HotProtocol(HttpToolsProtocol):
     def _again(self, known: KnownHead, body: bytes) -> None:
         """A request whose head is known."""
         self._misses = 0
-        self.cycle = hot = HotCall(known.route, known.headers, 0, True, message_event=NO_EVENT, known=known.known)
+        self.cycle = hot = HotCall(known.route, known.headers, 0, True, known=known.known)
         self._start(hot, body)
 
     def _call(self, hot: HotCall, body: bytes) -> Call:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from sekisho.domain.call import Call, Known, Route
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Reply
@@ -20,33 +18,41 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.http")
 
 
-class HotCall(msgspec.Struct, eq=False):
+class HotCall:
     """One hot request on a connection. It stands where uvicorn keeps its own cycle, so that uvicorn's pipelining,
     graceful stop and disconnect handling see a request in progress."""
 
-    route: Route
-    headers: dict[bytes, bytes]
-    limit: int
-    keep_alive: bool
-    body: list[bytes] = []
-    size: int = 0
-    refused: bool = False
-    call: Call | None = None
-    drive: Drive[Any] | None = None
-    stream: Reply | None = None
-    protocol: HotProtocol | None = None
-    response_complete: bool = False
-    disconnected: bool = False
-    message_event: Any = None
-    #: of a request whose header lines came before
-    known: Known | None = None
+    __slots__ = (
+        "body", "call", "disconnected", "drive", "headers", "keep_alive", "known", "limit", "message_event", "protocol",
+        "refused", "response_complete", "route", "size", "stream",
+    )  # fmt: skip
 
-    def ended(self, reply: Reply | None) -> None:
+    def __init__(
+        self, route: Route, headers: dict[bytes, bytes], limit: int, keep_alive: bool, known: Known | None = None
+    ) -> None:
+        self.route = route
+        self.headers = headers
+        self.limit = limit
+        self.keep_alive = keep_alive
+        #: of a request whose header lines came before
+        self.known = known
+        self.body: list[bytes] = []
+        self.size = 0
+        self.refused = False
+        self.call: Call | None = None
+        self.drive: Drive[Any] | None = None
+        self.stream: Reply | None = None
+        self.protocol: HotProtocol | None = None
+        self.response_complete = False
+        self.disconnected = False
+        self.message_event = _NO_EVENT
+
+    def ended(self, value: Reply | None) -> None:
         protocol = self.protocol
         if protocol is None:
             return
         try:
-            protocol.replied(self, reply)
+            protocol.replied(self, value)
         except Exception:
             # Whoever resolved this has nothing to do with it, and the caller must not wait for ever.
             log.exception("our own mistake")
@@ -72,7 +78,7 @@ class _NoEvent:
     def set(self) -> None: ...
 
 
-NO_EVENT = _NoEvent()
+_NO_EVENT = _NoEvent()
 
 
 class HotSink:

@@ -1,0 +1,75 @@
+"""An answer that is taken without the parser must be one that the parser would give just so."""
+
+from __future__ import annotations
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.gateway.answer_head import headers_of, plain_answer
+
+
+class Parsed:
+    def __init__(self, packet: bytes) -> None:
+        self.body, self.whole, self.more = b"", False, False
+        parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(packet)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.whole = False
+        self.status = parser.get_status_code()
+        self.keep_alive = self.whole and self._keep
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_begin(self) -> None:
+        self.more = self.whole
+
+    def on_message_complete(self) -> None:
+        self.whole = True
+        self._keep = True
+
+
+LINES = st.sampled_from(
+    [
+        b"Content-Length: 5", b"content-length: 5", b"Content-Length: 6", b"Content-Length:5", b"content-length: +5",
+        b"x-content-length: 5", b"Transfer-Encoding: chunked", b"Connection: keep-alive", b"Connection: close",
+        b"Content-Type: application/json", b"Date: now", b"content-length: 05",
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from([b"200 OK", b"200 ", b"500 No", b"201 Made"]), st.lists(LINES, max_size=5), st.binary(max_size=8)
+)
+def test_what_is_taken_is_what_the_parser_says(status: bytes, lines: list[bytes], body: bytes) -> None:
+    packet = b"HTTP/1.1 " + status + b"\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+    taken = plain_answer(packet)
+    if taken is None:
+        return
+    parsed = Parsed(packet)
+    assert parsed.whole
+    assert not parsed.more
+    assert (parsed.status, parsed.body) == (200, taken)
+    assert b"Connection: close" not in lines
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Type: a\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
+    ],
+)
+def test_the_usual_answer_is_taken(packet: bytes) -> None:
+    assert plain_answer(packet) == b"{}"
+    assert plain_answer(packet[:-1]) is None
+    assert plain_answer(packet + b"H") is None
+
+
+def test_headers_are_those_of_the_last_head() -> None:
+    raw = b"HTTP/1.1 100 Continue\r\nx-a: 1\r\n\r\nHTTP/1.1 429 No\r\nRetry-After: 7\r\ncontent-length: 0\r\n\r\n"
+    assert headers_of(raw) == {"retry-after": "7", "content-length": "0"}
+    assert headers_of(b"nonsense") == {}
