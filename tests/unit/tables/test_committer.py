@@ -141,7 +141,7 @@ def test_a_failing_disk_is_tried_again_until_it_is_back(
     append = DeltaFolder.append
     monkeypatch.setattr(DeltaFolder, "append", failing)
     waits: list[float] = []
-    code = run(committer, every_s=0.0, stopping=lambda: not failures[0], wait=waits.append)
+    code = run(committer, stopping=lambda: not failures[0], wait=waits.append, jitter=lambda: 0.5)
     assert code == 0
     assert ids(tmp_path, "usage") == ids(tmp_path, "inference_log") == want(3)
     assert waits[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2])
@@ -160,7 +160,7 @@ def test_told_to_stop_while_the_disk_fails_it_leaves_the_rows_in_the_spool(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(DeltaFolder, "append", failing)
-    assert run(Committer(tmp_path), every_s=0.0, stopping=lambda: True, wait=lambda _: None) == 1
+    assert run(Committer(tmp_path), stopping=lambda: True, wait=lambda _: None) == 1
     monkeypatch.undo()
     drain(Committer(tmp_path))
     assert ids(tmp_path, "usage") == want(3)

@@ -14,7 +14,8 @@ from tests.unit.tables.rows import records
 from sekisho.tables import delta
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
-from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table, set_aside_broken_entry
+from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table
+from sekisho.tables.disk import set_aside_broken_entry
 from sekisho.tables.layout import encode_record
 from sekisho.tables.schema import USAGE
 
@@ -130,12 +131,12 @@ def test_nothing_is_left_of_an_append_that_failed(tmp_path: Path, monkeypatch: p
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sekisho.tables.parts.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage").rglob("part-*"))
     monkeypatch.undo()
-    monkeypatch.setattr("sekisho.tables.delta._write_synced", full)
+    monkeypatch.setattr("os.link", full)
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage" / "_delta_log").glob("*.tmp"))
