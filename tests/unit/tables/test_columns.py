@@ -88,7 +88,7 @@ def table_of(given_rows: list[InferenceRow], at_a_time: int = 3) -> Any:
 
 
 def through_parquet(folder: Path, table: Any) -> list[dict[str, Any]]:
-    files = [str(folder / part.path) for part in write_parts(folder, "inference_log", table)]
+    files = [str(folder / part.path) for part in write_parts(DiskFiles(folder), "inference_log", table)]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
