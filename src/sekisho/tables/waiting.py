@@ -57,17 +57,20 @@ class Waiting:
         # Nothing new is the common case: four bytes instead of a window of zeros.
         if segment is None or segment.word(self._offset) >> 28 in (0, KIND_END):
             return False
-        window, at = segment.read(self._offset, _WINDOW), 0
-        while at + RECORD_HEAD.size <= len(window) and self.rows < cadence.rows and self.bytes < cadence.bytes:
-            (word,) = _WORD.unpack_from(window, at)
-            if word >> 28 in (0, KIND_END):
+        # Every row of the day goes through this loop: no calls, and no attributes.
+        window, unpack, head = segment.read(self._offset, _WINDOW), _WORD.unpack_from, RECORD_HEAD.size
+        at, rows, size, last = 0, self.rows, self.bytes, len(window) - head
+        most_rows, most_bytes = cadence.rows, cadence.bytes
+        while at <= last and rows < most_rows and size < most_bytes:
+            (word,) = unpack(window, at)
+            kind, length = word >> 28, word & LARGEST_PAYLOAD
+            if kind == KIND_ROW:
+                rows += 1
+                size += length
+            elif kind in (0, KIND_END):
                 break
-            size = word & LARGEST_PAYLOAD
-            if word >> 28 == KIND_ROW:
-                self.rows += 1
-                self.bytes += size
-            at = aligned(at + RECORD_HEAD.size + size)
-        self._offset += at
+            at = (at + head + length + 7) & ~7
+        self._offset, self.rows, self.bytes = self._offset + at, rows, size
         return True
 
     def _opened(self) -> Segment | None:

@@ -343,6 +343,22 @@ def test_rows_wait_in_the_spool_while_the_endpoint_is_away_and_sql_says_so(
     assert ids(storage) == want(50)
 
 
+def test_while_commits_run_a_count_never_falls_and_no_row_is_seen_twice(
+    tmp_path: Path, storage: Storage, spool: SpoolWriter
+):
+    child = child_of(tmp_path, storage, spool, Cadence(every_s=0.01))
+    count = before = 0
+    while count < 600:
+        for record in records(40, count):
+            spool.append(record)
+        count += 40
+        rows, distinct = one(tmp_path, storage, "SELECT count(*), count(DISTINCT request_id) FROM usage")
+        assert rows == distinct == count >= before
+        before = rows
+    assert child.stop(PATIENCE_S)
+    assert ids(storage) == want(count)
+
+
 @pytest.mark.parametrize("table", ["usage", "inference_log"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_between_data_file_and_log_entry_or_right_after_it(
