@@ -31,6 +31,9 @@ CHECKPOINT_EVERY = 32
 #: property of a table some of whose files lack later columns
 WIDENED = "sekisho.widened"
 _LONGEST_PAUSE_S = 1.0
+#: a writer that has not looked at the log for so long looks again before it appends; far below the time for which any
+#: clean-up keeps entries
+_STALE_S = 3600.0
 
 
 def app_id(spool_id: str) -> str:
@@ -80,6 +83,7 @@ class DeltaFolder:
         *,
         files: TableFiles | None = None,
         pause: Callable[[float], None] = time.sleep,
+        clock_s: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.storage = Storage.folder(storage) if isinstance(storage, Path) else storage
@@ -89,22 +93,32 @@ class DeltaFolder:
         self.done = 0
         self._files = files or files_of(self.storage, name)
         self._pause = pause
+        self._clock_s = clock_s
         self._version = -1
+        #: when the newest log entry was known
+        self._known_at_s = 0.0
         self._checkpoint_at: int | None = None
 
     def open(self) -> None:
         """Find the table, or make it; then `done` says how far it has come. Raises OSError or delta-rs's errors."""
+        looked_at_s = self._clock_s()
         self._files.prepare()
         table = open_in(self.storage, self.name) or self._created()
         if self._widen(table):
             table = self._found()
             self._files.settle()
-        self._version = table.version()
+        self._version, self._known_at_s = table.version(), looked_at_s
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
 
     def append(self, rows: Table, last_seq: int) -> None:
         """Commit rows up to this sequence number. Raises TableChanged, OSError; then nothing was committed, or `open`
         will tell that it was."""
+        # Clean-up may have taken the entries after the one that we know: one put into such a hole would never be read.
+        if abs(self._clock_s() - self._known_at_s) > _STALE_S:
+            before = self.done
+            self.open()
+            if self.done != before:
+                raise TableChanged(f"{self.name}: another writer has committed rows of this spool")
         parts = write_parts(self._files, self.name, rows.select(self.schema.names))
         self._commit(_actions(parts, self.app_id, last_seq))
         self.done = last_seq
@@ -129,14 +143,15 @@ class DeltaFolder:
     def _commit(self, actions: list[dict[str, Any]]) -> None:
         body = b"\n".join(map(msgspec.json.encode, actions)) + b"\n"
         conflicts = 0
+        now_s = self._clock_s()
         while not self._files.put_new(entry_path(self._version + 1), body):
             for version, entry in self._files.entries(self._version):
                 self._check_compatible(version, entry)
                 self._version = version
-            conflicts += 1
+            conflicts, now_s = conflicts + 1, self._clock_s()
             if conflicts > 1:
                 self._pause(random.uniform(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(conflicts, 10))))
-        self._version += 1
+        self._version, self._known_at_s = self._version + 1, now_s
 
     def _check_compatible(self, version: int, entry: bytes) -> None:
         """An append goes with every commit of others, except a change of schema or one for our own spool."""

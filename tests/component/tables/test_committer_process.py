@@ -20,7 +20,7 @@ from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.storage import Cadence, Storage
 from sekisho.tables.supervise import Committer
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 #: for tests that wait for commits; the usual cadence is counted in seconds
 EAGER = Cadence(every_s=0.2)
 

@@ -27,7 +27,7 @@ from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.storage import Cadence, Storage
 from sekisho.tables.supervise import Committer as Child
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 EAGER = Cadence(every_s=0.1)
 
 
@@ -348,7 +348,7 @@ def test_while_commits_run_a_count_never_falls_and_no_row_is_seen_twice(
 ):
     child = child_of(tmp_path, storage, spool, Cadence(every_s=0.01))
     count = before = 0
-    while count < 600:
+    while count < 400:
         for record in records(40, count):
             spool.append(record)
         count += 40
