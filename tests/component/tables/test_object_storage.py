@@ -12,8 +12,8 @@ from typing import Any
 
 import polars
 import pytest
-from deltalake import DeltaTable
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, Door, Fault, data_put, log_put
+from deltalake import DeltaTable, write_deltalake
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, Door, Fault, S3Server, data_put, log_put, storage_at
 from tests.unit.tables.rows import a_row, record_of, records
 
 from sekisho.tables import delta
@@ -197,6 +197,17 @@ def test_errors_name_the_place_and_no_credential(door: Door, storage: Storage):
     assert SECRET_KEY not in repr(storage)
 
 
+def test_a_large_data_file_goes_in_parts(door: Door, storage: Storage):
+    batch = Batch()
+    batch.add([encode_record(record_of(a_row(n, request=os.urandom(3_000_000).hex().encode()))) for n in range(3)])
+    folder = DeltaFolder(storage, "inference_log", "s")
+    folder.open()
+    door.fail(500, lambda method, path: method == "PUT" and "partNumber=2" in path)
+    folder.append(batch.table(), 1)
+    assert any("partNumber=2" in path for _, path, _ in door.seen)
+    assert ids(storage, "inference_log") == want(3)
+
+
 # -- SQL
 
 
@@ -251,6 +262,17 @@ def test_only_the_columns_and_days_asked_for_are_fetched(
     assert fetched("SELECT endpoint_name, avg(latency_ms) FROM inference_log GROUP BY 1") < bodies / 5
     assert fetched("SELECT max(length(request)) FROM inference_log WHERE request_date < DATE '2020-01-01'") == 0
     assert fetched("SELECT count(*) FROM usage WHERE event_time > TIMESTAMPTZ '2099-01-01 00:00:00Z'") == 0
+
+
+def test_columns_that_older_files_lack_are_null(tmp_path: Path, s3_server: S3Server, bucket: str, spool: SpoolWriter):
+    # Not through the door, which lives in this process: delta-rs holds Python's lock while it alters a table.
+    storage = storage_at(s3_server.port, bucket)
+    older = rows(1, 100).select(["request_date", "event_time", "request_id"])
+    write_deltalake(
+        storage.table("usage"), older, partition_by=["request_date"], storage_options=storage.options() or {}
+    )
+    committed(tmp_path, storage, spool, 2)
+    assert one(tmp_path, storage, "SELECT count(*), count(team), count(attempts) FROM usage") == (3, 2, 2)
 
 
 def test_the_reader_stays_locked(tmp_path: Path, door: Door, storage: Storage, spool: SpoolWriter):
