@@ -46,7 +46,7 @@ class BucketFiles:
         if self._create(_PROBE, b"1") and self._create(_PROBE, b"2"):
             raise OSError(
                 f"{self._storage.url}: the store does not honour If-None-Match, so commits could be lost; "
-                "use a store with conditional writes (AWS S3, MinIO, R2, Ceph Tentacle or later)"
+                "use a store with conditional writes, such as AWS S3, MinIO or Cloudflare R2"
             )
         self._proven = True
 

@@ -22,7 +22,7 @@ from sekisho.tables.disk import DiskFiles
 from sekisho.tables.files import TableFiles, entry_path
 from sekisho.tables.parts import Part, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
-from sekisho.tables.storage import Storage
+from sekisho.tables.storage import Storage, forget_aws_variables
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -51,6 +51,8 @@ def open_in(storage: Storage, name: str, version: int | None = None) -> DeltaTab
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
+    if storage.s3 is not None:
+        forget_aws_variables()
     try:
         return DeltaTable(storage.table(name), version=version, storage_options=storage.options())
     except TableNotFoundError:
@@ -65,6 +67,7 @@ def files_of(storage: Storage, name: str) -> TableFiles:
         return DiskFiles(storage.path / name)
     from sekisho.tables.bucket import BucketFiles
 
+    forget_aws_variables()
     return BucketFiles(storage, name)
 
 

@@ -5,6 +5,7 @@ The serving process imports this too, so nothing heavy is imported here.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,13 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
         for secret in (self.s3.secret_access_key, self.s3.access_key_id) if self.s3 else ():
             text = text.replace(secret.reveal() or "***", "***")
         return text[:_LONGEST_TOLD]
+
+
+def forget_aws_variables() -> None:
+    """Take AWS variables out of this process: object_store, on which obstore and delta-rs stand, lets some of them
+    (`AWS_ENDPOINT_URL_S3`) go before what it is told, and rows and credentials would go elsewhere (2026-11)."""
+    for name in [name for name in os.environ if name.upper().startswith("AWS_")]:
+        del os.environ[name]
 
 
 def to_child(storage: Storage, cadence: Cadence) -> bytes:

@@ -186,6 +186,23 @@ def test_a_store_that_ignores_the_condition_is_refused(door: Door, storage: Stor
         opened(storage)
 
 
+def test_variables_of_aws_do_not_send_rows_elsewhere(door: Door, bucket: str, monkeypatch: pytest.MonkeyPatch):
+    elsewhere = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_REGION": "elsewhere-1",
+        "AWS_SESSION_TOKEN": "of-somebody-else",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
+    }
+    for attempt in range(2):
+        for name, value in elsewhere.items():
+            monkeypatch.setenv(name, value)
+        if attempt:
+            assert ids(door.storage(bucket)) == want(1)
+        else:
+            opened(door.storage(bucket)).append(rows(1), 1)
+
+
 def test_errors_name_the_place_and_no_credential(door: Door, storage: Storage):
     door.close()
     for failing in (lambda: opened(storage), lambda: open_in(storage, "usage")):
