@@ -27,7 +27,7 @@ tables:
     access_key_id: AKIA0123456789                       # <- literal_secret
     secret_access_key: "${env:NOT_SET}"                 # <- env_unset
     acces: 1                                            # <- unknown_key
-  commit: {every_s: 0, rows: 0, mb: 1000, every: 1}     # <- not_positive too_small too_large unknown_key
+  commit: {every_s: 0, rows: 0, mb: 1000, every: 1}     # <- bad_number bad_number bad_number unknown_key
 """,
     "tables without what a bucket needs": """
 tables:
