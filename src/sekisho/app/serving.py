@@ -99,7 +99,12 @@ async def installation(
     pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
     keys = SqliteKeySnapshot(settings.database_path)
     sink = SpoolWriter(settings.data_dir / "spool")
-    committer = Committer(settings.data_dir, last_seq=lambda: sink.last_seq)
+    committer = Committer(
+        settings.data_dir,
+        last_seq=lambda: sink.last_seq,
+        storage=settings.storage,
+        cadence=settings.tables.cadence,
+    )
     try:
         version = keys.version()
         keyring = build_keyring(settings, pepper, keys.all())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from sekisho.tables.delta import app_id, open_table
+from sekisho.tables.delta import app_id, files_of, open_in
 from sekisho.tables.schema import TABLES
 from sekisho.tables.segments import SpoolReader
+from sekisho.tables.storage import Storage
 
 
 class TableOverview(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +31,14 @@ class SpoolOverview(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def overview(data_dir: Path) -> tuple[list[TableOverview], SpoolOverview]:
+def overview(data_dir: Path, storage: Storage | None = None) -> tuple[list[TableOverview], SpoolOverview]:
     """Everything as of now. Raises OSError."""
+    place = storage or Storage.folder(data_dir / "tables")
     spool = SpoolReader(data_dir / "spool")
     try:
         spool.hold()
         spool_id = spool.spool_id()
-        tables = [_table(data_dir / "tables" / name, name, spool_id) for name in TABLES]
+        tables = [_table(place, name, spool_id) for name in TABLES]
         rows = size = 0
         for chunk in spool.chunks(tables[0].done):
             rows += len(chunk.payloads)
@@ -46,18 +48,28 @@ def overview(data_dir: Path) -> tuple[list[TableOverview], SpoolOverview]:
         spool.close()
 
 
-def _table(path: Path, name: str, spool_id: str | None) -> TableOverview:
-    if (table := open_table(path)) is None:
+def _table(storage: Storage, name: str, spool_id: str | None) -> TableOverview:
+    if (table := open_in(storage, name)) is None:
         return TableOverview(name=name)
     adds = table.get_add_actions(flatten=True)
     rows, sizes = (adds.column(column).to_pylist() for column in ("num_records", "size_bytes"))
-    last_ms: int = table.history(1)[0]["timestamp"]
     return TableOverview(
         name=name,
         rows=sum(count or 0 for count in rows),
         files=len(sizes),
         bytes=sum(sizes),
         commits=table.version() + 1,
-        last_commit_us=last_ms * 1000,
+        last_commit_us=_committed_us(storage, name, table.version()),
         done=(table.transaction_version(app_id(spool_id)) or 0) if spool_id is not None else 0,
     )
+
+
+def _committed_us(storage: Storage, name: str, version: int) -> int | None:
+    """When a version was committed, from its log entry; None when that is gone. delta-rs's own `history` lists the
+    whole log and keeps Python's lock while it waits for the network (1.6)."""
+    _, entry = next(files_of(storage, name).entries(version - 1), (version, b""))
+    for line in entry.splitlines():
+        committed_ms = msgspec.json.decode(line).get("commitInfo", {}).get("timestamp")
+        if committed_ms is not None:
+            return committed_ms * 1000
+    return None

@@ -1,4 +1,4 @@
-"""Rows -> one Parquet file per day, safely on the disk. Must leave nothing half-written under a final name.
+"""Rows -> one Parquet file per day, safe where the table lies. Must leave nothing half-written under a final name.
 
 Measured on 10,000 usage rows: 48 bytes and 1.7 us of CPU a row. Statistics on every column would cost half as much
 again, BYTE_STREAM_SPLIT would save 5 % but not every reader has it.
@@ -6,14 +6,13 @@ again, BYTE_STREAM_SPLIT would save 5 % but not every reader has it.
 
 from __future__ import annotations
 
-import os
 import uuid
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from sekisho.tables.arrow import ChunkedArray, Field, Table, pa, pc, pq
+from sekisho.tables.files import TableFiles
 from sekisho.tables.schema import BODIES, PARTITION
 
 #: columns with statistics, in Parquet and in the Delta log: what queries select files and row groups by
@@ -34,43 +33,21 @@ class Part(NamedTuple):
     stats: str
 
 
-def write_parts(table_dir: Path, name: str, rows: Table) -> list[Part]:
+def write_parts(files: TableFiles, name: str, rows: Table) -> list[Part]:
     """Write the rows by day; when this returns the files would survive a power cut. Raises OSError."""
     parts: list[Part] = []
-    folders: set[Path] = set()
     for day, chosen in _by_day(rows):
-        folder = table_dir / f"{PARTITION}={day}"
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            folders.add(table_dir)
-        file = folder / f"part-{uuid.uuid4()}.zstd.parquet"
-        size = _write(file, name, chosen)
-        folders.add(folder)
-        parts.append(Part(f"{folder.name}/{file.name}", day, size, chosen.num_rows, _stats(chosen)))
-    for folder in folders:
-        fsync(folder)
+        path = f"{PARTITION}={day}/part-{uuid.uuid4()}.zstd.parquet"
+        body = _encoded(name, chosen)
+        files.put(path, body)
+        parts.append(Part(path, day, len(body), chosen.num_rows, _stats(chosen)))
     return parts
 
 
-def fsync(path: Path) -> None:
-    """Have the kernel put a file or a folder on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write(file: Path, name: str, rows: Table) -> int:
-    temporary = file.with_name(f"_{file.name}.tmp")
-    try:
-        pq.write_table(rows, temporary, row_group_size=ROW_GROUP[name], **_options(rows))
-        fsync(temporary)
-        temporary.rename(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return file.stat().st_size
+def _encoded(name: str, rows: Table) -> memoryview:
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, row_group_size=ROW_GROUP[name], **_options(rows))
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def _options(rows: Table) -> dict[str, Any]:

@@ -59,11 +59,21 @@ state: {url: memory://}
 database: {url: "sqlite:///${data_dir}/control.db"}
 defaults: {log: metadata, timeouts: {connect_s: 3, total_s: 300}, limits: {qpm: 10}}
 server: {max_body_mb: 8, keepalive_s: 5, shutdown_s: 12.5, metrics_port: null}
+tables:
+  url: s3://company-rows/sekisho/prod
+  s3:
+    endpoint: http://minio.internal:9000
+    allow_http: true
+    access_key_id: "${env:S3_KEY}"
+    secret_access_key: "${env:S3_SECRET}"
+  commit: {every_s: 2.5, rows: 100, mb: 4}
 """
 
 ENVIRON = {
     "OPENAI_API_KEY": "sk-provider-secret-1",
     "TOKEN": "token-secret-2",
+    "S3_KEY": "s3-key-secret-0006",
+    "S3_SECRET": "s3-secret-secret-0007",
     "APP_KEY": "app-key-secret-0003",
     "AUDIT_KEY": "audit-key-secret-0004",
     "ADMIN_KEY": "admin-key-secret-0005",

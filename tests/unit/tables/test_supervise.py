@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ class Child:
     def __init__(self, *_: Any, **__: Any) -> None:
         self.pid = next(self.pids)
         self.returncode: int | None = None
+        self.stdin = io.BytesIO()
 
     def poll(self) -> int | None:
         return self.returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +13,7 @@ from sekisho.app.commands import NO, WRONG_USAGE
 
 if TYPE_CHECKING:
     from sekisho.app.settings import Language
+    from sekisho.tables.storage import Storage
 
 Format = Literal["table", "json", "csv"]
 
@@ -42,11 +44,11 @@ def sql(
     from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
 
     language: Language = language_of()
-    folder = data_dir or configured_data_dir(config)
+    folder, storage = configured(config, data_dir)
     try:
-        if not has_data(folder):
+        if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
-        result = ask(folder, statement)
+        result = ask(folder, statement, storage)
         if output == "table":
             lines = as_table(result, colour=sys.stdout.isatty())
         else:
@@ -61,8 +63,15 @@ def sql(
         raise typer.Exit(NO) from None
 
 
-def configured_data_dir(config: Path | None) -> Path:
-    """`data_dir` of the configuration. Raises ConfigError."""
+def configured(config: Path | None, data_dir: Path | None) -> tuple[Path, Storage]:
+    """The data folder, and where the tables are. Without a configuration file named, a data folder given has its
+    tables within. Raises ConfigError."""
     from sekisho.app.settings import load
+    from sekisho.tables.storage import Storage
 
-    return load(config).data_dir
+    if data_dir is not None and config is None:
+        return data_dir, Storage.folder(Path(os.path.abspath(data_dir / "tables")))
+    settings = load(config)
+    if data_dir is None:
+        return settings.data_dir, settings.storage
+    return data_dir, settings.tables.storage or Storage.folder(Path(os.path.abspath(data_dir / "tables")))

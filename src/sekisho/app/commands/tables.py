@@ -41,13 +41,13 @@ def info(
     ] = "table",
 ) -> None:
     """Show rows, files, bytes and the last commit of each table, and what waits in the spool."""
-    from sekisho.app.commands.sql import configured_data_dir
+    from sekisho.app.commands.sql import configured
     from sekisho.app.commands.sql_output import as_table
     from sekisho.tables.overview import overview
 
-    folder = data_dir or configured_data_dir(config)
+    folder, storage = configured(config, data_dir)
     try:
-        tables, spool = overview(folder)
+        tables, spool = overview(folder, storage)
     except OSError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO) from None

@@ -31,6 +31,7 @@ from sekisho.app.settings.problem import ConfigError, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
 from sekisho.app.settings.spending import read_budgets, read_limits
+from sekisho.app.settings.tables import read_tables
 
 DEFAULT_FILE = "sekisho.yaml"
 _LARGEST_FILE = 4 * 1024 * 1024
@@ -116,6 +117,7 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),
+            tables=read_tables(root, data_dir),
             source=source,
             digest=reading.digest,
         )

@@ -13,6 +13,7 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.tables.storage import Cadence, Storage
 
 Language = Literal["en", "ja"]
 OwnLogLevel = Literal["warning", "info", "debug"]
@@ -102,6 +103,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.max_body_mb * 1024 * 1024
 
 
+class TablesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The inference tables. `storage` None is the folder `tables` of data_dir; ask `Settings.storage`."""
+
+    storage: Storage | None = None
+    cadence: Cadence = Cadence()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration. Paths are absolute; a Secret in it cannot print."""
 
@@ -132,11 +140,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: OwnLogLevel = "info"
     defaults: DefaultsSettings = DefaultsSettings()
     server: ServerSettings = ServerSettings()
+    tables: TablesSettings = TablesSettings()
     #: where models go that are no endpoint; set only when there is no file
     default_provider: str | None = None
     #: the gateway starts the mock provider itself; then `with_mock_at` says where
     mock_provider: bool = False
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def storage(self) -> Storage:
+        """Where the tables are."""
+        return self.tables.storage or Storage.folder(self.data_dir / "tables")
 
     def rates_for(self, provider: str, model: str) -> Rates | None:
         """The declared price of a model: `provider/model`, then `provider/*`, then None."""

@@ -14,8 +14,11 @@ import yaml
 from sekisho.app.settings import Settings
 from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.money import Rates
+from sekisho.tables.storage import Cadence, Storage
 
 Parse = Callable[..., Settings]
+
+_PROVIDERS = 'providers: {local: {type: openai, base_url: "https://llm.example.com/v1"}}\n'
 
 
 @pytest.fixture
@@ -104,6 +107,32 @@ def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(setting
 def test_money_and_language_of_the_installation(settings: Settings) -> None:
     assert (settings.currency, settings.usd_jpy, settings.fx_date) == ("JPY", Decimal("151.25"), date(2026, 11, 1))
     assert (settings.language, settings.log_level, settings.timezone) == ("ja", "debug", "Asia/Tokyo")
+
+
+def test_the_tables_are_in_a_bucket(settings: Settings) -> None:
+    storage, cadence = settings.storage, settings.tables.cadence
+    assert storage.url == "s3://company-rows/sekisho/prod"
+    assert storage.s3 is not None
+    assert (storage.s3.endpoint, storage.s3.region) == ("http://minio.internal:9000", "us-east-1")
+    assert storage.s3.access_key_id.reveal() == "s3-key-secret-0006"
+    assert storage.s3.secret_access_key.reveal() == "s3-secret-secret-0007"
+    assert (cadence.every_s, cadence.rows, cadence.bytes) == (2.5, 100, 4 * 1024 * 1024)
+
+
+def test_without_a_word_the_tables_are_in_the_data_folder(read: Parse, tmp_path: Path) -> None:
+    settings = read(_PROVIDERS + "data_dir: d")
+    assert settings.storage == Storage.folder(tmp_path / "d" / "tables")
+    assert settings.tables.cadence == Cadence()
+    for written in ("../shared/tables", '"${data_dir}/../../shared/tables"'):
+        settings = read(_PROVIDERS + f"data_dir: d\ntables: {{url: {written}}}")
+        assert settings.storage.path == tmp_path.parent / "shared" / "tables"
+
+
+def test_the_address_of_aws_is_made_from_its_region(read: Parse) -> None:
+    keys = "access_key_id: '${env:S3_KEY}', secret_access_key: '${env:S3_SECRET}'"
+    settings = read(_PROVIDERS + f"tables: {{url: s3://rows, s3: {{region: ap-northeast-1, {keys}}}}}")
+    assert settings.storage.s3 is not None
+    assert settings.storage.s3.endpoint == "https://s3.ap-northeast-1.amazonaws.com"
 
 
 def test_the_server(settings: Settings) -> None:

@@ -18,6 +18,33 @@ _PROVIDERS = 'providers: {local: {type: openai, base_url: "https://llm.example.c
 _ENDPOINTS = "endpoints: {chat: {targets: [{provider: local, model: m}]}}\n"
 
 CASES = {
+    "tables in a bucket": """
+tables:
+  url: s3://Rows/x                                      # <- unsupported
+  s3:
+    endpoint: http://s3.example                         # <- plain_http
+    region: "a b"                                       # <- bad_region
+    access_key_id: AKIA0123456789                       # <- literal_secret
+    secret_access_key: "${env:NOT_SET}"                 # <- env_unset
+    acces: 1                                            # <- unknown_key
+  commit: {every_s: 0, rows: 0, mb: 1000, every: 1}     # <- bad_number bad_number bad_number unknown_key
+""",
+    "tables without what a bucket needs": """
+tables:
+  url: s3://rows
+  s3: {allow_http: true}                                # <- missing missing missing
+""",
+    "a bucket without credentials": """
+tables: {url: "s3://rows/a/../b"}                       # <- unsupported missing
+""",
+    "credentials without a bucket": """
+tables:
+  url: ./tables
+  s3: {region: eu-west-1, access_key_id: "${env:APP_KEY}", secret_access_key: "${env:APP_KEY}"}  # <- unused
+""",
+    "tables in places of another kind": """
+tables: {url: "gs://rows"}                              # <- unsupported
+""",
     "unknown keys at every level": """
 timezon: UTC                                            # <- unknown_key
 server: {max_body: 3}                                   # <- unknown_key
