@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sekisho.tables.arrow import Table
+from sekisho.tables.arrow import Table, pa, pq
 from sekisho.tables.parts import Part, fsync, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
 
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 CHECKPOINT_EVERY = 32
+#: how long the log remembers: every entry and every removed file is kept at least so long. Longer would let a table
+#: that gets a commit a second carry some 100,000 of both through every checkpoint
+HISTORY_HOURS = 6
+#: a writer that has not looked at the log for so long looks again before it appends; well below the above
+_STALE_S = HISTORY_HOURS * 3600 / 4
+PROPERTIES = {
+    "delta.logRetentionDuration": f"interval {HISTORY_HOURS} hours",
+    "delta.deletedFileRetentionDuration": f"interval {HISTORY_HOURS} hours",
+}
 #: property of a table some of whose files lack later columns
 WIDENED = "sekisho.widened"
 _LOG = "_delta_log"
@@ -49,6 +58,26 @@ def open_table(path: Path) -> DeltaTable | None:
         raise OSError(f"{path} cannot be read: {error}") from error
 
 
+def checkpoint(path: Path) -> int:
+    """Sum up the log of a table, on the disk when this returns; the version. Raises OSError or delta-rs's errors."""
+    from deltalake import DeltaTable
+
+    table = DeltaTable(str(path))
+    table.create_checkpoint()
+    log = path / _LOG
+    # The pointer last: it must not outlive what it points at.
+    for file in (*log.glob(f"{table.version():020d}.checkpoint*"), log / "_last_checkpoint"):
+        fsync(file)
+    fsync(log)
+    return table.version()
+
+
+def put_entry(path: Path, version: int, actions: list[dict[str, Any]]) -> bool:
+    """Make this the table's next log entry, whole and on the disk; False when somebody else's has that number."""
+    body = b"\n".join(map(msgspec.json.encode, actions)) + b"\n"
+    return _put_if_absent(path / _LOG, f"{version:020d}.json", body)
+
+
 class TableChanged(RuntimeError):
     """Somebody else changed what this append stands on; open the table again and look how far it has come."""
 
@@ -64,26 +93,38 @@ class DeltaFolder:
         #: last sequence number that is in the table, or that the table does not want
         self.done = 0
         self._version = -1
+        #: when, by the clock that stamps files, the newest log entry was known
+        self._known_at_s = 0.0
         self._since_checkpoint = 0
 
     def open(self) -> None:
         """Find the table, or make it; then `done` says how far it has come. Raises OSError or delta-rs's errors."""
         from deltalake import DeltaTable
 
+        looked_at_s = time.time()
+        set_aside_broken_checkpoint(self.path)
         set_aside_broken_entry(self.path)
         if not DeltaTable.is_deltatable(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(str(self.path), schema=self.schema, mode="ignore", partition_by=[PARTITION])
+            DeltaTable.create(
+                str(self.path), schema=self.schema, mode="ignore", partition_by=[PARTITION], configuration=PROPERTIES
+            )
             self._fsync_log()
         table = DeltaTable(str(self.path))
-        if self._widen(table):
+        if self._widen(table) or self._configure(table):
             table = DeltaTable(str(self.path))
             self._fsync_log()
-        self._version = table.version()
+        self._version, self._known_at_s = table.version(), looked_at_s
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
 
     def append(self, rows: Table, last_seq: int) -> None:
         """Commit rows up to this sequence number. Raises TableChanged, OSError; then nothing was committed."""
+        # Clean-up may have taken the entries after the one that we know: one put into such a hole would never be read.
+        if abs(time.time() - self._known_at_s) > _STALE_S:
+            before = self.done
+            self.open()
+            if self.done != before:
+                raise TableChanged(f"{self.name}: another writer has committed rows of this spool")
         parts = write_parts(self.path, self.name, rows.select(self.schema.names))
         self._commit(_actions(parts, self.app_id, last_seq))
         self.done = last_seq
@@ -95,21 +136,15 @@ class DeltaFolder:
         if self._since_checkpoint < CHECKPOINT_EVERY:
             return
         self._since_checkpoint = 0
-        from deltalake import DeltaTable
-
-        table = DeltaTable(str(self.path))
-        table.create_checkpoint()
-        log = self.path / _LOG
-        for file in (log / "_last_checkpoint", *log.glob(f"{table.version():020d}.checkpoint*")):
-            fsync(file)
-        fsync(log)
+        checkpoint(self.path)
 
     def _commit(self, actions: list[dict[str, Any]]) -> None:
         body = b"\n".join(map(msgspec.json.encode, actions)) + b"\n"
         while True:
             version = self._version + 1
+            now_s = time.time()
             if _put_if_absent(self.path / _LOG, f"{version:020d}.json", body):
-                self._version = version
+                self._version, self._known_at_s = version, now_s
                 return
             self._check_compatible(self.path / _LOG / f"{version:020d}.json")
             self._version = version
@@ -133,12 +168,43 @@ class DeltaFolder:
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
         return bool(missing)
 
+    def _configure(self, table: Any) -> bool:
+        """Give a table made by an earlier version the properties that it lacks; one that somebody set stays."""
+        found = table.metadata().configuration
+        missing = {name: value for name, value in PROPERTIES.items() if name not in found}
+        if missing:
+            table.alter.set_table_properties(missing, raise_if_not_exists=False)
+        return bool(missing)
+
     def _fsync_log(self) -> None:
         log = self.path / _LOG
         for entry in sorted(log.glob("*.json"))[-2:]:
             fsync(entry)
         fsync(log)
         fsync(self.path)
+
+
+def set_aside_broken_checkpoint(path: Path) -> str | None:
+    """Rename a newest checkpoint that a power cut left torn; returns its name. The log entries it sums up are still
+    there: they go only when a checkpoint over them is known to be on the disk and readable."""
+    log = path / _LOG
+    newest = max(log.glob("*.checkpoint.parquet"), default=None)
+    if newest is None:
+        return None
+    try:
+        pq.read_table(newest)
+        msgspec.json.decode((log / "_last_checkpoint").read_bytes())
+        return None
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError):
+        newest.rename(newest.with_suffix(".parquet.broken"))
+    except msgspec.MsgspecError:
+        pass
+    # Only a hint where to begin; without it the checkpoint is found by its name.
+    (log / "_last_checkpoint").unlink(missing_ok=True)
+    fsync(log)
+    return newest.name
 
 
 def set_aside_broken_entry(path: Path) -> str | None:

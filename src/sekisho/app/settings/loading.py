@@ -24,6 +24,7 @@ from sekisho.app.settings.installation import (
 from sekisho.app.settings.keys import KeyReader, read_teams
 from sekisho.app.settings.language import language_of
 from sekisho.app.settings.lookalikes import half_width, nearest_above
+from sekisho.app.settings.maintenance import read_maintenance
 from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
 from sekisho.app.settings.names import names_of
@@ -31,6 +32,7 @@ from sekisho.app.settings.problem import ConfigError, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
 from sekisho.app.settings.spending import read_budgets, read_limits
+from sekisho.tables.maintenance.policy import Plan
 
 DEFAULT_FILE = "sekisho.yaml"
 _LARGEST_FILE = 4 * 1024 * 1024
@@ -116,9 +118,18 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),
+            maintenance=_maintenance(root, timezone),
             source=source,
             digest=reading.digest,
         )
+
+
+def _maintenance(root: Form, timezone: str) -> Plan:
+    form = root.form("tables")
+    if form is None:
+        return Plan(timezone=timezone)
+    with form:
+        return read_maintenance(form, timezone)
 
 
 def _root(reading: Reading, text: str) -> Fields | None:

@@ -13,6 +13,7 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.tables.maintenance.policy import Plan
 
 Language = Literal["en", "ja"]
 OwnLogLevel = Literal["warning", "info", "debug"]
@@ -132,6 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: OwnLogLevel = "info"
     defaults: DefaultsSettings = DefaultsSettings()
     server: ServerSettings = ServerSettings()
+    maintenance: Plan = Plan()
     #: where models go that are no endpoint; set only when there is no file
     default_provider: str | None = None
     #: the gateway starts the mock provider itself; then `with_mock_at` says where
