@@ -1,15 +1,30 @@
-"""`sekisho tables`: the state of the tables. Must only read until maintenance comes."""
+"""`sekisho tables`: the state of the tables, and maintenance by hand. Must do nothing that the schedule cannot do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
 
-from sekisho.app.commands import NO
+from sekisho.app.commands import NO, WRONG_USAGE
+from sekisho.app.commands import tables_messages as messages
+from sekisho.app.settings import language_of
+
+if TYPE_CHECKING:
+    from sekisho.app.settings.messages import Say
+    from sekisho.tables.maintenance.policy import Plan
+
+Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Name = Literal["usage", "inference_log"]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,58 +35,215 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode=None,
     )
-    tables.callback()(_group)
     tables.command("info", epilog="Example: sekisho tables info --format json")(info)
+    tables.command("compact", epilog="Example: sekisho tables compact --dry-run")(compact)
+    tables.command("expire", epilog="Example: sekisho tables expire --table inference_log --days 30 --dry-run")(expire)
+    tables.command("vacuum", epilog="Example: sekisho tables vacuum --dry-run")(vacuum)
     app.add_typer(tables, name="tables")
 
 
-def _group() -> None:
-    """Makes `info` a command of its own: typer would take the place of a single one."""
-
-
 def info(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
-    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")
     ] = "table",
 ) -> None:
-    """Show rows, files, bytes and the last commit of each table, and what waits in the spool."""
-    from sekisho.app.commands.sql import configured_data_dir
-    from sekisho.app.commands.sql_output import as_table
+    """Show rows, files, bytes, days and the last commit of each table, what waits in the spool and since when, and when
+    maintenance last ran."""
+    from sekisho.tables.maintenance.state import read_state
     from sekisho.tables.overview import overview
 
-    folder = data_dir or configured_data_dir(config)
+    folder, _ = target(config, data_dir)
     try:
         tables, spool = overview(folder)
     except OSError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO) from None
-    known = [(table.name, table.rows, table.files, table.bytes, _iso(table.last_commit_us)) for table in tables]
-    rows = [*known, ("spool", spool.rows, None, spool.bytes, None)]
+    jobs = read_state(folder).jobs
+    seen = _iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
+    rows: list[tuple[Any, ...]] = [
+        (one.name, one.rows, one.files, one.bytes, one.days, one.log_entries, _iso(one.last_commit_us), None, seen)
+        for one in tables
+    ]
+    rows.append(("spool", spool.rows, spool.segments, spool.bytes, None, None, None, spool.age_s, None))
     if output == "json":
-        typer.echo(msgspec.json.encode([dict(zip(_COLUMNS, row, strict=True)) for row in rows]).decode())
+        typer.echo(msgspec.json.encode([dict(zip(_INFO, row, strict=True)) for row in rows]).decode())
         return
-    for line in as_table(_Rows(rows), colour=False):
+    show(_INFO, rows)
+    for job, run in sorted(jobs.items()):
+        say = messages.LAST_FAILED if run.error else messages.LAST_RUN if run.ended_us else messages.LAST_CUT
+        typer.echo(said(say, job=job, at=_iso(run.ended_us or run.began_us), error=run.error))
+
+
+_INFO = ["name", "rows", "files", "bytes", "days", "log_entries", "last_commit", "age_s", "last_maintenance"]
+
+
+def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
+    """Merge small files into few: all of days that are over, and of today's so many that few are left.
+
+    May run beside a serving gateway. Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.compact import compact as merge
+    from sekisho.tables.maintenance.compact import rows_to_merge
+    from sekisho.tables.maintenance.log import checkpoint_if_behind
+    from sekisho.tables.maintenance.state import now_us
+
+    conflicts = 0
+
+    def on(table: Path, at_us: int) -> tuple[Any, ...]:
+        nonlocal conflicts
+        done = merge(table, at_us, closed=True, dry_run=dry_run, progress=advance)
+        conflicts += done.conflicts
+        if not dry_run:
+            checkpoint_if_behind(table, 1)
+        return done.days, done.files_before, done.files_after, done.rows
+
+    with work("compact", config, data_dir, dry_run) as (folder, _):
+        total = sum(rows_to_merge(table, now_us()) for table in tables_in(folder))
+        with bar(messages.COMPACTING, total) as advance:
+            each(["name", "days", "files_before", "files_after", "rows"], folder, on)
+    if conflicts:
+        typer.echo(said(messages.CONFLICTS, count=conflicts), err=True)
+        raise typer.Exit(NO)
+
+
+def expire(
+    config: Config = None,
+    data_dir: DataDir = None,
+    table: Annotated[Name | None, typer.Option("--table", help="Only this table.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Days to keep; by default tables.retention_days.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Drop the days that are older than the table's retention.
+
+    No row is read for it. The files are deleted by `vacuum` later. Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.expire import expire as drop
+    from sekisho.tables.maintenance.expire import first_kept
+
+    if days is not None and table is None:
+        refuse(messages.DAYS_NEED_TABLE)
+
+    def on(folder: Path, at_us: int) -> tuple[Any, ...]:
+        keep = days or plan.policy.retention_days[folder.name]
+        done = drop(folder, at_us, keep, dry_run=dry_run)
+        return str(first_kept(at_us, keep)), len(done.days), done.files, done.rows, done.bytes
+
+    with work("expire", config, data_dir, dry_run) as (where, plan):
+        each(["name", "first_day_kept", "days", "files", "rows", "bytes"], where, on, only=table)
+
+
+def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
+    """Delete files that left the tables more than `tables.vacuum_days` ago, and log entries that are summed up.
+
+    Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.log import checkpoint_if_behind, shorten
+    from sekisho.tables.maintenance.vacuum import vacuum as delete
+
+    def on(table: Path, _: int) -> tuple[Any, ...]:
+        if not dry_run:
+            checkpoint_if_behind(table, 1)
+        entries = shorten(table, dry_run=dry_run)
+        done = delete(table, plan.policy.vacuum_days * 24, dry_run=dry_run)
+        return done.files, done.bytes, entries
+
+    with work("vacuum", config, data_dir, dry_run) as (folder, plan):
+        each(["name", "files", "bytes", "log_entries"], folder, on)
+
+
+@contextmanager
+def work(job: str, config: Path | None, data_dir: Path | None, dry_run: bool) -> Generator[tuple[Path, Plan]]:
+    """The data folder and the plan, under the lock of maintenance unless nothing will be changed; afterwards it is
+    written down. Ends the command with a message where something fails."""
+    from sekisho.tables.maintenance.jobs import note
+    from sekisho.tables.maintenance.state import Busy, Run, alone, now_us
+
+    folder, plan = target(config, data_dir)
+    if not tables_in(folder):
+        refuse(messages.NO_TABLES, NO, data_dir=folder)
+    began_us = now_us()
+    try:
+        if dry_run:
+            yield folder, plan
+            typer.echo(said(messages.DRY_RUN))
+            return
+        with alone(folder):
+            yield folder, plan
+            note(folder, job, Run(began_us=began_us, ended_us=now_us()))
+    except Busy as busy:
+        refuse(messages.BUSY, NO, pid=busy)
+    except typer.Exit:
+        raise
+    except (OSError, RuntimeError) as error:
+        refuse(messages.FAILED, NO, error=error)
+
+
+def each(columns: list[str], folder: Path, on: Callable[[Path, int], tuple[Any, ...]], only: str | None = None) -> None:
+    """Do it for every table, or one, and show what came of it."""
+    from sekisho.tables.maintenance.state import now_us
+
+    chosen = [table for table in tables_in(folder) if only in (None, table.name)]
+    show(columns, [(table.name, *on(table, now_us())) for table in chosen])
+
+
+def target(config: Path | None, data_dir: Path | None) -> tuple[Path, Plan]:
+    """The data folder and the plan of maintenance. A folder given without a configuration has the usual plan. Raises
+    ConfigError."""
+    from sekisho.app.settings import load
+    from sekisho.tables.maintenance.policy import Plan
+
+    if data_dir is not None and config is None:
+        return data_dir, Plan()
+    settings = load(config)
+    return data_dir or settings.data_dir, settings.maintenance
+
+
+def tables_in(folder: Path) -> list[Path]:
+    from sekisho.tables.schema import TABLES
+
+    found = (folder / "tables" / name for name in TABLES)
+    return [table for table in found if (table / "_delta_log").is_dir()]
+
+
+@contextmanager
+def bar(say: Say, total: int) -> Generator[Callable[[int], None]]:
+    from sekisho.app.commands.progress import progress
+
+    with progress(said(say), total) as advance:
+        yield advance
+
+
+def said(say: Say, **values: object) -> str:
+    return say.message(language_of(), **values)
+
+
+def refuse(say: Say, code: int = WRONG_USAGE, **values: object) -> None:
+    """Say why on stderr, with what to do, and end the command."""
+    typer.echo(f"{said(say, **values)}\n{say.hint(language_of(), **values)}".rstrip(), err=True)
+    raise typer.Exit(code)
+
+
+def show(columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows under their headings on stdout."""
+    from sekisho.app.commands.sql_output import as_table
+
+    for line in as_table(_Rows(columns, rows), colour=False):
         typer.echo(line)
-
-
-_COLUMNS = ["name", "rows", "files", "bytes", "last_commit"]
 
 
 class _Rows:
     """As `sql_output` wants them."""
 
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self.columns = _COLUMNS
-        self.numeric = [False, True, True, True, False]
+    def __init__(self, columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        self.columns = columns
+        self.numeric = [all(isinstance(row[at], int | float | None) for row in rows) for at in range(len(columns))]
         self._rows = rows
 
-    def rows(self) -> list[tuple[Any, ...]]:
+    def rows(self) -> Sequence[tuple[Any, ...]]:
         return self._rows
 
 
