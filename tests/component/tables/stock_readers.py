@@ -15,9 +15,8 @@ table = DeltaTable(folder)
 frame = polars.read_delta(folder)
 pandas = table.to_pandas(columns=["request_id", "cost_usd"])
 files = table.file_uris()
-duck = duckdb.sql(
-    f"SELECT count(*), sum(cost_usd), min(request_id), max(request_id) FROM read_parquet({files!r}, hive_partitioning=true)"
-).fetchall()[0]
+source = f"read_parquet({files!r}, hive_partitioning=true)"
+duck = duckdb.sql(f"SELECT count(*), sum(cost_usd), min(request_id), max(request_id) FROM {source}").fetchall()[0]
 found = {
     "duckdb": [duck[0], str(duck[1]), duck[2], duck[3]],
     "polars": [frame.height, str(frame["cost_usd"].sum()), frame["request_id"].min(), frame["request_id"].max()],

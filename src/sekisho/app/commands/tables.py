@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 
-from sekisho.app.commands import NO, WRONG_USAGE
+from sekisho.app.commands import NO
 from sekisho.app.commands import tables_messages as messages
-from sekisho.app.settings import language_of
-
-if TYPE_CHECKING:
-    from sekisho.app.settings.messages import Say
-    from sekisho.tables.maintenance.policy import Plan
-
-Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Name = Literal["usage", "inference_log"]
+from sekisho.app.commands.tables_desk import (
+    Config,
+    DataDir,
+    DryRun,
+    Name,
+    bar,
+    each,
+    iso,
+    refuse,
+    said,
+    show,
+    tables_in,
+    target,
+    work,
+)
+from sekisho.app.commands.tables_rows import EXPORT_EXAMPLE, erase, export
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +40,8 @@ def register(app: typer.Typer) -> None:
     tables.command("compact", epilog="Example: sekisho tables compact --dry-run")(compact)
     tables.command("expire", epilog="Example: sekisho tables expire --table inference_log --days 30 --dry-run")(expire)
     tables.command("vacuum", epilog="Example: sekisho tables vacuum --dry-run")(vacuum)
+    tables.command("erase", epilog="Example: sekisho tables erase --user taro --dry-run")(erase)
+    tables.command("export", epilog=EXPORT_EXAMPLE)(export)
     app.add_typer(tables, name="tables")
 
 
@@ -61,9 +64,9 @@ def info(
         typer.echo(str(error), err=True)
         raise typer.Exit(NO) from None
     jobs = read_state(folder).jobs
-    seen = _iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
+    seen = iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
     rows: list[tuple[Any, ...]] = [
-        (one.name, one.rows, one.files, one.bytes, one.days, one.log_entries, _iso(one.last_commit_us), None, seen)
+        (one.name, one.rows, one.files, one.bytes, one.days, one.log_entries, iso(one.last_commit_us), None, seen)
         for one in tables
     ]
     rows.append(("spool", spool.rows, spool.segments, spool.bytes, None, None, None, spool.age_s, None))
@@ -73,7 +76,7 @@ def info(
     show(_INFO, rows)
     for job, run in sorted(jobs.items()):
         say = messages.LAST_FAILED if run.error else messages.LAST_RUN if run.ended_us else messages.LAST_CUT
-        typer.echo(said(say, job=job, at=_iso(run.ended_us or run.began_us), error=run.error))
+        typer.echo(said(say, job=job, at=iso(run.ended_us or run.began_us), error=run.error))
 
 
 _INFO = ["name", "rows", "files", "bytes", "days", "log_entries", "last_commit", "age_s", "last_maintenance"]
@@ -153,99 +156,3 @@ def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = Fa
 
     with work("vacuum", config, data_dir, dry_run) as (folder, plan):
         each(["name", "files", "bytes", "log_entries"], folder, on)
-
-
-@contextmanager
-def work(job: str, config: Path | None, data_dir: Path | None, dry_run: bool) -> Generator[tuple[Path, Plan]]:
-    """The data folder and the plan, under the lock of maintenance unless nothing will be changed; afterwards it is
-    written down. Ends the command with a message where something fails."""
-    from sekisho.tables.maintenance.jobs import note
-    from sekisho.tables.maintenance.state import Busy, Run, alone, now_us
-
-    folder, plan = target(config, data_dir)
-    if not tables_in(folder):
-        refuse(messages.NO_TABLES, NO, data_dir=folder)
-    began_us = now_us()
-    try:
-        if dry_run:
-            yield folder, plan
-            typer.echo(said(messages.DRY_RUN))
-            return
-        with alone(folder):
-            yield folder, plan
-            note(folder, job, Run(began_us=began_us, ended_us=now_us()))
-    except Busy as busy:
-        refuse(messages.BUSY, NO, pid=busy)
-    except typer.Exit:
-        raise
-    except (OSError, RuntimeError) as error:
-        refuse(messages.FAILED, NO, error=error)
-
-
-def each(columns: list[str], folder: Path, on: Callable[[Path, int], tuple[Any, ...]], only: str | None = None) -> None:
-    """Do it for every table, or one, and show what came of it."""
-    from sekisho.tables.maintenance.state import now_us
-
-    chosen = [table for table in tables_in(folder) if only in (None, table.name)]
-    show(columns, [(table.name, *on(table, now_us())) for table in chosen])
-
-
-def target(config: Path | None, data_dir: Path | None) -> tuple[Path, Plan]:
-    """The data folder and the plan of maintenance. A folder given without a configuration has the usual plan. Raises
-    ConfigError."""
-    from sekisho.app.settings import load
-    from sekisho.tables.maintenance.policy import Plan
-
-    if data_dir is not None and config is None:
-        return data_dir, Plan()
-    settings = load(config)
-    return data_dir or settings.data_dir, settings.maintenance
-
-
-def tables_in(folder: Path) -> list[Path]:
-    from sekisho.tables.schema import TABLES
-
-    found = (folder / "tables" / name for name in TABLES)
-    return [table for table in found if (table / "_delta_log").is_dir()]
-
-
-@contextmanager
-def bar(say: Say, total: int) -> Generator[Callable[[int], None]]:
-    from sekisho.app.commands.progress import progress
-
-    with progress(said(say), total) as advance:
-        yield advance
-
-
-def said(say: Say, **values: object) -> str:
-    return say.message(language_of(), **values)
-
-
-def refuse(say: Say, code: int = WRONG_USAGE, **values: object) -> None:
-    """Say why on stderr, with what to do, and end the command."""
-    typer.echo(f"{said(say, **values)}\n{say.hint(language_of(), **values)}".rstrip(), err=True)
-    raise typer.Exit(code)
-
-
-def show(columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Rows under their headings on stdout."""
-    from sekisho.app.commands.sql_output import as_table
-
-    for line in as_table(_Rows(columns, rows), colour=False):
-        typer.echo(line)
-
-
-class _Rows:
-    """As `sql_output` wants them."""
-
-    def __init__(self, columns: list[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        self.columns = columns
-        self.numeric = [all(isinstance(row[at], int | float | None) for row in rows) for at in range(len(columns))]
-        self._rows = rows
-
-    def rows(self) -> Sequence[tuple[Any, ...]]:
-        return self._rows
-
-
-def _iso(at_us: int | None) -> str | None:
-    return None if at_us is None else datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -41,10 +41,47 @@ CONFLICTS = Say(
 LAST_RUN = Say("", "last {job}: {at}", "最後の {job}: {at}")
 LAST_FAILED = Say("", "last {job}: {at}, failed: {error}", "最後の {job}: {at}、失敗: {error}")
 LAST_CUT = Say("", "last {job}: began {at}, did not end", "最後の {job}: {at} 開始、未完了")
-COMPACTING, VACUUMING, EXPIRING, ERASING, EXPORTING = (
+COMPACTING, ERASING = (
     Say("", "Merging files", "ファイルを統合中"),
-    Say("", "Deleting files", "ファイルを削除中"),
-    Say("", "Dropping days", "日を削除中"),
     Say("", "Erasing", "消去中"),
-    Say("", "Exporting", "書き出し中"),
 )
+STILL_ON_DISK = Say(
+    "",
+    "The old files are deleted by vacuum within {days} days; give --purge to delete them at once.",
+    "古いファイルは {days} 日以内に vacuum で削除されます。すぐに削除するには --purge を付けてください。",
+)
+STILL_THERE = Say(
+    "",
+    "Not finished: {rows} rows of this person still wait in the spool, {files} files were being changed. "
+    "Run the command again in a few seconds.",
+    "未完了です。スプールに {rows} 行が残り、{files} 個のファイルが変更中でした。数秒後に再度実行してください。",
+)
+BAD_DAY = Say(
+    "bad_day",
+    "{option} '{text}' is not a day",
+    "{option} '{text}' は日付として読めません。",
+    "write it as 2026-11-01",
+    "2026-11-01 のように書いてください。",
+)
+WHICH_FORMAT = Say(
+    "which_format",
+    "the name '{name}' does not say which format",
+    "ファイル名 '{name}' から形式がわかりません。",
+    "end it with .parquet, .csv or .jsonl, or give --format",
+    "末尾を .parquet, .csv, .jsonl のどれかにするか、--format を指定してください。",
+)
+FILE_EXISTS = Say(
+    "file_exists",
+    "'{name}' is already there",
+    "'{name}' はすでにあります。",
+    "choose another name, or remove the file",
+    "別の名前にするか、ファイルを消してください。",
+)
+NOT_WRITTEN = Say(
+    "not_written",
+    "'{name}' was not written: {error}",
+    "'{name}' を書き込めませんでした: {error}",
+    "nothing is left of it; mend the cause and run the command again",
+    "途中のファイルは残っていません。原因を取り除いて再度実行してください。",
+)
+EXPORTED = Say("", "{rows} rows written to {name}", "{name} に {rows} 行を書き出しました。")

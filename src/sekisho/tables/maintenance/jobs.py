@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from sekisho.tables.arrow import pa
+from sekisho.tables.delta import HISTORY_HOURS
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import expire
 from sekisho.tables.maintenance.log import checkpoint_if_behind, shorten
@@ -50,8 +51,8 @@ def run(data_dir: Path, job: str, policy: Policy, *, now: Callable[[], int] = no
         return failed
 
 
-def one(folder: Path, job: str, policy: Policy, at_us: int) -> None:
-    """The job on one table. Raises OSError, RuntimeError, or delta-rs's errors."""
+def one(folder: Path, job: str, policy: Policy, at_us: int, keep_hours: float = HISTORY_HOURS) -> None:
+    """The job on one table; `keep_hours` of its log stay. Raises OSError, RuntimeError, or delta-rs's errors."""
     if not (folder / "_delta_log").is_dir():
         return
     night = job == "night"
@@ -59,7 +60,7 @@ def one(folder: Path, job: str, policy: Policy, at_us: int) -> None:
         expire(folder, at_us, policy.retention_days[folder.name])
     compact(folder, at_us, closed=night)
     checkpoint_if_behind(folder, 1)
-    shorten(folder)
+    shorten(folder, keep_hours)
     if night:
         vacuum(folder, policy.vacuum_days * 24)
 

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 import msgspec
 
 from sekisho.tables.delta import open_table
-from sekisho.tables.maintenance.merge import Progress
 from sekisho.tables.maintenance.snapshot import settle
 from sekisho.tables.schema import PARTITION
 
@@ -29,7 +28,7 @@ class Vacuumed(msgspec.Struct, kw_only=True):
     bytes: int = 0
 
 
-def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False, progress: Progress | None = None) -> Vacuumed:
+def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
     """Delete what left the table, or never came into it, more than so many hours ago. Raises OSError."""
     done = Vacuumed()
     settle(folder)
@@ -44,8 +43,6 @@ def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False, progress: Pr
     files = [file for file in files if file.name not in live and file.parent.name.startswith(f"{PARTITION}=")]
     for file in (*files, *_abandoned(folder)):
         _delete(file, done, dry_run)
-        if progress is not None:
-            progress(1)
     if not dry_run:
         _remove_empty_days(folder)
     return done
