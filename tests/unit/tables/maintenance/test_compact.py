@@ -9,7 +9,7 @@ from typing import Any
 import polars.testing
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.tables.maintenance.days import (
     DAY_US,
@@ -271,6 +271,7 @@ def merged(sizes: list[int], steps: list[Step]) -> list[int]:
     return left
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1_000, 2 * TARGET_BYTES), max_size=80))
 def test_no_file_is_merged_twice_or_alone_or_when_it_is_large(sizes: list[int]):
     for closed, now_us in ((True, LATER_US), (False, LATER_US), (True, NOON_US)):
