@@ -106,6 +106,8 @@ def run(data_dir: Path, commits: int = COMMITS) -> Day:
             began_cpu = time.process_time()
             day.maintain("light", n)
             maintenance_cpu_s += time.process_time() - began_cpu
+            last = _median_ms(wall[-CROWD:]), _median_ms(cpu[-CROWD:])
+            sys.stderr.write(f"{n + 1} commits, the last {CROWD}: {last[0]} ms, {last[1]} ms of CPU\n")
     day.date_log(commits - 1)
     began_cpu = time.process_time()
     day.maintain("night", commits - 1)

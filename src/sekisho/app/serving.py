@@ -138,9 +138,9 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
         try:
             running.pipeline.tick(loop.time())
             running.committer.poll()
+            await reloader.look()
             if running.upkeep is not None:
                 running.upkeep.look(running.settings.maintenance)
-            await reloader.look()
         except StoreUnavailable as error:
             log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:

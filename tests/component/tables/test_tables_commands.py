@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars
 import pytest
-from tests.unit.tables.maintenance.days import DAY_US, filled, ids, want
+from tests.unit.tables.maintenance.days import DAY_US, data_files, filled, ids, want
 from tests.unit.tables.rows import a_row, record_of
 from typer.testing import CliRunner, Result
 
@@ -200,6 +200,15 @@ def test_a_table_that_cannot_be_read_is_an_answer_and_not_a_crash(data_dir: Path
     assert done.exit_code == 1
     assert "cannot be read" in done.stderr
     assert "no row was lost" in done.stderr
+
+
+def test_a_data_file_that_is_damaged_is_named(data_dir: Path):
+    damaged = data_files(data_dir / "tables" / "usage")[0]
+    damaged.write_bytes(b"PAR1 and then nothing of sense PAR1")
+    for words in (["compact"], ["erase", "--user", "taro"]):
+        done = tables(data_dir, *words)
+        assert done.exit_code == 1
+        assert damaged.name in done.stderr
 
 
 def test_a_bar_on_a_terminal(data_dir: Path):

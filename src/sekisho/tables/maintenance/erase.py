@@ -16,7 +16,7 @@ from sekisho.tables.arrow import Table, pa, pc, pq
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import app_id, open_table
 from sekisho.tables.maintenance.merge import Progress, merge
-from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot
+from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot, told_as_os_error
 from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.parts import fsync
 from sekisho.tables.schema import PARTITION
@@ -167,7 +167,7 @@ def _tombstones(folder: Path) -> set[str]:
 
 
 def _count(file: Path, user: str) -> int:
-    with pq.ParquetFile(file) as opened:
+    with told_as_os_error(file), pq.ParquetFile(file) as opened:
         names = [name for name in _NAMES if name in opened.schema_arrow.names]
         return pc.sum(_of(opened.read(columns=names, use_threads=False), user)).as_py() or 0 if names else 0
 

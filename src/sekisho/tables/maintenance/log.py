@@ -16,7 +16,7 @@ import msgspec
 
 from sekisho.tables.arrow import pq
 from sekisho.tables.delta import HISTORY_HOURS, checkpoint
-from sekisho.tables.maintenance.snapshot import settle
+from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
 from sekisho.tables.parts import fsync
 
 _LOG = "_delta_log"
@@ -28,13 +28,14 @@ class LogUnsafe(RuntimeError):
 
 
 def checkpoint_if_behind(folder: Path, entries: int) -> bool:
-    """Sum up the log if so many entries came after the last checkpoint. Raises OSError or delta-rs's errors."""
+    """Sum up the log if so many entries came after the last checkpoint. Raises OSError."""
     settle(folder)
     versions = _versions(folder / _LOG, ".json")
     checkpoints = _versions(folder / _LOG, _CHECKPOINT)
     if not versions or versions[-1] - (checkpoints[-1] if checkpoints else 0) < entries:
         return False
-    checkpoint(folder)
+    with told_as_os_error(folder):
+        checkpoint(folder)
     return True
 
 
@@ -53,7 +54,8 @@ def shorten(folder: Path, keep_hours: float = HISTORY_HOURS, *, dry_run: bool = 
     base = expired[-1]
     entries = [version for version in _versions(log, ".json") if version < base]
     older = [version for version in expired if version < base]
-    _prove(log, base, entries)
+    with told_as_os_error(_file(log, base, _CHECKPOINT)):
+        _prove(log, base, entries)
     if not dry_run:
         # In ascending order: what a kill in between leaves is a shorter past, not one with holes.
         for name in [*(f"{version:020d}.json" for version in entries), *(_name(v, _CHECKPOINT) for v in older)]:
@@ -65,8 +67,7 @@ def shorten(folder: Path, keep_hours: float = HISTORY_HOURS, *, dry_run: bool = 
 
 def _prove(log: Path, base: int, entries: list[int]) -> None:
     """Read the checkpoint back and hold it against the entries. Raises LogUnsafe."""
-    rows: list[dict[str, Any]] = pq.read_table(_file(log, base, _CHECKPOINT), columns=["txn", "metaData", "protocol"])
-    found: Any = rows
+    found: Any = pq.read_table(_file(log, base, _CHECKPOINT), columns=["txn", "metaData", "protocol"])
     for name in ("metaData", "protocol"):
         if len(found[name]) == found[name].null_count:
             raise LogUnsafe(f"checkpoint {base} of {log.parent.name} has no {name}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from sekisho.tables.arrow import Schema, Table, pa, pc, pq
-from sekisho.tables.maintenance.snapshot import LiveFile
+from sekisho.tables.maintenance.snapshot import LiveFile, told_as_os_error
 from sekisho.tables.parts import ROW_GROUP, Part, PartWriter
 
 #: a file that has grown to this is finished and left alone
@@ -153,7 +153,7 @@ def sorted_by_arrival(rows: Table) -> Table:
 
 def _pieces(file: Path, schema: Schema, group_rows: int) -> Iterator[Table]:
     """The rows of a file under the table's schema; columns that came after it are NULL."""
-    with pq.ParquetFile(file) as opened:
+    with told_as_os_error(file), pq.ParquetFile(file) as opened:
         if opened.metadata.num_row_groups <= 1:
             # the small files of a day in progress: half the time of reading them in batches
             pieces = [opened.read(use_threads=False)]

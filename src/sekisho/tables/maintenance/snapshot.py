@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     files: tuple[LiveFile, ...]
     schema: Schema
+    #: somebody has forbidden that rows leave the table
+    append_only: bool = False
 
     def days(self) -> dict[str, list[LiveFile]]:
         """Files by day, both in order of arrival."""
@@ -68,7 +72,19 @@ def take_snapshot(folder: Path) -> Snapshot | None:
         version=table.version(),
         files=tuple(_files(found)),
         schema=pa.schema([field for field in schema if field.name != PARTITION]),
+        append_only=table.metadata().configuration.get("delta.appendOnly", "").lower() == "true",
     )
+
+
+@contextmanager
+def told_as_os_error(what: Path) -> Generator[None]:
+    """Turn what Arrow and delta-rs raise about a file or a table into an OSError that names it."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (pa.ArrowException, DeltaError) as error:
+        raise OSError(f"{what}: {error}") from error
 
 
 def settle(folder: Path) -> None:
@@ -97,4 +113,6 @@ def _files(found: Any) -> list[LiveFile]:
     return [
         LiveFile(path=path, size=size, rows=rows, day=str(day), first_us=first_us or 0)
         for path, size, rows, day, first_us in zip(*columns.values(), strict=True)
+        # a file of no day is somebody else's, and no job's business
+        if day is not None
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sekisho.tables.delta import put_entry
-from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot
+from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, UnknownFeatures
 from sekisho.tables.parts import Part, fsync
 from sekisho.tables.schema import PARTITION
 
@@ -33,6 +33,8 @@ def replace(
 
     `data_change` false promises the same rows, so that readers of changes pass over it.
     """
+    if data_change and snapshot.append_only:
+        raise UnknownFeatures(f"{snapshot.name} has the property delta.appendOnly: no row may leave it")
     removed = {file.path for file in gone}
     actions = _actions([file for file in snapshot.files if file.path in removed], made, operation, data_change)
     version = snapshot.version + 1

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from sekisho.tables.delta import open_table
-from sekisho.tables.maintenance.snapshot import settle
+from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
 from sekisho.tables.schema import PARTITION
 
 #: unfinished files of a process that was killed; one at work finishes its own within minutes
@@ -35,7 +35,8 @@ def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
     table = open_table(folder)
     if table is None:
         return done
-    found = table.vacuum(retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
+    with told_as_os_error(folder):
+        found = table.vacuum(retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
     # What is live now: a name that came back between the two looks stays.
     table = open_table(folder)
     live = {Path(unquote(uri)).name for uri in table.file_uris()} if table is not None else set[str]()

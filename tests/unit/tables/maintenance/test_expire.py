@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from deltalake import DeltaTable
 from tests.unit.tables.maintenance.days import DAY_US, data_files, filled, ids, rows, want
 from tests.unit.tables.rows import NOON_US
 
+from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import Expired, expire, first_kept
+from sekisho.tables.maintenance.snapshot import UnknownFeatures
 
 
 def test_days_before_the_retention_go_and_no_file_is_touched(tmp_path: Path):
@@ -42,6 +45,16 @@ def test_appends_go_on_and_a_late_row_of_a_dropped_day_goes_the_next_time(tmp_pa
     assert ids(tmp_path / "usage") == want(11)[5:]
     assert expire(tmp_path / "usage", at_us, 9).rows == 1
     assert ids(tmp_path / "usage") == want(11)[5:10]
+
+
+def test_a_table_that_only_grows_is_left_to_who_said_so(tmp_path: Path):
+    filled(tmp_path, days=2, files=2)
+    table = tmp_path / "usage"
+    DeltaTable(str(table)).alter.set_table_properties({"delta.appendOnly": "true"})
+    with pytest.raises(UnknownFeatures, match="appendOnly"):
+        expire(table, NOON_US + 10 * DAY_US, 9)
+    assert compact(table, NOON_US + 10 * DAY_US, closed=True).files_after == 2
+    assert ids(table) == want(20)
 
 
 def test_nothing_to_drop_where_there_is_no_table(tmp_path: Path):
