@@ -58,11 +58,12 @@ def open_table(path: Path) -> DeltaTable | None:
         raise OSError(f"{path} cannot be read: {error}") from error
 
 
-def checkpoint(path: Path) -> int:
-    """Sum up the log of a table, on the disk when this returns; the version. Raises OSError or delta-rs's errors."""
+def checkpoint(path: Path, version: int | None = None) -> int:
+    """Sum up the log of a table up to a version, or all of it, on the disk when this returns; the version. Raises
+    OSError or delta-rs's errors."""
     from deltalake import DeltaTable
 
-    table = DeltaTable(str(path))
+    table = DeltaTable(str(path), version=version)
     table.create_checkpoint()
     log = path / _LOG
     # The pointer last: it must not outlive what it points at.

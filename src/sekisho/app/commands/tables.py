@@ -89,7 +89,7 @@ def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = F
     """
     from sekisho.tables.maintenance.compact import compact as merge
     from sekisho.tables.maintenance.compact import rows_to_merge
-    from sekisho.tables.maintenance.log import checkpoint_if_behind
+    from sekisho.tables.maintenance.log import checkpoint_own
     from sekisho.tables.maintenance.state import now_us
 
     conflicts = 0
@@ -99,7 +99,7 @@ def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = F
         done = merge(table, at_us, closed=True, dry_run=dry_run, progress=advance)
         conflicts += done.conflicts
         if not dry_run:
-            checkpoint_if_behind(table, 1)
+            checkpoint_own(table)
         return done.days, done.files_before, done.files_after, done.rows
 
     with work("compact", config, data_dir, dry_run) as (folder, _):
@@ -144,12 +144,12 @@ def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = Fa
 
     Exit code 1 when it could not.
     """
-    from sekisho.tables.maintenance.log import checkpoint_if_behind, shorten
+    from sekisho.tables.maintenance.log import checkpoint_own, shorten
     from sekisho.tables.maintenance.vacuum import vacuum as delete
 
     def on(table: Path, _: int) -> tuple[Any, ...]:
         if not dry_run:
-            checkpoint_if_behind(table, 1)
+            checkpoint_own(table)
         entries = shorten(table, dry_run=dry_run)
         done = delete(table, plan.policy.vacuum_days * 24, dry_run=dry_run)
         return done.files, done.bytes, entries

@@ -50,6 +50,7 @@ def erase(
     """
     from sekisho.tables.maintenance.erase import erase as take_out
     from sekisho.tables.maintenance.erase import files_of, waiting
+    from sekisho.tables.maintenance.log import checkpoint_own
 
     left = 0
 
@@ -57,6 +58,8 @@ def erase(
         nonlocal left
         done = take_out(table, user, purge=purge, dry_run=dry_run, progress=advance)
         left += 0 if dry_run else done.left
+        if not dry_run:
+            checkpoint_own(table)
         return done.rows, done.files, done.deleted
 
     with work("erase", config, data_dir, dry_run) as (folder, plan):

@@ -22,7 +22,7 @@ from sekisho.tables.arrow import pa
 from sekisho.tables.delta import HISTORY_HOURS
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import expire
-from sekisho.tables.maintenance.log import checkpoint_if_behind, shorten
+from sekisho.tables.maintenance.log import checkpoint_own, shorten
 from sekisho.tables.maintenance.policy import Policy, decode
 from sekisho.tables.maintenance.snapshot import take_snapshot
 from sekisho.tables.maintenance.state import Busy, Run, TableSize, alone, now_us, read_state, write_state
@@ -59,7 +59,7 @@ def one(folder: Path, job: str, policy: Policy, at_us: int, keep_hours: float = 
     if night:
         expire(folder, at_us, policy.retention_days[folder.name])
     compact(folder, at_us, closed=night)
-    checkpoint_if_behind(folder, 1)
+    checkpoint_own(folder)
     shorten(folder, keep_hours)
     if night:
         vacuum(folder, policy.vacuum_days * 24)

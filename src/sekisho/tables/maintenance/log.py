@@ -17,6 +17,7 @@ import msgspec
 from sekisho.tables.arrow import pq
 from sekisho.tables.delta import HISTORY_HOURS, checkpoint
 from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
+from sekisho.tables.maintenance.transaction import ENGINE, OPERATIONS
 from sekisho.tables.parts import fsync
 
 _LOG = "_delta_log"
@@ -27,16 +28,31 @@ class LogUnsafe(RuntimeError):
     """The checkpoint does not hold what the entries before it say; nothing was deleted."""
 
 
-def checkpoint_if_behind(folder: Path, entries: int) -> bool:
-    """Sum up the log if so many entries came after the last checkpoint. Raises OSError."""
+def checkpoint_own(folder: Path) -> bool:
+    """Sum up the log as of the last commit of maintenance, unless a later checkpoint does. Raises OSError.
+
+    Of that version and no other: the committer makes those of its own, and two that write the same checkpoint at a time
+    could leave a broken one (delta-rs#4433, 2026-05).
+    """
     settle(folder)
-    versions = _versions(folder / _LOG, ".json")
-    checkpoints = _versions(folder / _LOG, _CHECKPOINT)
-    if not versions or versions[-1] - (checkpoints[-1] if checkpoints else 0) < entries:
+    log = folder / _LOG
+    since = max(_versions(log, _CHECKPOINT), default=-1)
+    for version in reversed(_versions(log, ".json")):
+        if version <= since:
+            return False
+        if _is_own(_file(log, version, ".json")):
+            with told_as_os_error(folder):
+                checkpoint(folder, version)
+            return True
+    return False
+
+
+def _is_own(entry: Path) -> bool:
+    try:
+        info = msgspec.json.decode(entry.read_bytes().partition(b"\n")[0], type=_Line).commitInfo or {}
+    except (FileNotFoundError, msgspec.MsgspecError):
         return False
-    with told_as_os_error(folder):
-        checkpoint(folder)
-    return True
+    return info.get("engineInfo") == ENGINE and info.get("operation") in OPERATIONS
 
 
 def shorten(folder: Path, keep_hours: float = HISTORY_HOURS, *, dry_run: bool = False) -> int:
@@ -86,6 +102,7 @@ class _Txn(msgspec.Struct):
 
 class _Line(msgspec.Struct):
     txn: _Txn | None = None
+    commitInfo: dict[str, Any] | None = None  # noqa: N815
 
 
 def _pointed_at(log: Path) -> int:

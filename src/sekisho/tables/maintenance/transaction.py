@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,10 @@ from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, UnknownFeatu
 from sekisho.tables.parts import Part, fsync
 from sekisho.tables.schema import PARTITION
 
+Operation = Literal["OPTIMIZE", "DELETE"]
+#: how the log tells the commits of maintenance from those of committers and of other programs
+ENGINE = "sekisho"
+OPERATIONS: tuple[Operation, ...] = ("OPTIMIZE", "DELETE")
 _READ_S = 1.0
 
 
@@ -27,7 +31,7 @@ class Conflict(RuntimeError):
 
 
 def replace(
-    snapshot: Snapshot, gone: Iterable[LiveFile], made: Sequence[Part], *, operation: str, data_change: bool
+    snapshot: Snapshot, gone: Iterable[LiveFile], made: Sequence[Part], *, operation: Operation, data_change: bool
 ) -> int:
     """Commit that the files in `made` stand for those in `gone`; the version. Raises Conflict, OSError.
 
@@ -61,14 +65,16 @@ def _read(entry: Path) -> list[dict[str, Any]]:
             time.sleep(0.01)
 
 
-def _actions(gone: list[LiveFile], made: Sequence[Part], operation: str, data_change: bool) -> list[dict[str, Any]]:
+def _actions(
+    gone: list[LiveFile], made: Sequence[Part], operation: Operation, data_change: bool
+) -> list[dict[str, Any]]:
     now_ms = time.time_ns() // 1_000_000
     info = {
         "timestamp": now_ms,
         "operation": operation,
         "operationParameters": {},
         "operationMetrics": {"numRemovedFiles": str(len(gone)), "numAddedFiles": str(len(made))},
-        "engineInfo": "sekisho",
+        "engineInfo": ENGINE,
     }
     removes = [
         {

@@ -15,7 +15,7 @@ from tests.unit.tables.maintenance.test_compact import LATER_US
 from sekisho.tables.arrow import pq
 from sekisho.tables.delta import HISTORY_HOURS, app_id, checkpoint, open_table
 from sekisho.tables.maintenance.compact import compact
-from sekisho.tables.maintenance.log import LogUnsafe, checkpoint_if_behind, shorten
+from sekisho.tables.maintenance.log import LogUnsafe, checkpoint_own, shorten
 from sekisho.tables.maintenance.vacuum import Vacuumed, vacuum
 
 
@@ -78,8 +78,7 @@ def test_old_entries_go_up_to_a_checkpoint_that_holds_everything(tmp_path: Path)
     table = tmp_path / "usage"
     folder, other = filled(tmp_path, files=10), opened(tmp_path, spool="other")
     other.append(rows(1, 50), 7)
-    assert checkpoint_if_behind(table, 1)
-    assert not checkpoint_if_behind(table, 1)
+    checkpoint(table)
     folder.open()
     folder.append(rows(1, 51), 51)
     assert shorten(table) == 0
@@ -97,6 +96,20 @@ def test_old_entries_go_up_to_a_checkpoint_that_holds_everything(tmp_path: Path)
     folder.append(rows(1, 52), 52)
     assert ids(table) == want(53)
     assert shorten(table) == 0
+
+
+def test_maintenance_makes_a_checkpoint_of_its_own_commit_and_of_no_other(tmp_path: Path):
+    table = tmp_path / "usage"
+    folder = filled(tmp_path, files=4)
+    assert not checkpoint_own(table)
+    compact(table, LATER_US, closed=True)
+    folder.append(rows(5, 20), 25)
+    folder.append(rows(5, 25), 30)
+    assert checkpoint_own(table)
+    assert [file.name for file in log_files(table, "*.checkpoint.parquet")] == [f"{5:020d}.checkpoint.parquet"]
+    assert not checkpoint_own(table)
+    assert ids(table) == want(30)
+    assert opened(tmp_path).done == 30
 
 
 def test_versions_of_the_last_hours_stay_readable(tmp_path: Path):
