@@ -25,7 +25,7 @@ from sekisho.tables.schema import TABLES
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.supervise import Committer
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 ROOT = Path(__file__).parents[3]
 
 

@@ -51,8 +51,13 @@ def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
 
 def _abandoned(folder: Path) -> list[Path]:
     before_s = time.time() - _ABANDONED_S
-    left = [*folder.glob(f"{PARTITION}=*/_*.tmp"), *(folder / "_delta_log").glob("_*.tmp")]
-    return [file for file in left if file.stat().st_mtime < before_s]
+    found: list[Path] = []
+    for file in (*folder.glob(f"{PARTITION}=*/_*.tmp"), *(folder / "_delta_log").glob("_*.tmp")):
+        # the committer beside us may have given it its name since
+        with suppress(FileNotFoundError):
+            if file.stat().st_mtime < before_s:
+                found.append(file)
+    return found
 
 
 def _delete(file: Path, done: Vacuumed, dry_run: bool) -> None:
