@@ -73,9 +73,10 @@ class Day(msgspec.Struct, kw_only=True):
 
 
 def _log_bound(commits: int) -> int:
-    """Entries of the history and of one more pass, a checkpoint for each CHECKPOINT_EVERY, the jobs' own, a few."""
+    """Entries of the history, of the pass that has not come yet and of the one whose entries have one date, checkpoints
+    every CHECKPOINT_EVERY, the jobs' own, a few."""
     history = min(commits, HISTORY_HOURS * 3600 / EVERY_S)
-    return round((history + CROWD + CHECKPOINT_EVERY) * (1 + 1 / CHECKPOINT_EVERY + 3 / CROWD)) + 20
+    return round((history + 2 * CROWD + CHECKPOINT_EVERY) * (1 + 1 / CHECKPOINT_EVERY + 3 / CROWD)) + 20
 
 
 def run(data_dir: Path, commits: int = COMMITS) -> Day:
