@@ -23,11 +23,12 @@ import uvicorn
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, price_pairs
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
+from sekisho.app.upkeep import Upkeep
 from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
-from sekisho.ledger.tally import Tally
+from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.migrate import schema_is_current
 from sekisho.stores.pepper import load_or_create_pepper
 from sekisho.stores.ports import StoreUnavailable
@@ -54,13 +55,15 @@ class Installation:
         self.committer = committer
         self.sink = sink
         self.tally: Tally = pipeline.tally
+        self.upkeep: Upkeep | None = None
         self._lost = 0
         #: the server of a separate metrics port
         self.background: asyncio.Task[None] | None = None
 
-    def gauges(self) -> dict[str, tuple[str, float]]:
+    def gauges(self) -> dict[str, tuple[str, float | ByLabel]]:
         self._count_lost()
         return {
+            **(self.upkeep.gauges() if self.upkeep is not None else {}),
             "committed": ("", float(self.committer.committed_rows)),
             "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
             "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
@@ -111,6 +114,7 @@ async def installation(
         snapshot = build_snapshot(settings, keyring, prices)
         pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
         running = Installation(settings, pipeline, committer, sink)
+        running.upkeep = upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
         committer.start()
         watch = asyncio.ensure_future(_keep(running, reloader))
@@ -119,6 +123,7 @@ async def installation(
         finally:
             watch.cancel()
             await asyncio.wait({watch})
+            upkeep.stop()
             pipeline.close()
     finally:
         sink.close()
@@ -139,6 +144,8 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
             running.pipeline.tick(loop.time())
             running.committer.poll()
             await reloader.look()
+            if running.upkeep is not None:
+                running.upkeep.look(running.settings.maintenance)
         except StoreUnavailable as error:
             log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 CHECKPOINT_EVERY = 32
+#: how long the log remembers: every entry and every removed file is kept at least so long. Longer would let a table
+#: that gets a commit a second carry some 100,000 of both through every checkpoint
+HISTORY_HOURS = 6
+#: a writer that has not looked at the log for so long looks again before it appends; far below the above
+_STALE_S = HISTORY_HOURS * 3600 / 6
+PROPERTIES = {
+    "delta.logRetentionDuration": f"interval {HISTORY_HOURS} hours",
+    "delta.deletedFileRetentionDuration": f"interval {HISTORY_HOURS} hours",
+}
 #: property of a table some of whose files lack later columns
 WIDENED = "sekisho.widened"
 _LONGEST_PAUSE_S = 1.0
-#: a writer that has not looked at the log for so long looks again before it appends; far below the time for which any
-#: clean-up keeps entries
-_STALE_S = 3600.0
 
 
 def app_id(spool_id: str) -> str:
@@ -69,6 +75,22 @@ def files_of(storage: Storage, name: str) -> TableFiles:
 
     forget_aws_variables()
     return BucketFiles(storage, name)
+
+
+def checkpoint(path: Path, version: int | None = None) -> int:
+    """Sum up the log of the table in a folder up to a version, or all of it; the version. It is on the disk when this
+    returns. Raises OSError or delta-rs's errors."""
+    table = _existing(Storage.folder(path.parent), path.name, version)
+    table.create_checkpoint()
+    DiskFiles(path).settle(table.version())
+    return table.version()
+
+
+def _existing(storage: Storage, name: str, version: int | None = None) -> DeltaTable:
+    table = open_in(storage, name, version)
+    if table is None:
+        raise FileNotFoundError(f"{storage.table(name)} is gone")
+    return table
 
 
 class TableChanged(RuntimeError):
@@ -107,8 +129,8 @@ class DeltaFolder:
         looked_at_s = self._clock_s()
         self._files.prepare()
         table = open_in(self.storage, self.name) or self._created()
-        if self._widen(table):
-            table = self._found()
+        if self._widen(table) or self._configure(table):
+            table = _existing(self.storage, self.name)
             self._files.settle()
         self._version, self._known_at_s = table.version(), looked_at_s
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
@@ -138,9 +160,7 @@ class DeltaFolder:
         version, self._checkpoint_at = self._checkpoint_at, None
         if version is None:
             return
-        table = open_in(self.storage, self.name, version)
-        assert table is not None
-        table.create_checkpoint()
+        _existing(self.storage, self.name, version).create_checkpoint()
         self._files.settle(version)
 
     def _commit(self, actions: list[dict[str, Any]]) -> None:
@@ -174,6 +194,7 @@ class DeltaFolder:
                 schema=self.schema,
                 mode="ignore",
                 partition_by=[PARTITION],
+                configuration=PROPERTIES,
                 storage_options=self.storage.options(),
             )
         except (DeltaError, OSError) as error:
@@ -182,13 +203,7 @@ class DeltaFolder:
                 return table
             raise OSError(f"{self.storage.table(self.name)} cannot be made: {self.storage.told(error)}") from None
         self._files.settle()
-        return self._found()
-
-    def _found(self) -> DeltaTable:
-        table = open_in(self.storage, self.name)
-        if table is None:
-            raise FileNotFoundError(f"{self.storage.table(self.name)} is gone")
-        return table
+        return _existing(self.storage, self.name)
 
     def _widen(self, table: Any) -> bool:
         """Add the columns that a table made by an earlier version lacks."""
@@ -199,6 +214,14 @@ class DeltaFolder:
         if missing:
             table.alter.add_columns(missing)
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
+        return bool(missing)
+
+    def _configure(self, table: Any) -> bool:
+        """Give a table made by an earlier version the properties that it lacks; one that somebody set stays."""
+        found = table.metadata().configuration
+        missing = {name: value for name, value in PROPERTIES.items() if name not in found}
+        if missing:
+            table.alter.set_table_properties(missing, raise_if_not_exists=False)
         return bool(missing)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
+from sekisho.app.commands.tables_desk import target
 
 if TYPE_CHECKING:
     from sekisho.app.settings import Language
-    from sekisho.tables.storage import Storage
 
 Format = Literal["table", "json", "csv"]
 
@@ -44,7 +43,7 @@ def sql(
     from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
 
     language: Language = language_of()
-    folder, storage = configured(config, data_dir)
+    folder, storage, _ = target(config, data_dir)
     try:
         if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
@@ -61,17 +60,3 @@ def sql(
     except (SqlFailed, OSError) as error:
         typer.echo(f"{error}\n{messages.NAMES.message(language, names=', '.join(names()))}", err=True)
         raise typer.Exit(NO) from None
-
-
-def configured(config: Path | None, data_dir: Path | None) -> tuple[Path, Storage]:
-    """The data folder, and where the tables are. Without a configuration file named, a data folder given has its
-    tables within. Raises ConfigError."""
-    from sekisho.app.settings import load
-    from sekisho.tables.storage import Storage
-
-    if data_dir is not None and config is None:
-        return data_dir, Storage.folder(Path(os.path.abspath(data_dir / "tables")))
-    settings = load(config)
-    if data_dir is None:
-        return settings.data_dir, settings.storage
-    return data_dir, settings.tables.storage or Storage.folder(Path(os.path.abspath(data_dir / "tables")))

@@ -97,6 +97,7 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
         keys = KeyReader(reading, names, timezone)
         currency, usd_jpy, fx_date = read_currency(root)
         check_state(root)
+        tables, maintenance = read_tables(root, data_dir, timezone)
         return Settings(
             data_dir=data_dir,
             database_path=read_database_path(root, data_dir),
@@ -117,7 +118,8 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),
-            tables=read_tables(root, data_dir),
+            tables=tables,
+            maintenance=maintenance,
             source=source,
             digest=reading.digest,
         )

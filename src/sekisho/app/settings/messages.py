@@ -289,6 +289,15 @@ S3_WITHOUT_URL = Say(
     "write `url: s3://BUCKET/PREFIX`, or remove `s3`",
     "`url: s3://バケット/プレフィックス` を書くか、`s3` を消してください。",
 )
+BUCKET_NOT_MAINTAINED = Say(
+    "unsupported",
+    "tables in a bucket are not maintained: files are not merged, and no row leaves after retention_days",
+    "バケットのテーブルはメンテナンスされません。ファイルは統合されず、retention_days を過ぎた行も残ります。",
+    "run OPTIMIZE, DELETE and VACUUM of another Delta program now and then; `maintenance: {{enabled: false}}` says "
+    "that you know",
+    "他の Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を定期的に実行してください。"
+    "`maintenance: {{enabled: false}}` と書けば、この警告は出ません。",
+)
 PLAIN_HTTP = Say(
     "plain_http",
     "the endpoint is plain http: credentials and rows would travel readable",

@@ -13,6 +13,7 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.tables.maintenance.policy import Plan
 from sekisho.tables.storage import Cadence, Storage
 
 Language = Literal["en", "ja"]
@@ -141,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     defaults: DefaultsSettings = DefaultsSettings()
     server: ServerSettings = ServerSettings()
     tables: TablesSettings = TablesSettings()
+    maintenance: Plan = Plan()
     #: where models go that are no endpoint; set only when there is no file
     default_provider: str | None = None
     #: the gateway starts the mock provider itself; then `with_mock_at` says where

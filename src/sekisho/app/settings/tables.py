@@ -1,4 +1,5 @@
-"""The section `tables`: where they lie and how often rows are committed. Must not open a folder or an address."""
+"""The section `tables`: where they lie, how often rows are committed, how long they stay. Must not open a folder or an
+address."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ import os
 import re
 from pathlib import Path
 
+import msgspec
+
 from sekisho.app.settings import messages
 from sekisho.app.settings.form import Form
+from sekisho.app.settings.maintenance import read_maintenance
 from sekisho.app.settings.model import TablesSettings
 from sekisho.app.settings.providers import check_base_url
 from sekisho.domain.http import Secret
+from sekisho.tables.maintenance.policy import Plan
 from sekisho.tables.storage import S3, Cadence, Storage
 
 _S3_EXAMPLE = 's3: {region: ap-northeast-1, access_key_id: "${env:S3_KEY}", secret_access_key: "${env:S3_SECRET}"}'
@@ -23,13 +28,21 @@ _ANY_REGION = "us-east-1"
 _NOTHING = Secret("")
 
 
-def read_tables(root: Form, data_dir: Path) -> TablesSettings:
-    """The tables; in the folder `tables` of data_dir when nothing is said."""
+def read_tables(root: Form, data_dir: Path, timezone: str) -> tuple[TablesSettings, Plan]:
+    """The tables, in the folder `tables` of data_dir when nothing is said, and the plan of their maintenance."""
     form = root.form("tables")
     if form is None:
-        return TablesSettings()
+        return TablesSettings(), Plan(timezone=timezone)
     with form:
-        return TablesSettings(storage=_storage(form, data_dir), cadence=_cadence(form))
+        mistakes = len(form.reading.problems)
+        tables = TablesSettings(storage=_storage(form, data_dir), cadence=_cadence(form))
+        plan = read_maintenance(form, timezone)
+        if tables.storage is not None and tables.storage.s3 is not None and plan.enabled:
+            # One thing after the other: a bucket that cannot be used yet has no need of it.
+            if len(form.reading.problems) == mistakes:
+                form.reading.warning(form.node("url") or form.place, messages.BUCKET_NOT_MAINTAINED)
+            plan = msgspec.structs.replace(plan, enabled=False)
+        return tables, plan
 
 
 def _storage(form: Form, data_dir: Path) -> Storage | None:
