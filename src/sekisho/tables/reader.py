@@ -16,9 +16,10 @@ import duckdb
 
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, app_id, open_table
+from sekisho.tables.qualified import DEFAULT_PLACE, plain_names
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
-from sekisho.tables.views import VIEWS
+from sekisho.tables.views import MACROS, VIEWS
 
 MEMORY_LIMIT = "2GB"
 _TAIL_ROWS = 20_000
@@ -58,6 +59,8 @@ def open_connection(data_dir: Path, sql: str | None = None) -> duckdb.DuckDBPyCo
             files = [file for name in TABLES for file in _add_table(connection, data_dir, name, spool, name in wanted)]
         finally:
             spool.close()
+        for name, definition in MACROS.items():
+            connection.execute(f"CREATE MACRO {name}{definition}")
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view.sql}")
         connection.execute("SET allowed_paths = ?", [files])
@@ -101,8 +104,10 @@ class Result:
             raise SqlFailed(_short(error)) from None
 
 
-def ask(data_dir: Path, sql: str) -> Result:
-    """Run one statement over what was recorded in this data_dir. Raises NotAQuery, SqlFailed, OSError."""
+def ask(data_dir: Path, sql: str, place: str = DEFAULT_PLACE) -> Result:
+    """Run one statement over what was recorded in this data_dir; tables may also be named `catalog.schema.table`, where
+    `place` is `catalog.schema`. Raises NotAQuery, SqlFailed, OSError, ValueError for a place that is none."""
+    sql = plain_names(sql, place)
     try:
         return Result(query(open_connection(data_dir, sql), sql))
     except duckdb.Error as error:

@@ -30,11 +30,16 @@ def sql(
         Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="For people, or for machines.")] = "table",
+    catalog: Annotated[
+        str,
+        typer.Option("--catalog", metavar="CATALOG.SCHEMA", help="What may stand before a table's name, as elsewhere."),
+    ] = "main.sekisho",
 ) -> None:
     """Query the tables `usage` and `inference_log` and their views with DuckDB.
 
-    Views: recent_errors, latency_by_endpoint, tokens_by_day, cost_by_day, last_user_message,
-    inference_table_databricks. Exit code 1 if the query fails.
+    Views: recent_errors, latency_by_endpoint, tokens_by_day, cost_by_day, last_user_message, growing_inputs,
+    verbose_outputs, failing_inputs, inference_table, inference_table_databricks. A catalog and a schema may stand
+    before a name: main.sekisho.usage. Exit code 1 if the query fails.
     """
     from sekisho.app.commands import sql_messages as messages
     from sekisho.app.commands.sql_output import as_csv, as_json, as_table
@@ -42,11 +47,14 @@ def sql(
     from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
 
     language: Language = language_of()
+    if not _is_place(catalog):
+        typer.echo(messages.NOT_A_PLACE.message(language, given=catalog), err=True)
+        raise typer.Exit(WRONG_USAGE)
     folder = data_dir or configured_data_dir(config)
     try:
         if not has_data(folder):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
-        result = ask(folder, statement)
+        result = ask(folder, statement, catalog)
         if output == "table":
             lines = as_table(result, colour=sys.stdout.isatty())
         else:
@@ -66,3 +74,13 @@ def configured_data_dir(config: Path | None) -> Path:
     from sekisho.app.settings import load
 
     return load(config).data_dir
+
+
+def _is_place(catalog: str) -> bool:
+    from sekisho.tables.qualified import split_place
+
+    try:
+        split_place(catalog)
+    except ValueError:
+        return False
+    return True
