@@ -20,6 +20,10 @@ _NAMES = frozenset({*TABLES, *VIEWS})
 _WORDS = ("identifier", "keyword")
 
 
+class NotAPlace(ValueError):
+    """Not two names with a dot between them."""
+
+
 class _Word(NamedTuple):
     """A word of a statement; offsets are of its UTF-8 bytes."""
 
@@ -31,7 +35,7 @@ class _Word(NamedTuple):
 def plain_names(sql: str, place: str = DEFAULT_PLACE) -> str:
     """The statement with `catalog.schema.` and `schema.` taken away before our tables and views.
 
-    `place` is `catalog.schema`. Raises ValueError when it is anything else.
+    `place` is `catalog.schema`. Raises NotAPlace when it is anything else.
     """
     catalog, schema = split_place(place)
     if f"{schema}." not in sql.lower().replace(" ", "").replace('"', ""):
@@ -54,10 +58,10 @@ def plain_names(sql: str, place: str = DEFAULT_PLACE) -> str:
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """Catalog and schema, in lower case. Raises ValueError."""
+    """Catalog and schema, in lower case. Raises NotAPlace."""
     catalog, _, schema = place.lower().partition(".")
     if not (catalog and schema) or "." in schema:
-        raise ValueError(f"{place!r} is not CATALOG.SCHEMA")
+        raise NotAPlace(f"{place!r} is not CATALOG.SCHEMA")
     return catalog, schema
 
 

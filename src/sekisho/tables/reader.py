@@ -16,7 +16,8 @@ import duckdb
 
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, app_id, open_table
-from sekisho.tables.qualified import DEFAULT_PLACE, plain_names
+from sekisho.tables.newest import Newest, is_newest, newest
+from sekisho.tables.qualified import plain_names
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
 from sekisho.tables.views import MACROS, VIEWS
@@ -27,6 +28,9 @@ _TAIL_ROWS = 20_000
 _HIDDEN_NAMES = ("query(", "query_table(")
 _NUMERIC = ("DECIMAL", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U")
 _FETCH_ROWS = 2_000
+#: what tables were like at the newest entry of their logs: who asks again need not open them until the next commit
+_seen: dict[tuple[Path, str | None], tuple[Newest, tuple[list[str], int, bool]]] = {}
+_MOST_SEEN = 64
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -104,10 +108,9 @@ class Result:
             raise SqlFailed(_short(error)) from None
 
 
-def ask(data_dir: Path, sql: str, place: str = DEFAULT_PLACE) -> Result:
-    """Run one statement over what was recorded in this data_dir; tables may also be named `catalog.schema.table`, where
-    `place` is `catalog.schema`. Raises NotAQuery, SqlFailed, OSError, ValueError for a place that is none."""
-    sql = plain_names(sql, place)
+def ask(data_dir: Path, sql: str) -> Result:
+    """Run one statement over what was recorded in this data_dir. Raises NotAQuery, SqlFailed, OSError."""
+    sql = plain_names(sql)
     try:
         return Result(query(open_connection(data_dir, sql), sql))
     except duckdb.Error as error:
@@ -159,12 +162,20 @@ def _add_table(
 
 def _snapshot(path: Path, spool_id: str | None) -> tuple[list[str], int, bool]:
     """Files of the table, how far it has the spool, and whether some files lack columns."""
+    seen, found = _seen.get((path, spool_id), (None, ([], 0, False)))
+    if seen is not None and is_newest(path, seen):
+        return found
     if (table := open_table(path)) is None:
         return [], 0, False
     done = table.transaction_version(app_id(spool_id)) if spool_id is not None else None
     # delta-rs gives paths as in a URL, also those of a disk
     files = sorted(map(unquote, table.file_uris()))
-    return files, done or 0, WIDENED in table.metadata().configuration
+    found = files, done or 0, WIDENED in table.metadata().configuration
+    if (seen := newest(path, table.version())) is not None:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen[path, spool_id] = seen, found
+    return found
 
 
 def _tail(spool: SpoolReader, done: int) -> Iterator[Batch]:

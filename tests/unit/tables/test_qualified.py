@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sekisho.tables.qualified import plain_names, split_place
+from sekisho.tables.qualified import NotAPlace, plain_names, split_place
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_another_place():
 
 @pytest.mark.parametrize("place", ["", "main", "a.b.c", ".b", "a."])
 def test_a_place_has_two_parts(place: str):
-    with pytest.raises(ValueError, match="CATALOG"):
+    with pytest.raises(NotAPlace, match="CATALOG"):
         split_place(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 from sekisho.app.commands import NO, WRONG_USAGE
 
 if TYPE_CHECKING:
-    from sekisho.app.settings import Language
+    from sekisho.app.commands.sql_output import Rows
 
 Format = Literal["table", "json", "csv"]
 
@@ -42,25 +43,19 @@ def sql(
     before a name: main.sekisho.usage. Exit code 1 if the query fails.
     """
     from sekisho.app.commands import sql_messages as messages
-    from sekisho.app.commands.sql_output import as_csv, as_json, as_table
     from sekisho.app.settings import language_of
+    from sekisho.tables.qualified import NotAPlace, plain_names
     from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
 
-    language: Language = language_of()
-    if not _is_place(catalog):
-        typer.echo(messages.NOT_A_PLACE.message(language, given=catalog), err=True)
-        raise typer.Exit(WRONG_USAGE)
-    folder = data_dir or configured_data_dir(config)
+    language, folder = language_of(), data_dir or configured_data_dir(config)
     try:
         if not has_data(folder):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
-        result = ask(folder, statement, catalog)
-        if output == "table":
-            lines = as_table(result, colour=sys.stdout.isatty())
-        else:
-            lines = as_json(result) if output == "json" else as_csv(result)
-        for line in lines:
+        for line in _lines(ask(folder, plain_names(statement, catalog)), output):
             typer.echo(line)
+    except NotAPlace:
+        typer.echo(messages.NOT_A_PLACE.message(language, given=catalog), err=True)
+        raise typer.Exit(WRONG_USAGE) from None
     except NotAQuery as error:
         typer.echo(f"{error}\n{messages.ONE_SELECT.message(language)}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
@@ -69,18 +64,16 @@ def sql(
         raise typer.Exit(NO) from None
 
 
+def _lines(result: Rows, output: Format) -> Iterator[str]:
+    from sekisho.app.commands.sql_output import as_csv, as_json, as_table
+
+    if output == "table":
+        return as_table(result, colour=sys.stdout.isatty())
+    return as_json(result) if output == "json" else as_csv(result)
+
+
 def configured_data_dir(config: Path | None) -> Path:
     """`data_dir` of the configuration. Raises ConfigError."""
     from sekisho.app.settings import load
 
     return load(config).data_dir
-
-
-def _is_place(catalog: str) -> bool:
-    from sekisho.tables.qualified import split_place
-
-    try:
-        split_place(catalog)
-    except ValueError:
-        return False
-    return True
