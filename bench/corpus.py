@@ -1,7 +1,7 @@
 """Bodies of calls that are not filler: no passage comes twice within a hundred megabytes. Must need no network.
 
 English prose and code are the docstrings and the sources of what is installed beside us. Japanese is made from words
-and particles with the frequencies of a language (Zipf); it packs to 41 % where the Japanese of our own pages packs to 39 %.
+and particles with the frequencies of a language (Zipf): a page of it packs to 41 %, one of our own docs to 39 %.
 """
 
 import inspect
@@ -60,8 +60,8 @@ class Corpus:
         """A request and its answer as OpenAI's chat completions write them."""
         kind = kind or pick.choices(list(SHARES), list(SHARES.values()))[0]
         messages = [{"role": "system", "content": pick.choice(self._prompts[kind])}]
-        for turn in range(pick.choice((1, 1, 3))):
-            messages.append({"role": "assistant" if turn % 2 else "user", "content": self._next(kind)})
+        roles = ("user", "assistant", "user")[: pick.choice((1, 1, 3))]
+        messages += [{"role": role, "content": self._next(kind)} for role in roles]
         request = {"model": "chat", "temperature": 0.2, "max_tokens": 1024, "messages": messages}
         answer = {
             "id": f"chatcmpl-{pick.getrandbits(96):024x}",

@@ -231,15 +231,16 @@ def write(data_dir: Path, name: str, rows: Rows, days: int, rows_a_day: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a data folder that does not exist yet")
+    parser.add_argument("folder", type=Path, help="a data folder of its own; a table that is there already stays")
     parser.add_argument("--rows", type=int, default=10_000_000, help="of usage")
     parser.add_argument("--days", type=int, default=90)
-    parser.add_argument("--logged-rows", type=int, default=1_000_000, help="of inference_log, with bodies")
+    parser.add_argument("--logged-rows", type=int, default=300_000, help="of inference_log, with bodies")
     parser.add_argument("--logged-days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    options.folder.mkdir(parents=True)
-    write(options.folder, "usage", Rows(options.seed), options.days, options.rows // options.days)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if not (options.folder / "tables" / "usage").exists():
+        write(options.folder, "usage", Rows(options.seed), options.days, options.rows // options.days)
     logged = Rows(options.seed, corpus=Corpus())
     write(options.folder, "inference_log", logged, options.logged_days, options.logged_rows // options.logged_days)
     (options.folder / "raw_bytes").write_text(str(logged.raw_bytes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -55,15 +56,9 @@ def reconcile(
     language = language_of()
     try:
         report = _report(data_dir, config, gateway, answers, days, language)
-    except _NotReached as error:
+    except (_Stopped, SqlFailed, OSError) as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(UNREACHABLE) from None
-    except _Unusable as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(WRONG_USAGE) from None
-    except (SqlFailed, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(NO) from None
+        raise typer.Exit(error.exit_code if isinstance(error, _Stopped) else NO) from None
     if output == "json":
         typer.echo(msgspec.json.encode(report.plain()).decode())
     else:
@@ -72,12 +67,12 @@ def reconcile(
         raise typer.Exit(NO)
 
 
-class _NotReached(Exception):
-    """A gateway that was named does not answer."""
+class _Stopped(Exception):
+    """A gateway that was named does not answer, or what was given cannot be used."""
 
-
-class _Unusable(Exception):
-    """What was given cannot be used."""
+    def __init__(self, text: str, exit_code: int = UNREACHABLE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 class Report(NamedTuple):
@@ -143,7 +138,7 @@ def _report(
             from sekisho.app.commands import reconcile_messages as messages
 
             why = messages.RESTARTED.message(language)
-            raise _NotReached(messages.UNREACHABLE.message(language, url=url, error=why))
+            raise _Stopped(messages.UNREACHABLE.message(language, url=url, error=why))
         return Report(checks, books.days(), None if gateway is None else url)
     finally:
         books.close()
@@ -165,7 +160,7 @@ def _ids(file: Path) -> list[str]:
     try:
         return list(dict.fromkeys(file.read_text("utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
-        raise _Unusable(f"--answers {file}: {error}") from None
+        raise _Stopped(f"--answers {file}: {error}", WRONG_USAGE) from None
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -184,7 +179,7 @@ def _gateway(url: str, data_dir: Path, language: Language, *, must: bool) -> _Re
         ready = msgspec.json.decode(_get(f"{url}/health/ready"), type=_Ready)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         if must:
-            raise _NotReached(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+            raise _Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
         typer.echo(messages.NO_GATEWAY.message(language, url=url), err=True)
         return None
     spool = SpoolReader(data_dir / "spool")
@@ -196,7 +191,7 @@ def _gateway(url: str, data_dir: Path, language: Language, *, must: bool) -> _Re
         return ready
     said = messages.OTHER_GATEWAY.message(language, url=url, data_dir=data_dir)
     if must:
-        raise _NotReached(said)
+        raise _Stopped(said)
     typer.echo(said, err=True)
     return None
 
@@ -208,7 +203,7 @@ def _counters(url: str, language: Language) -> Counters:
     try:
         return counters(_get(f"{url}/metrics").decode("utf-8", "replace"))
     except (OSError, ValueError, LookupError) as error:
-        raise _NotReached(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+        raise _Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
 
 
 def _get(url: str) -> bytes:
@@ -216,5 +211,9 @@ def _get(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ValueError("http:// or https:// is missing")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=_PATIENCE_S) as answer:
-        return answer.read(_LARGEST_ANSWER)
+    try:
+        with opener.open(url, timeout=_PATIENCE_S) as answer:
+            return answer.read(_LARGEST_ANSWER)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise OSError(f"HTTP {error.code}") from None
