@@ -55,7 +55,7 @@ class Answer:
     read_mb: float | None
 
 
-def questions(request_id: str) -> list[Question]:
+def questions(request_id: str, logged_id: str) -> list[Question]:
     """The dates are relative to the last day of the rows."""
     view = "SELECT endpoint_name, hour, p95_ms, calls FROM latency_by_endpoint WHERE request_date > DATE '{}'"
     hour = (
@@ -87,7 +87,7 @@ def questions(request_id: str) -> list[Question]:
         ),
         Question(
             title="one request by id, with its bodies",
-            sql=f"SELECT * FROM inference_log WHERE request_id = '{request_id}'",
+            sql=f"SELECT * FROM inference_log WHERE request_id = '{logged_id}'",
             reference=(60, 66),
             most_ms=60,
         ),
@@ -127,6 +127,12 @@ def _files(data_dir: Path, name: str) -> list[Path]:
     return sorted((data_dir / "tables" / name).rglob("*.parquet"))
 
 
+def _some_id(data_dir: Path, name: str) -> str:
+    """Of a row in the middle of the days."""
+    files = _files(data_dir, name)
+    return pq.read_table(files[len(files) // 2], columns=["request_id"])["request_id"][1_000].as_py()
+
+
 def _bytes_a_row(data_dir: Path, name: str) -> float:
     files = _files(data_dir, name)
     return sum(file.stat().st_size for file in files) / sum(pq.read_metadata(file).num_rows for file in files)
@@ -156,7 +162,6 @@ def _filled_bytes_a_row() -> float:
 def measure(data_dir: Path, runs: int) -> tuple[list[str], bool]:
     """Markdown, and whether every limit holds."""
     some = _files(data_dir, "inference_log")
-    request_id = pq.read_table(some[len(some) // 2], columns=["request_id"])["request_id"][1_000].as_py()
     whole_mb = sum(file.stat().st_size for file in some) / 1e6
     lines: list[list[str]] = []
     limits: list[list[str]] = []
@@ -164,7 +169,7 @@ def measure(data_dir: Path, runs: int) -> tuple[list[str], bool]:
     def limit(title: str, value: float, most: float, shown: Callable[[float], str]) -> None:
         limits.append([title, shown(value), f"<= {shown(most)}", "holds" if value <= most else "OVER"])
 
-    for question in questions(request_id):
+    for question in questions(_some_id(data_dir, "usage"), _some_id(data_dir, "inference_log")):
         answer = ask(data_dir, question, runs)
         read = "-" if answer.read_mb is None else f"{answer.read_mb:.1f}"
         figures = (answer.rows, f"{answer.ms:.0f}", f"{answer.cpu_ms:.0f}", f"{answer.open_ms:.0f}", read)

@@ -36,19 +36,23 @@ MACROS: Final = {
     "current_timestamp": "() AS now()",
 }
 
-#: the last user message of a chat in OpenAI's or Anthropic's form, else the input of the other routes, as JSON
+#: The last user message of a chat in OpenAI's or Anthropic's form, else the input of the other routes, as JSON. It is
+#: nearly always the last message of all; looking through the whole list costs more.
 _LAST_QUESTION = """
-    coalesce(
-        json_extract(
-            list_filter(
-                json_extract(request, '$.messages[*]'),
-                lambda message: json_extract_string(message, '$.role') = 'user'
-            )[-1],
-            '$.content'
-        ),
-        json_extract(request, '$.input'),
-        json_extract(request, '$.message')
-    )
+    CASE WHEN json_extract_string(request, '$.messages[#-1].role') = 'user'
+        THEN json_extract(request, '$.messages[#-1].content')
+        ELSE coalesce(
+            json_extract(
+                list_filter(
+                    json_extract(request, '$.messages[*]'),
+                    lambda message: json_extract_string(message, '$.role') = 'user'
+                )[-1],
+                '$.content'
+            ),
+            json_extract(request, '$.input'),
+            json_extract(request, '$.message')
+        )
+    END
 """
 
 #: the text of a content: a string, or a list of strings and of parts of which only some have a text
