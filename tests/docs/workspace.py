@@ -24,6 +24,13 @@ GATEWAY, WEB, MOCK, STORE = "4000", "8080", "9101", "9000"
 _PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK}|{STORE})(?!\d)")
 #: nothing here takes more than a few seconds on a machine that does nothing else
 _LONGEST_S = 60
+#: what `sekisho sql` does, without starting it for every question
+_QUESTION = """
+from pathlib import Path
+from sekisho.tables.reader import ask
+for row in ask(Path("sekisho-data/demo"), {sql!r}).rows():
+    print(*row, sep=" | ")
+"""
 _DROPPED = re.compile(r"(OPENAI|ANTHROPIC|GEMINI|SEKISHO)_|LC_|LANG|.*_proxy$", re.IGNORECASE)
 BIN = Path(sys.prefix) / "bin"
 
@@ -151,7 +158,9 @@ class Workspace:
 
     def _run(self, block: Block) -> None:
         text = self._at_our_ports(block.text)
-        if block.language == "python":
+        if block.language == "sql":
+            text = _QUESTION.format(sql=text)
+        if block.language in ("python", "sql"):
             file = self.folder / f"line_{block.line}.py"
             file.write_text(text, "utf-8")
             done = self._worker.execute(file, self.folder, self._environ)

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class Installation:
         self.sink = sink
         self.tally: Tally = pipeline.tally
         self.upkeep: Upkeep | None = None
+        #: since when the counters count; microseconds since 1970, UTC
+        self.started_us = time.time_ns() // 1000
         self._lost = 0
         #: the server of a separate metrics port
         self.background: asyncio.Task[None] | None = None
@@ -87,6 +90,8 @@ class Installation:
             "committed_rows": status.committed_rows,
             "spool_failed": self.sink.failed,
             "last_commit_us": status.last_commit_us,
+            "started_us": self.started_us,
+            "spool": self.sink.spool_id,
         }
 
 

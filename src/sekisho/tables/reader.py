@@ -19,10 +19,12 @@ import duckdb
 
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, app_id, open_in
+from sekisho.tables.newest import Newest, is_newest, newest
+from sekisho.tables.qualified import plain_names
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
 from sekisho.tables.storage import Storage
-from sekisho.tables.views import VIEWS
+from sekisho.tables.views import MACROS, VIEWS
 
 MEMORY_LIMIT = "2GB"
 _TAIL_ROWS = 20_000
@@ -44,6 +46,11 @@ class _Committed(NamedTuple):
     files: tuple[str, ...] = ()
     widened: bool = False
     dataset: Any = None
+
+
+#: what tables were like at the newest entry of their logs: who asks again need not open them until the next commit
+_seen: dict[tuple[Path, str | None], tuple[Newest, _Committed]] = {}
+_MOST_SEEN = 64
 
 
 def open_connection(
@@ -74,6 +81,8 @@ def open_connection(
             files = [file for name in TABLES for file in _add_table(connection, place, name, spool, name in wanted)]
         finally:
             spool.close()
+        for name, definition in MACROS.items():
+            connection.execute(f"CREATE MACRO {name}{definition}")
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view.sql}")
         connection.execute("SET allowed_paths = ?", [files])
@@ -120,6 +129,7 @@ class Result:
 def ask(data_dir: Path, sql: str, storage: Storage | None = None) -> Result:
     """Run one statement over the tables in `storage`, by default the folder `tables` of data_dir, and over what waits
     in the spool of data_dir. Raises NotAQuery, SqlFailed, OSError."""
+    sql = plain_names(sql)
     try:
         return Result(query(open_connection(data_dir, sql, storage), sql))
     except duckdb.Error as error:
@@ -177,13 +187,29 @@ def _add_table(
 
 
 def _snapshot(storage: Storage, name: str, spool_id: str | None) -> _Committed:
+    folder = None if storage.path is None else storage.path / name
+    if folder is None:
+        # Asking a store whether there is a newer entry costs about as much as opening the table.
+        table = open_in(storage, name)
+        return _Committed() if table is None else _Committed(_done(table, spool_id), dataset=table.to_pyarrow_dataset())
+    seen, found = _seen.get((folder, spool_id), (None, _Committed()))
+    if seen is not None and is_newest(folder, seen):
+        return found
     if (table := open_in(storage, name)) is None:
         return _Committed()
-    done = 0 if spool_id is None else table.transaction_version(app_id(spool_id)) or 0
-    if storage.path is None:
-        return _Committed(done, dataset=table.to_pyarrow_dataset())
     # delta-rs gives paths as in a URL, also those of a disk
-    return _Committed(done, tuple(sorted(map(unquote, table.file_uris()))), WIDENED in table.metadata().configuration)
+    files = tuple(sorted(map(unquote, table.file_uris())))
+    found = _Committed(_done(table, spool_id), files, WIDENED in table.metadata().configuration)
+    if (seen := newest(folder, table.version())) is not None:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen[folder, spool_id] = seen, found
+    return found
+
+
+def _done(table: Any, spool_id: str | None) -> int:
+    """How far the table has this spool."""
+    return 0 if spool_id is None else table.transaction_version(app_id(spool_id)) or 0
 
 
 def _tail(spool: SpoolReader, done: int) -> Iterator[Batch]:

@@ -105,6 +105,11 @@ class SpoolWriter:
         if self._roll(0):
             _remove_empty(root, self._number)
 
+    @property
+    def spool_id(self) -> str:
+        """Under which tables remember how far they have come."""
+        return self._spool_id
+
     def append(self, record: Record) -> None:
         """Store a row, or count it as failed. Never raises and never waits for the disk to be written."""
         try:

@@ -93,7 +93,8 @@ class Committer:
         """How far the committer is, counted over all children since `start`; a child that was killed between a commit
         and its note may leave that one batch uncounted here, never in the tables."""
         child = self._child
-        if child is not None:
+        # What a buried child has left in the file is counted already.
+        if child is not None and self._retry_at_s == 0.0:
             read = read_status(self._spool)
             if read is not None and read.pid == child.pid:
                 self._seen = read

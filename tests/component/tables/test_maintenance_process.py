@@ -23,6 +23,7 @@ from sekisho.tables.maintenance.state import read_state
 from sekisho.tables.maintenance.vacuum import vacuum
 from sekisho.tables.schema import TABLES
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.storage import Cadence
 from sekisho.tables.supervise import Committer
 
 PATIENCE_S = 600.0
@@ -97,7 +98,7 @@ def killed_at_work(data_dir: Path) -> None:
 def test_beside_a_committer_that_does_not_stop(tmp_path: Path):
     """Many commits by the real committer, maintenance again and again: some runs are killed, none loses or doubles."""
     spool = SpoolWriter(tmp_path / "spool", 256 * 1024)
-    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, every_s=0.0)
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, cadence=Cadence(every_s=0.0))
     committer.start()
     count = 0
     stop = threading.Event()

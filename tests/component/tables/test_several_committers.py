@@ -88,7 +88,8 @@ def test_no_row_is_lost_or_doubled_and_every_commit_is_in(tmp_path: Path, storag
     want = [f"req_{n:032x}" for n in range(count)]
     for table in ("usage", "inference_log"):
         assert request_ids(storage, table) == want
-        assert _commits(storage, table) > COMMITS, "each commit is there, and the first entry"
+        # The first entry is none, and one commit of the killed may have been the other table's alone.
+        assert _commits(storage, table) >= COMMITS, "each commit is there"
         _every_spool_is_known(storage, table, machines)
     for machine in machines:
         assert list(ask(machine.data_dir, "SELECT count(*) FROM usage", storage).rows()) == [(count,)]

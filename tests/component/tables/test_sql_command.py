@@ -95,6 +95,16 @@ def test_options_of_later_versions_are_not_taken_silently(data_dir: Path):
     assert query(data_dir, "SELECT 1", "--format", "xml").exit_code == 2
 
 
+def test_a_catalog_and_a_schema_may_stand_before_a_name(data_dir: Path):
+    for place, more in (("main.sekisho", ()), ("llm.prod", ("--catalog", "llm.prod"))):
+        answer = query(data_dir, f"SELECT count(*) AS calls FROM {place}.usage", *more)
+        assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+    assert query(data_dir, "SELECT 1 FROM llm.prod.usage").exit_code == 1
+    answer = query(data_dir, "SELECT 1", "--catalog", "main")
+    assert answer.exit_code == 2
+    assert "main.sekisho" in answer.stderr
+
+
 def test_before_the_first_call_tables_are_empty(tmp_path: Path):
     answer = query(tmp_path / "none", "SELECT count(*) AS calls FROM usage")
     assert answer.exit_code == 0
@@ -156,9 +166,9 @@ def test_help_has_an_example():
 
 
 def test_both_languages_say_the_same_things():
-    for say in (sql_messages.NOTHING_YET, sql_messages.NAMES, sql_messages.ONE_SELECT):
+    for say in (sql_messages.NOTHING_YET, sql_messages.NAMES, sql_messages.ONE_SELECT, sql_messages.NOT_A_PLACE):
         assert say.ja
-        for name in ("{data_dir}", "{names}"):
+        for name in ("{data_dir}", "{names}", "{given}"):
             assert (name in say.en) == (name in say.ja)
 
 

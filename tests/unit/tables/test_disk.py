@@ -98,4 +98,4 @@ def test_what_delta_rs_wrote_is_synced(files: DiskFiles, monkeypatch: pytest.Mon
     assert synced == [f"{0:020d}.json", LOG, "usage"]
     synced.clear()
     files.settle(0)
-    assert synced == ["_last_checkpoint", f"{0:020d}.checkpoint.parquet", LOG, "usage"]
+    assert synced == [f"{0:020d}.checkpoint.parquet", "_last_checkpoint", LOG, "usage"]

@@ -88,6 +88,7 @@ def test_counts_go_on_over_children(world: World):
     world.write(committed_rows=10, logged_rows=4, commits=2, errors=1, committed_seq=70)
     world.die()
     world.committer.poll()
+    assert world.committer.committed_rows == 10, "not counted twice until the next child has said something"
     world.now_s += 1
     world.committer.poll()
     assert world.committer.committed_rows == 10

@@ -24,6 +24,8 @@ class TallyCollector(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
+        # first, because they may find that a row which counts as appended was lost
+        gauges = dict(self._gauges())
         models = list(self._tally.models.items())
         yield from _calls(models)
         yield from _tokens(models)
@@ -31,7 +33,6 @@ class TallyCollector(Collector):
         rows = CounterMetricFamily("sekisho_rows", "Rows by what became of them.", labels=["state"])
         for state, count in self._tally.rows.items():
             rows.add_metric([state], count)
-        gauges = dict(self._gauges())
         committed = gauges.pop("committed", None)
         if committed is not None and not isinstance(committed[1], ByLabel):
             rows.add_metric(["committed"], committed[1])
