@@ -17,7 +17,19 @@ _LONGEST_BLOCK: Final = 4_096
 _MOST_BLOCKS: Final = 32
 #: names of members of an answer that no model wrote
 _NOT_WRITTEN: Final = frozenset(
-    ("id", "object", "model", "role", "type", "finish_reason", "stop_reason", "finishReason", "index", "logprobs", "status")
+    (
+        "id",
+        "object",
+        "model",
+        "role",
+        "type",
+        "finish_reason",
+        "stop_reason",
+        "finishReason",
+        "index",
+        "logprobs",
+        "status",
+    )
 )
 #: members that hold what the model wrote: chat, Responses, Anthropic, Gemini
 _WRITTEN: Final = ("choices", "output", "content", "candidates")

@@ -29,7 +29,9 @@ _DEEPEST: Final = 64
 _CONTENT: Final = ("messages", "input", "instructions", "system", "contents", "systemInstruction", "system_instruction")
 _TOOLS: Final = ("tools", "functions", "response_format", "text")
 #: names of members that steer and are not shown to the model
-_STEERING: Final = frozenset(("type", "role", "cache_control", "id", "tool_use_id", "tool_call_id", "call_id", "status"))
+_STEERING: Final = frozenset(
+    ("type", "role", "cache_control", "id", "tool_use_id", "tool_call_id", "call_id", "status")
+)
 
 
 class _ImageUrl(msgspec.Struct, gc=False):

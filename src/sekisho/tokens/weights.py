@@ -16,7 +16,14 @@ ASCII: Final = 0.141
 
 #: patterns in the map `SHAPES`: a letter, 0 digit, _ space, n line break or tab, p punctuation
 WORD_WEIGHTS: Final = ((b"_", -0.03), (b"_a", 0.52))
-SIGN_WEIGHTS: Final = ((b"n", 1.173), (b"p", 0.733), (b"pn", -0.873), (b"nn", -1.387), (b"ppp", -1.385), (b"____", -0.276))
+SIGN_WEIGHTS: Final = (
+    (b"n", 1.173),
+    (b"p", 0.733),
+    (b"pn", -0.873),
+    (b"nn", -1.387),
+    (b"ppp", -1.385),
+    (b"____", -0.276),
+)
 #: the same, for digits: three in a row are one token
 DIGIT_WEIGHTS: Final = ((b"0", 1.014), (b"00", -1.08), (b"000", -0.889), (b"_0", 0.746), (b"0a", 0.836))
 #: patterns in the map `CASES`: e vowel, c consonant, A capital; what looks like no word has more tokens than a word
