@@ -7,6 +7,7 @@ commands and simulations and not for the serving process.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 Counter = Callable[[str], int]
@@ -45,8 +46,7 @@ def counter_for(model: str) -> Counter | None:
     if encoding is None:
         return None
     try:
-        from rs_bpe.bpe import openai
+        vocabularies: Any = import_module("rs_bpe.bpe").openai
     except ImportError:
         return None
-    tokenizer: Any = getattr(openai, encoding)()
-    return tokenizer.count
+    return getattr(vocabularies, encoding)().count

@@ -86,7 +86,7 @@ def rough(body: bytes) -> int:
 
 
 def _ascii(data: bytes, size: int) -> tuple[float, float, float]:
-    """Words, signs and digits: tokens of the ASCII characters, of which there are `size`; what else is in `data` only separates them."""
+    """Words, signs, digits: tokens of the `size` ASCII characters; what else is in `data` only separates them."""
     count = data.translate(weights.SHAPES).count
     words = weights.ONCE
     for pattern, weight in weights.WORD_WEIGHTS:

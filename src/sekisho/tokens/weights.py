@@ -53,7 +53,8 @@ SCRIPTS: Final = (
     Script("other", bytes(range(0xD5, 0xD8)), 0.452),  # Armenian, Hebrew
     Script("other", bytes(range(0xD8, 0xDC)), 0.375),  # Arabic
     Script("other", bytes((*range(0xDC, 0xE0), 0xEE)), 0.394),  # Syriac, Thaana, N'Ko, private use
-    # the scripts of India, Thai, Lao: Devanagari, Bengali, Gurmukhi, Gujarati, Tamil, Telugu, Kannada, Sinhala stand out
+    # the scripts of India, Thai, Lao; in this order: Devanagari, Bengali, Gurmukhi, Gujarati, Tamil, Telugu, Kannada,
+    # Sinhala, Malayalam, Thai
     Script(
         "other",
         b"\xe0",

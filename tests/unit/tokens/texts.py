@@ -82,7 +82,7 @@ CODE = [
             merged.append((start, end))
     return merged
 ''',
-    '''export async function fetchWithRetry(url, options = {}, attempts = 3) {
+    """export async function fetchWithRetry(url, options = {}, attempts = 3) {
   let lastError;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     try {
@@ -96,8 +96,8 @@ CODE = [
   }
   throw lastError ?? new Error("no answer");
 }
-''',
-    '''SELECT d.name AS department, date_trunc('month', o.ordered_at) AS month,
+""",
+    """SELECT d.name AS department, date_trunc('month', o.ordered_at) AS month,
        count(*) AS orders, sum(o.amount) AS revenue
 FROM orders AS o
 JOIN customers AS c ON c.id = o.customer_id
@@ -106,8 +106,8 @@ WHERE o.status <> 'cancelled' AND o.ordered_at >= now() - interval '1 year'
 GROUP BY d.name, month
 HAVING sum(o.amount) > 10000
 ORDER BY month DESC, revenue DESC;
-''',
-    '''#include <stdint.h>
+""",
+    """#include <stdint.h>
 #include <stddef.h>
 
 /* Counts the bits that differ between two buffers of equal length. */
@@ -123,8 +123,8 @@ size_t hamming_distance(const uint8_t *left, const uint8_t *right, size_t length
     }
     return distance;
 }
-''',
-    '''package queue
+""",
+    """package queue
 
 import "sync"
 
@@ -146,8 +146,8 @@ func (r *Ring[T]) Push(item T) {
 		r.head = (r.head + 1) % len(r.items)
 	}
 }
-''',
-    '''name: nightly
+""",
+    """name: nightly
 on:
   schedule:
     - cron: "30 2 * * *"
@@ -161,7 +161,7 @@ jobs:
         run: make report MONTH=$(date +%Y-%m)
         env:
           REPORT_TOKEN: ${{ secrets.REPORT_TOKEN }}
-''',
+""",
     '''class 在庫(object):
     """商品の在庫を管理する。"""
 
@@ -175,7 +175,7 @@ jobs:
         self.数量 -= 個数
         return self.数量
 ''',
-    '''<form action="/orders" method="post" class="order-form">
+    """<form action="/orders" method="post" class="order-form">
   <label for="quantity">Quantity</label>
   <input id="quantity" name="quantity" type="number" min="1" max="99" required>
   <select name="shipping">
@@ -184,7 +184,7 @@ jobs:
   </select>
   <button type="submit" disabled>Place order</button>
 </form>
-''',
+""",
 ]
 _KANA = "ｱｲｳｴｵｶｷｸｹｺｻｼｽｾｿﾀﾁﾂﾃﾄﾅﾆﾇﾈﾉﾊﾋﾌﾍﾎﾏﾐﾑﾒﾓﾔﾕﾖﾗﾘﾙﾚﾛﾜﾝﾞﾟｰ"
 _KANA_WORDS = ["ｶﾌﾞｼｷｶﾞｲｼｬ", "ﾐｽﾞﾎｷﾞﾝｺｳ", "ﾌﾘｺﾐ", "ﾃｽｳﾘｮｳ", "ﾀﾅｶ ﾀﾛｳ", "ｻﾄｳ ﾊﾅｺ", "ｾﾝﾀﾞｲｼ", "ﾖｺﾊﾏｼ ﾅｶｸ", "ﾃﾞﾝｷﾀﾞｲ", "ｷｭｳﾖ"]
@@ -217,7 +217,12 @@ def pieces() -> list[tuple[str, str]]:
         found.append(("mixed", "\n".join(chance.choice(x) for x in (JAPANESE, CODE, ENGLISH))))
     found.append(("half-width kana", _KANA * 3))
     found.append(("emoji", "🎉 今日はありがとうございました！😊👍 次回は 7/15 (水) です 📅✨ See you soon 🚀🔥 ❤️"))
-    found.append(("full-width", "ＡＰＩキー：ＸＹＺ－１２３４５　（有効期限：２０２６年１２月３１日）　ＴＥＬ：０３－１２３４－５６７８"))
+    found.append(
+        (
+            "full-width",
+            "ＡＰＩキー：ＸＹＺ－１２３４５　（有効期限：２０２６年１２月３１日）　ＴＥＬ：０３－１２３４－５６７８",
+        )
+    )
     return found
 
 
