@@ -145,9 +145,8 @@ def cost_nanos(usage: Usage, rates: Rates) -> int:
 def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:
     """Nano-dollars by disjoint token type; the values sum to `cost_nanos` exactly.
 
-    `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens, those
-    of sound and pictures when they cost anything.
-    Each value is the exact cost rounded down, and the nano-dollars that are then missing go one each to the types
+    `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens,
+    those of sound and pictures when they cost anything. Each value is the exact cost rounded down, and the nano-dollars that are then missing go one each to the types
     with the largest remainders (Hamilton's method; on a tie in the order of `TOKEN_TYPES`), so none is off by a whole
     nano-dollar.
     """

@@ -101,7 +101,7 @@ def estimate_answer(body: bytes) -> Parts:
 def _collect(value: Any, texts: list[str], depth: int) -> None:
     if isinstance(value, str):
         texts.append(value)
-    elif depth > 64:  # noqa: PLR2004 - deeper than any answer
+    elif depth > 64:
         return
     elif isinstance(value, list):
         for item in cast("list[Any]", value):

@@ -79,7 +79,7 @@ def estimate_request(fields: Mapping[str, msgspec.Raw], model: str) -> Parts:
         found += chat if chat is not None else _walked(raw, model)
     tools = 0.0
     for name in _TOOLS:
-        if (raw := fields.get(name)) is not None and len(raw) > 4:  # noqa: PLR2004 - `null`
+        if (raw := fields.get(name)) is not None and len(raw) > 4:
             tools += sum(measure(_text(bytes(raw)))) * _TOOLS_BY_THEIR_JSON + _AROUND_TOOLS
     return found._replace(words=found.words + _BEFORE_THE_ANSWER, tools=tools)
 

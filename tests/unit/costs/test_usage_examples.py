@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from tests.unit.costs.arithmetic import reckon
 
 from sekisho.app.settings import parse
 from sekisho.costs.lookup import Question, quote
@@ -20,8 +21,6 @@ from sekisho.domain.money import Rates, cost_breakdown, cost_nanos, served_tier
 from sekisho.domain.usage import Usage
 from sekisho.formats import usage as readers
 from sekisho.formats.openai import WireUsage
-
-from tests.unit.costs.arithmetic import reckon
 
 FOLDER = Path(__file__).parent / "usages"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -90,7 +89,13 @@ def test_there_are_two_hundred_and_each_names_its_source() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2*3 + 4", 10), ("2*(3 + 4)", 14), ("(5 - 2)*0.15", Fraction(9, 20)), ("10 - 3 - 2", 5), ("7*0.075", Fraction(21, 40))],
+    [
+        ("2*3 + 4", 10),
+        ("2*(3 + 4)", 14),
+        ("(5 - 2)*0.15", Fraction(9, 20)),
+        ("10 - 3 - 2", 5),
+        ("7*0.075", Fraction(21, 40)),
+    ],
 )
 def test_the_sums_are_reckoned_as_written(text: str, value: Fraction | int) -> None:
     assert reckon(text) == value
@@ -98,7 +103,7 @@ def test_the_sums_are_reckoned_as_written(text: str, value: Fraction | int) -> N
 
 @pytest.mark.parametrize("text", ["", "2*", "(1 + 2", "1 2", "2**3", "a", "__import__('os')", "1)"])
 def test_what_is_no_sum_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         reckon(text)
 
 
