@@ -146,9 +146,9 @@ def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:
     """Nano-dollars by disjoint token type; the values sum to `cost_nanos` exactly.
 
     `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens,
-    those of sound and pictures when they cost anything. Each value is the exact cost rounded down, and the nano-dollars that are then missing go one each to the types
-    with the largest remainders (Hamilton's method; on a tie in the order of `TOKEN_TYPES`), so none is off by a whole
-    nano-dollar.
+    those of sound and pictures when they cost anything. Each value is the exact cost rounded down, and the nano-dollars
+    that are then missing go one each to the types with the largest remainders (Hamilton's method; on a tie in the order
+    of `TOKEN_TYPES`), so none is off by a whole nano-dollar.
     """
     exact = _priced(usage, rates.for_input(usage.input_tokens))
     parts = [part // _TOKENS_PER_RATE for part in exact]

@@ -22,7 +22,8 @@ class Parts(NamedTuple):
     """Estimated tokens by kind. A tokenizer may treat the kinds differently, so each is calibrated on its own.
 
     `words` is ASCII text with its spaces, `signs` its punctuation and line breaks, `cjk` Chinese, Japanese and Korean,
-    `other` every other script and symbols; `tools` are declared functions and `images` pictures, which no tokenizer reads as text.
+    `other` every other script and symbols; `tools` are declared functions and `images` pictures, which no tokenizer
+    reads as text.
     """
 
     words: float = 0.0

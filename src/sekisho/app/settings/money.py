@@ -51,7 +51,12 @@ def read_unknown_price(root: Form) -> UnknownPrice | Rates:
         choice: UnknownPrice = root.choice("unknown_price", _UNKNOWN_PRICE, "allow")
         return choice
     with Form(root.reading, node) as form:
-        return _rates(form, root.reading.digest)
+        return Rates(
+            input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
+            output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
+            source="config",
+            version=root.reading.digest,
+        )
 
 
 def read_currency(root: Form) -> tuple[Currency, FxRates]:
@@ -89,23 +94,27 @@ def _fx_rates(form: Form) -> FxRates:
 
 def _rates(form: Form, version: str) -> Rates:
     """One price with its cached rates, sound and pictures, its size tiers and its service tiers."""
-    standard = _flat_rates(form, version)
+    media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
+    standard = _text_rates(form, version)
     tiers = [tier for node in form.items("size_tiers") if (tier := _size_tier(form, node)) is not None]
     service_tiers: list[tuple[str, Rates | None]] = []
     for entry in form.entries("service_tiers"):
         inner = form_of(form.reading, entry.value)
         if inner is not None:
             with inner:
-                service_tiers.append((entry.name.lower(), _flat_rates(inner, version)))
-    return msgspec.structs.replace(standard, tiers=tuple(tiers), service_tiers=tuple(service_tiers))
+                service_tiers.append((entry.name.lower(), _text_rates(inner, version)))
+    return msgspec.structs.replace(
+        standard,
+        tiers=tuple(tiers),
+        service_tiers=tuple(service_tiers),
+        media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
+    )
 
 
-def _flat_rates(form: Form, version: str) -> Rates:
-    media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
+def _text_rates(form: Form, version: str) -> Rates:
     return Rates(
         input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
         output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
-        media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
         source="config",
         version=version,
         cached_input_nanos_per_mtok=_nanos(form, "cached_input_per_mtok"),
