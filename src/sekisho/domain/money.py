@@ -80,6 +80,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
                 return rates
         return self
 
+    def with_unknown_tiers(self, default: Rates) -> Rates:
+        """These rates with `default` for the tiers whose price is unknown."""
+        tiers = tuple((name, rates or default) for name, rates in self.service_tiers)
+        return self if tiers == self.service_tiers else msgspec.structs.replace(self, service_tiers=tiers)
+
     def for_input(self, input_tokens: int) -> Rates:
         """The rates of the size tier that a request with so many input tokens falls into."""
         best: RateTier | None = None

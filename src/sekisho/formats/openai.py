@@ -59,21 +59,22 @@ class WireUsage(msgspec.Struct, gc=False):
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        if not cached and not reasoning:
+        rare = (
+            details is not None and (details.audio_tokens or details.image_tokens or details.cache_write_tokens)
+        ) or (written is not None and (written.audio_tokens or written.image_tokens))
+        if not cached and not reasoning and not rare:
             return Usage(input_tokens=read_in, output_tokens=out)
         # xAI counts reasoning beside completion_tokens and inside the total only.
         # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
         if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
             out += reasoning
-        cached = max(0, min(cached, read_in))
-        return Usage(
+        usage = Usage(
             input_tokens=read_in,
             output_tokens=out,
-            cache_read_input_tokens=cached,
-            cache_creation_input_tokens=_cache_writes(details, read_in - cached),
+            cache_read_input_tokens=max(0, min(cached, read_in)),
             reasoning_output_tokens=max(0, min(reasoning, out)),
-            media=_media(details, written),
         )
+        return _with_rarities(usage, details or InputDetails(), written or OutputDetails()) if rare else usage
 
     def _total_only(self) -> Usage | None:
         """Embeddings of some servers count nothing but the total, which is all input."""
@@ -81,22 +82,19 @@ class WireUsage(msgspec.Struct, gc=False):
         return Usage(input_tokens=total) if 0 < total <= MOST_TOKENS else None
 
 
-def _cache_writes(details: InputDetails | None, most: int) -> int:
-    return max(0, min(int(details.cache_write_tokens), most)) if details and details.cache_write_tokens else 0
-
-
-def _media(sent: InputDetails | None, written: OutputDetails | None) -> MediaTokens | None:
-    """None for the usual call, whose counts of sound and pictures are missing or 0."""
-    if not (
-        (sent and (sent.audio_tokens or sent.image_tokens))
-        or (written and (written.audio_tokens or written.image_tokens))
-    ):
-        return None
-    return MediaTokens(
-        input_audio_tokens=int((sent and sent.audio_tokens) or 0),
-        input_image_tokens=int((sent and sent.image_tokens) or 0),
-        output_audio_tokens=int((written and written.audio_tokens) or 0),
-        output_image_tokens=int((written and written.image_tokens) or 0),
+def _with_rarities(usage: Usage, sent: InputDetails, written: OutputDetails) -> Usage:
+    """Sound, pictures and cache writes, which the usual call has none of."""
+    room = usage.input_tokens - usage.cache_read_input_tokens
+    media = MediaTokens(
+        input_audio_tokens=int(sent.audio_tokens or 0),
+        input_image_tokens=int(sent.image_tokens or 0),
+        output_audio_tokens=int(written.audio_tokens or 0),
+        output_image_tokens=int(written.image_tokens or 0),
+    )
+    return msgspec.structs.replace(
+        usage,
+        cache_creation_input_tokens=max(0, min(int(sent.cache_write_tokens or 0), room)),
+        media=None if media == MediaTokens() else media,
     )
 
 

@@ -252,6 +252,16 @@ def test_a_service_tier_has_its_own_rates_or_the_standard_ones() -> None:
     assert rates.for_service_tier(None) is rates
 
 
+def test_a_default_price_fills_the_tiers_that_nobody_has_a_price_for() -> None:
+    flex = Rates(input_nanos_per_mtok=1, output_nanos_per_mtok=2)
+    rates = msgspec.structs.replace(SMALL, service_tiers=(("flex", flex), ("scale", None)))
+    filled = rates.with_unknown_tiers(NO_EXTRAS)
+    assert filled.for_service_tier("scale") == NO_EXTRAS
+    assert filled.for_service_tier("flex") == flex
+    assert filled.for_service_tier(None) is filled
+    assert SMALL.with_unknown_tiers(NO_EXTRAS) is SMALL
+
+
 def test_rates_are_values() -> None:
     assert hash(CACHING) == hash(msgspec.json.decode(msgspec.json.encode(CACHING), type=Rates))
 
