@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sekisho.domain.usage import MediaTokens, Usage
-from sekisho.formats.openai import MOST_TOKENS, Count
+from sekisho.formats.openai import MOST_TOKENS, Count, InputDetails, OutputDetails
 
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
@@ -103,19 +103,9 @@ class _CachedDetails(msgspec.Struct, gc=False):
     image_tokens: Count = None
 
 
-class _ResponsesInput(msgspec.Struct, gc=False):
-    cached_tokens: Count = None
+class _ResponsesInput(InputDetails, gc=False):
     #: realtime only
     cached_tokens_details: _CachedDetails | None = None
-    cache_write_tokens: Count = None
-    audio_tokens: Count = None
-    image_tokens: Count = None
-
-
-class _ResponsesOutput(msgspec.Struct, gc=False):
-    reasoning_tokens: Count = None
-    audio_tokens: Count = None
-    image_tokens: Count = None
 
 
 class _Responses(msgspec.Struct, gc=False):
@@ -123,8 +113,8 @@ class _Responses(msgspec.Struct, gc=False):
     output_tokens: Count = None
     input_tokens_details: _ResponsesInput | None = None
     input_token_details: _ResponsesInput | None = None
-    output_tokens_details: _ResponsesOutput | None = None
-    output_token_details: _ResponsesOutput | None = None
+    output_tokens_details: OutputDetails | None = None
+    output_token_details: OutputDetails | None = None
 
 
 def responses_usage(value: Any) -> Usage | None:
@@ -137,7 +127,7 @@ def responses_usage(value: Any) -> Usage | None:
     if wire is None or (wire.input_tokens is None and wire.output_tokens is None):
         return None
     sent = wire.input_tokens_details or wire.input_token_details or _ResponsesInput()
-    written = wire.output_tokens_details or wire.output_token_details or _ResponsesOutput()
+    written = wire.output_tokens_details or wire.output_token_details or OutputDetails()
     cached = sent.cached_tokens_details or _CachedDetails()
     return _usage(
         inputs=_count(wire.input_tokens),

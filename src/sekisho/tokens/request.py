@@ -93,6 +93,32 @@ def estimate_body(body: bytes, model: str) -> Parts:
     return estimate_request(fields, model)
 
 
+def estimate_embeddings(fields: Mapping[str, msgspec.Raw]) -> Parts:
+    """Input tokens of a request for embeddings: texts without frames, or tokens that the client has made itself."""
+    raw = fields.get("input")
+    if raw is None:
+        return NOTHING
+    try:
+        given = _decode(raw)
+    except UNREADABLE:
+        return measure(_text(bytes(raw)))
+    texts: list[str] = []
+    tokens = _embedded(given, texts)
+    found = measure("\n".join(texts))
+    return found._replace(words=found.words + tokens)
+
+
+def _embedded(given: Any, texts: list[str]) -> int:
+    """A text, a list of texts, a list of tokens, or a list of such lists."""
+    if isinstance(given, str):
+        texts.append(given)
+    elif isinstance(given, int | float):
+        return 1
+    elif isinstance(given, list):
+        return sum(_embedded(item, texts) for item in cast("list[Any]", given))
+    return 0
+
+
 def _chat(raw: msgspec.Raw, model: str) -> Parts | None:
     """HOT. None where the messages are not of the shape of chat completions."""
     try:

@@ -25,7 +25,7 @@ from sekisho.tokens.images import (
     rule_for,
     size_of,
 )
-from sekisho.tokens.request import estimate_body, estimate_request
+from sekisho.tokens.request import estimate_body, estimate_embeddings, estimate_request
 from sekisho.tokens.text import estimate
 
 
@@ -143,6 +143,24 @@ def test_other_protocols_are_walked() -> None:
     assert found.images == 258
     sound = {"type": "input_audio", "input_audio": {"data": "A" * 40_960, "format": "wav", "mime_type": "audio/wav"}}
     assert 300 < tokens({"messages": [{"role": "user", "content": [sound]}]}) < 500
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (ENGLISH[0], estimate(ENGLISH[0])),
+        (ENGLISH[:3], sum(map(estimate, ENGLISH[:3]))),
+        ([1, 2, 3], 3),
+        ([[1, 2], [3, 4, 5]], 5),
+        ([], 0),
+        (None, 0),
+        ({"text": "x"}, 0),
+    ],
+)
+def test_embeddings_have_no_frames(given: Any, count: int) -> None:
+    fields = {"input": msgspec.Raw(json.dumps(given).encode()), "model": msgspec.Raw(b'"m"')}
+    assert estimate_embeddings(fields).tokens == pytest.approx(count, rel=0.05)
+    assert estimate_embeddings({}).tokens == 0
 
 
 @pytest.mark.parametrize(
