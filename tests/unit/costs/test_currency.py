@@ -7,10 +7,13 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.costs.currency import UsdJpy, whole_yen
+
+#: a busy machine is not a failure
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
 TABLE = UsdJpy(((NOVEMBER, Decimal("150.5")), (OCTOBER, Decimal(148))))
@@ -47,6 +50,7 @@ def test_an_amount_in_yen_is_exact_until_it_is_shown() -> None:
     assert whole_yen(Decimal("151.5")) == 152
 
 
+@STEADY
 @given(st.integers(min_value=0, max_value=10**18), st.decimals(min_value=1, max_value=999, places=4))
 def test_no_digit_is_lost(nanos: int, rate: Decimal) -> None:
     amount = UsdJpy(((None, rate),)).yen(nanos, OCTOBER + timedelta(days=3))

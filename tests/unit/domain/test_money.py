@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.domain.money import (
@@ -58,6 +58,9 @@ SPEAKING = Rates(
         output_audio_nanos_per_mtok=usd("64"),
     ),
 )
+
+#: a busy machine is not a failure
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PENNY = Rates(input_nanos_per_mtok=500_000, output_nanos_per_mtok=250_000)
 FREE = Rates(input_nanos_per_mtok=0, output_nanos_per_mtok=0)
 NO_EXTRAS = Rates(input_nanos_per_mtok=usd("2"), output_nanos_per_mtok=usd("8"))
@@ -380,11 +383,13 @@ def decimal_bill(usage: Usage, rates: Rates) -> int:
         return int(bill.quantize(Decimal("0.000000001"), ROUND_HALF_EVEN) * 10**9)
 
 
+@STEADY
 @given(usages, any_rates)
 def test_a_cost_is_what_decimal_arithmetic_gives(usage: Usage, rates: Rates) -> None:
     assert cost_nanos(usage, rates) == decimal_bill(usage, rates)
 
 
+@STEADY
 @given(usages, any_rates)
 def test_a_breakdown_sums_to_the_cost_and_no_part_is_off_by_a_nano_dollar(usage: Usage, rates: Rates) -> None:
     parts = cost_breakdown(usage, rates)
@@ -396,6 +401,7 @@ def test_a_breakdown_sums_to_the_cost_and_no_part_is_off_by_a_nano_dollar(usage:
     assert abs(parts["output"] * 1_000_000 - output) < 1_000_000
 
 
+@STEADY
 @given(speaking_usages, any_rates, media_rates)
 def test_a_breakdown_with_sound_and_pictures_sums_to_the_cost(
     usage: Usage, rates: Rates, special: MediaRates | None
@@ -407,6 +413,7 @@ def test_a_breakdown_with_sound_and_pictures_sums_to_the_cost(
     assert set(parts) <= set(TOKEN_TYPES)
 
 
+@STEADY
 @given(speaking_usages, rate)
 def test_one_rate_for_everything_makes_kinds_irrelevant(usage: Usage, one: int) -> None:
     alike = dict.fromkeys(MediaRates.__struct_fields__, one)
@@ -421,17 +428,20 @@ def test_one_rate_for_everything_makes_kinds_irrelevant(usage: Usage, one: int) 
     assert cost_nanos(usage, rates) == cost_nanos(plain, rates)
 
 
+@STEADY
 @given(usages, any_rates)
 def test_a_cost_is_never_negative(usage: Usage, rates: Rates) -> None:
     assert cost_nanos(usage, rates) >= 0
 
 
+@STEADY
 @given(usages, any_rates, st.integers(min_value=0, max_value=1_000_000))
 def test_more_output_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     longer = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + more)
     assert cost_nanos(longer, rates) >= cost_nanos(usage, rates)
 
 
+@STEADY
 @given(usages, any_rates, st.integers(min_value=0, max_value=1_000_000))
 def test_more_input_of_one_size_tier_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     flat = msgspec.structs.replace(rates, tiers=())
@@ -442,6 +452,7 @@ def test_more_input_of_one_size_tier_never_costs_less(usage: Usage, rates: Rates
     assert cost_nanos(longer, flat) >= cost_nanos(honest, flat)
 
 
+@STEADY
 @given(usages, any_rates, rate)
 def test_a_dearer_rate_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     dearer = msgspec.structs.replace(rates, input_nanos_per_mtok=rates.input_nanos_per_mtok + more)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.tokens.counted import error, mean, of_kind
 from tests.unit.tokens.texts import ENGLISH, JAPANESE
@@ -27,6 +27,9 @@ from sekisho.tokens.images import (
 )
 from sekisho.tokens.request import estimate_body, estimate_embeddings, estimate_request
 from sekisho.tokens.text import estimate
+
+#: a busy machine is not a failure
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def tokens(body: dict[str, Any], model: str = "gpt-4o", **style: Any) -> int:
@@ -182,6 +185,7 @@ json_values = st.recursive(
 )
 
 
+@STEADY
 @given(st.dictionaries(st.sampled_from(["messages", "input", "tools", "system", "contents", "x"]), json_values))
 def test_no_body_breaks_it(body: dict[str, Any]) -> None:
     assert estimate_body(json.dumps(body).encode(), "gpt-4o").tokens >= 0
@@ -266,6 +270,7 @@ def test_what_cannot_be_read_has_a_size_all_the_same(url: str) -> None:
     assert size_of(url) == UNKNOWN_SIZE
 
 
+@STEADY
 @given(st.binary(max_size=120))
 def test_no_header_breaks_it(head: bytes) -> None:
     for start in (b"", b"\xff\xd8", b"GIF89a", b"RIFF\x00\x00\x00\x00WEBPVP8 ", b"\x89PNG\r\n\x1a\n"):
