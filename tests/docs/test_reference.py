@@ -96,6 +96,7 @@ def _complete(folder: Path) -> Settings:
 def _setting(path: str) -> str:
     """`endpoints.chat.targets[0].model` as `endpoints.NAME.targets[].model`."""
     path = re.sub(r"\[\d+\]", "[]", path)
+    path = re.sub(r"(\.service_tiers)\.[^.]+", r"\1.TIER", path)
     return re.sub(r'^(providers|endpoints|teams|prices)(\.[^.\[]+|\["[^"]*"\])', r"\1.NAME", path)
 
 

@@ -50,6 +50,27 @@ limits:
 prices:
   openai/gpt-4o-mini: {input_per_mtok: 0.15, cached_input_per_mtok: 0.075, output_per_mtok: 0.60}
   local/*: {input_per_mtok: 1, cache_write_per_mtok: 1.25, output_per_mtok: 2.0}
+  local/large:
+    input_per_mtok: 3
+    cached_input_per_mtok: 0.30
+    cache_write_per_mtok: 3.75
+    cache_write_1h_per_mtok: 6
+    output_per_mtok: 15
+    audio_input_per_mtok: 32
+    cached_audio_input_per_mtok: 0.40
+    audio_output_per_mtok: 64
+    image_input_per_mtok: 5
+    cached_image_input_per_mtok: 0.50
+    image_output_per_mtok: 40
+    size_tiers:
+      - over_input_tokens: 200000
+        input_per_mtok: 6
+        cached_input_per_mtok: 0.60
+        cache_write_per_mtok: 7.5
+        cache_write_1h_per_mtok: 12
+        output_per_mtok: 22.5
+    service_tiers:
+      batch: {input_per_mtok: 1.5, output_per_mtok: 7.5}
 unknown_price: {input_per_mtok: 3, output_per_mtok: 15}
 currency: JPY
 fx: {usd_jpy: 151.25, date: 2026-11-01}

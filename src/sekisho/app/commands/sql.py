@@ -48,8 +48,7 @@ def sql(
     from sekisho.tables.qualified import NotAPlace, plain_names
     from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
 
-    language = language_of()
-    folder, storage, _ = target(config, data_dir)
+    language, (folder, storage, _) = language_of(), target(config, data_dir)
     try:
         if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)

@@ -21,6 +21,8 @@ OwnLogLevel = Literal["warning", "info", "debug"]
 Role = Literal["user", "team_owner", "auditor", "admin"]
 UnknownPrice = Literal["allow", "block"]
 Currency = Literal["USD", "JPY"]
+#: yen for one US dollar from a day on, by day; None: the day was not told, and the rate holds always
+FxRates = tuple[tuple[date | None, Decimal], ...]
 
 MOCK_PROVIDER = "mock"
 
@@ -134,7 +136,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, Rates] = {}
     unknown_price: UnknownPrice | Rates = "allow"
     currency: Currency = "USD"
-    #: yen for one US dollar, and the day of that rate
+    #: ask `costs.currency` for the rate of a day
+    fx_rates: FxRates = ()
+    #: the last of them: yen for one US dollar, and the day of that rate
     usd_jpy: Decimal | None = None
     fx_date: date | None = None
     language: Language = "en"

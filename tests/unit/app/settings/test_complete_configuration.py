@@ -11,9 +11,9 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.app.settings import Settings
+from sekisho.app.settings import Settings, parse
 from sekisho.domain.endpoint import Timeouts
-from sekisho.domain.money import Rates
+from sekisho.domain.money import MediaRates, Rates, RateTier
 from sekisho.tables.storage import Cadence, Storage
 
 Parse = Callable[..., Settings]
@@ -95,6 +95,42 @@ def test_prices_are_exact_nano_dollars(settings: Settings) -> None:
     )
 
 
+def test_a_price_may_have_size_tiers_service_tiers_sound_and_pictures(settings: Settings) -> None:
+    usd, version = 1_000_000_000, settings.digest
+    assert settings.prices["local/large"] == Rates(
+        input_nanos_per_mtok=3 * usd,
+        cached_input_nanos_per_mtok=300_000_000,
+        cache_write_nanos_per_mtok=3_750_000_000,
+        cache_write_1h_nanos_per_mtok=6 * usd,
+        output_nanos_per_mtok=15 * usd,
+        media=MediaRates(
+            input_audio_nanos_per_mtok=32 * usd,
+            cached_audio_nanos_per_mtok=400_000_000,
+            output_audio_nanos_per_mtok=64 * usd,
+            input_image_nanos_per_mtok=5 * usd,
+            cached_image_nanos_per_mtok=500_000_000,
+            output_image_nanos_per_mtok=40 * usd,
+        ),
+        tiers=(
+            RateTier(
+                over_input_tokens=200_000,
+                input_nanos_per_mtok=6 * usd,
+                cached_input_nanos_per_mtok=600_000_000,
+                cache_write_nanos_per_mtok=7_500_000_000,
+                cache_write_1h_nanos_per_mtok=12 * usd,
+                output_nanos_per_mtok=22_500_000_000,
+            ),
+        ),
+        service_tiers=(
+            (
+                "batch",
+                Rates(input_nanos_per_mtok=1_500_000_000, output_nanos_per_mtok=7_500_000_000, version=version),
+            ),
+        ),
+        version=version,
+    )
+
+
 def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(settings: Settings) -> None:
     anything = settings.rates_for("local", "whatever/model")
 
@@ -133,6 +169,13 @@ def test_the_address_of_aws_is_made_from_its_region(read: Parse) -> None:
     settings = read(_PROVIDERS + f"tables: {{url: s3://rows, s3: {{region: ap-northeast-1, {keys}}}}}")
     assert settings.storage.s3 is not None
     assert settings.storage.s3.endpoint == "https://s3.ap-northeast-1.amazonaws.com"
+
+
+def test_rates_of_several_days_are_kept_in_their_order() -> None:
+    fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 148.25}}"
+    settings = parse(f"providers: {{local: {{type: vllm}}}}\ncurrency: JPY\n{fx}\n", "sekisho.yaml", {})
+    assert settings.fx_rates == ((date(2026, 10, 1), Decimal("148.25")), (date(2026, 11, 1), Decimal("150.0")))
+    assert (settings.usd_jpy, settings.fx_date) == (Decimal("150.0"), date(2026, 11, 1))
 
 
 def test_the_server(settings: Settings) -> None:

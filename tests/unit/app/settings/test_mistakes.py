@@ -136,6 +136,19 @@ prices:
   local/c:
     input_per_mtok: 0.0000000001                        # <- bad_number
     output_per_mtok: 2000000                            # <- bad_number
+  local/d:
+    input_per_mtok: 1
+    output_per_mtok: 1
+    size_tiers:
+      - {input_per_mtok: 2}                             # <- missing
+      - 5                                               # <- wrong_type
+    service_tiers:
+      batch: {input_per_mtok: 1}                        # <- missing
+      flex: 5                                           # <- wrong_type
+fx:
+  usd_jpy:
+    2026-13-01: 150.0                                   # <- bad_date
+    2026-11-01: 0                                       # <- bad_number
 unknown_price: {input_per_mtok: 1}                      # <- missing
 """,
     "words that have to be chosen": """
