@@ -103,7 +103,7 @@ def run(data_dir: Path, commits: int = COMMITS) -> Day:
         if n % CROWD == CROWD - 1:
             day.date_log(n)
             most_files = max(most_files, *(day.files(table.name) for table in tables))
-            most_log = max(most_log, *(len(os.listdir(table.path / "_delta_log")) for table in tables))
+            most_log = max(most_log, *(len(os.listdir(data_dir / "tables" / name / "_delta_log")) for name in TABLES))
             began_cpu = time.process_time()
             day.maintain("light", n)
             maintenance_cpu_s += time.process_time() - began_cpu
