@@ -22,7 +22,7 @@ JAPANESE = [page for page in PAGES if page.name.endswith(".ja.md")]
 PAGES_AT_ONCE = 4
 READING = "test_every_block_of_a_page_does_what_it_says"
 #: blocks in these languages have to be executed, checked or written; others are for the eye
-LIVE = frozenset({"sh", "python", "yaml", "html"})
+LIVE = frozenset({"sh", "python", "sql", "yaml", "html"})
 MARKS = re.compile(r"make|run|start|config|complete|output|banner|file=[\w.]+")
 SAYS_EN, SAYS_JA = "are run by `make test`", "`make test` で実行されています"
 

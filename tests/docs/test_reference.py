@@ -22,6 +22,7 @@ from sekisho.mock.script import KEYS as SCRIPT_KEYS
 from sekisho.providers.catalog import CATALOG
 from sekisho.tables.arrow import pa
 from sekisho.tables.schema import ATTEMPT, BODIES, INFERENCE_LOG, USAGE
+from sekisho.tables.storage import Cadence
 from sekisho.tables.views import VIEWS
 from sekisho.wire.messages import MESSAGES
 from tests.docs.pages import DOCS, PAGES, REFERENCE, ROOT, blocks, headings, name_of, names_in_code, rows
@@ -64,6 +65,7 @@ def test_every_setting_that_is_read_has_a_row_and_no_other_has(tmp_path: Path, m
         ("server.", ServerSettings()),
         ("defaults.timeouts.", Timeouts()),
         ("endpoints.NAME.timeouts.", Timeouts()),
+        ("tables.commit.", Cadence()),
         ("", None),
     ],
 )
@@ -94,6 +96,7 @@ def _complete(folder: Path) -> Settings:
 def _setting(path: str) -> str:
     """`endpoints.chat.targets[0].model` as `endpoints.NAME.targets[].model`."""
     path = re.sub(r"\[\d+\]", "[]", path)
+    path = re.sub(r"(\.service_tiers)\.[^.]+", r"\1.TIER", path)
     return re.sub(r'^(providers|endpoints|teams|prices)(\.[^.\[]+|\["[^"]*"\])', r"\1.NAME", path)
 
 

@@ -1,6 +1,6 @@
 """A folder in which the blocks of one page are executed in order, as a reader would. Must not touch any other folder.
 
-Addresses are those of the page but for the port: 4000, 8080 and 9101 stand for free ones.
+Addresses are those of the page but for the port: 4000, 8080, 9000 and 9101 stand for free ones.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from typing import Any
 
 from tests.docs.pages import Block
 
-GATEWAY, WEB, MOCK = "4000", "8080", "9101"
-_PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK})(?!\d)")
+GATEWAY, WEB, MOCK, STORE = "4000", "8080", "9101", "9000"
+_PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK}|{STORE})(?!\d)")
 #: nothing here takes more than a few seconds on a machine that does nothing else
 _LONGEST_S = 60
+#: what `sekisho sql` does, without starting it for every question
+_QUESTION = """
+from pathlib import Path
+from sekisho.tables.reader import ask
+for row in ask(Path("sekisho-data/demo"), {sql!r}).rows():
+    print(*row, sep=" | ")
+"""
 _DROPPED = re.compile(r"(OPENAI|ANTHROPIC|GEMINI|SEKISHO)_|LC_|LANG|.*_proxy$", re.IGNORECASE)
 BIN = Path(sys.prefix) / "bin"
 
@@ -137,7 +144,8 @@ class Workspace:
             (self.folder / "sekisho-data" / "demo").symlink_to(self._demo.folder / "sekisho-data" / "demo")
 
     def _start(self, block: Block) -> None:
-        name = MOCK if " mock" in block.text else WEB if "web.py" in block.text else GATEWAY
+        marks = {" mock": MOCK, "web.py": WEB, "moto_server": STORE}
+        name = next((name for mark, name in marks.items() if mark in block.text), GATEWAY)
         if name == GATEWAY:
             self._ports[name] = free_port()
         port = self._port(name)
@@ -150,7 +158,9 @@ class Workspace:
 
     def _run(self, block: Block) -> None:
         text = self._at_our_ports(block.text)
-        if block.language == "python":
+        if block.language == "sql":
+            text = _QUESTION.format(sql=text)
+        if block.language in ("python", "sql"):
             file = self.folder / f"line_{block.line}.py"
             file.write_text(text, "utf-8")
             done = self._worker.execute(file, self.folder, self._environ)

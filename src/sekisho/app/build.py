@@ -161,7 +161,9 @@ def _rates(settings: Settings, prices: PriceBook, provider: str, model: str) -> 
     if price_provider is None:
         return default
     found = prices.get(price_provider, name)
-    return default if found is None else found
+    if not isinstance(found, Rates):
+        return default if found is None else found
+    return found if default is None else found.with_unknown_tiers(default)
 
 
 def _pair(settings: Settings, provider: str, model: str) -> tuple[str | None, str]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "check-config": "check_config",
     "keys": "keys",
     "sql": "sql",
+    "reconcile": "reconcile",
     "tables": "tables",
 }
 

@@ -12,7 +12,7 @@ _LEVELS = {"warning": logging.WARNING, "info": logging.INFO, "debug": logging.DE
 #: what a record may say beside its message; anything else attached to it is left out
 _EXTRA = (
     "request_id", "code", "status", "provider", "model", "path", "spool", "reason", "key_id", "attempts", "line",
-    "error", "pid", "exit_status",
+    "error", "pid", "exit_status", "age_s", "bytes", "quota_bytes",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
-_FIXED = ("data_dir", "database_path", "server", "spool")
+_FIXED = ("data_dir", "database_path", "server", "spool", "tables")
 
 
 class Reloader:

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ import uvicorn
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, price_pairs
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
+from sekisho.app.upkeep import Upkeep
 from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
-from sekisho.ledger.tally import Tally
+from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.migrate import schema_is_current
 from sekisho.stores.pepper import load_or_create_pepper
 from sekisho.stores.ports import StoreUnavailable
@@ -54,13 +56,17 @@ class Installation:
         self.committer = committer
         self.sink = sink
         self.tally: Tally = pipeline.tally
+        self.upkeep: Upkeep | None = None
+        #: since when the counters count; microseconds since 1970, UTC
+        self.started_us = time.time_ns() // 1000
         self._lost = 0
         #: the server of a separate metrics port
         self.background: asyncio.Task[None] | None = None
 
-    def gauges(self) -> dict[str, tuple[str, float]]:
+    def gauges(self) -> dict[str, tuple[str, float | ByLabel]]:
         self._count_lost()
         return {
+            **(self.upkeep.gauges() if self.upkeep is not None else {}),
             "committed": ("", float(self.committer.committed_rows)),
             "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
             "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
@@ -84,6 +90,8 @@ class Installation:
             "committed_rows": status.committed_rows,
             "spool_failed": self.sink.failed,
             "last_commit_us": status.last_commit_us,
+            "started_us": self.started_us,
+            "spool": self.sink.spool_id,
         }
 
 
@@ -104,13 +112,19 @@ async def installation(
         sheds_bodies=settings.spool.when_full == "shed_bodies",
         fails_open=settings.spool.on_error == "open",
     )
-    committer = Committer(settings.data_dir, last_seq=lambda: sink.last_seq)
+    committer = Committer(
+        settings.data_dir,
+        last_seq=lambda: sink.last_seq,
+        storage=settings.storage,
+        cadence=settings.tables.cadence,
+    )
     try:
         version = keys.version()
         keyring = build_keyring(settings, pepper, keys.all())
         snapshot = build_snapshot(settings, keyring, prices)
         pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
         running = Installation(settings, pipeline, committer, sink)
+        running.upkeep = upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
         committer.start()
         watch = asyncio.ensure_future(_keep(running, reloader))
@@ -119,6 +133,7 @@ async def installation(
         finally:
             watch.cancel()
             await asyncio.wait({watch})
+            upkeep.stop()
             pipeline.close()
     finally:
         sink.close()
@@ -140,6 +155,8 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
             running.committer.poll()
             running.sink.look()
             await reloader.look()
+            if running.upkeep is not None:
+                running.upkeep.look(running.settings.maintenance)
         except StoreUnavailable as error:
             log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:

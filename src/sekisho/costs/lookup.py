@@ -29,9 +29,28 @@ _FIELDS = {
     "cache_write_5m_mtok": "cache_write_nanos_per_mtok",
     "cache_write_1h_mtok": "cache_write_1h_nanos_per_mtok",
 }
+_MEDIA_FIELDS = {
+    "input_audio_mtok": "input_audio_nanos_per_mtok",
+    "input_image_mtok": "input_image_nanos_per_mtok",
+    "cache_audio_read_mtok": "cached_audio_nanos_per_mtok",
+    "cache_image_read_mtok": "cached_image_nanos_per_mtok",
+    "output_audio_mtok": "output_audio_nanos_per_mtok",
+    "output_image_mtok": "output_image_nanos_per_mtok",
+}
+#: what genai-prices calls the circumstances of a price -> our name of the tier, see `served_tier`
+_VARIANTS = (("service_tier", None), ("processing", "batch"), ("speed", "fast"))
+#: tiers that a provider bills otherwise than its standard one: where the library has no price for one, it is unknown
+_SPECIAL_TIERS = {
+    # https://platform.openai.com/docs/pricing; scale units are bought ahead
+    "openai": ("batch", "flex", "priority", "fast", "scale"),
+    # https://docs.claude.com/en/api/service-tiers: priority is capacity that was committed to
+    "anthropic": ("batch", "priority", "fast"),
+    "google": ("batch", "flex", "priority"),
+}
+_ANYWHERE_SPECIAL = ("batch",)
 #: charged beside the tokens, by the use of a provider's own tool; a cost here is of tokens only
 _TOOLS = {"web_searches_kcount", "social_searches_kcount", "storage_searches_kcount", "code_executions_kcount"}
-#: usage does not say how many tokens were sound or pictures, so they are priced as text and the version says `text`
+#: usage does not say how many tokens were video, so they are priced as text and the version says `text`
 _OTHER_MEDIA = {"audio", "image", "video"}
 
 _PriceValue = Decimal | TieredPrices
@@ -82,21 +101,33 @@ def _rates(provider: Provider, model: ModelInfo, now: datetime) -> Rates:
     standard = _convert(model.get_prices(now), deprecated=bool(model.deprecated))
     # as genai-prices itself: variants hold where the model is sold by its own provider, not where it is resold
     own = any(model is other for other in provider.models)
-    tiers: list[tuple[str, Rates | None]] = []
-    for name in _service_tiers(model) if own else ():
-        context: PriceContext = {"service_tier": name}
+    special = _SPECIAL_TIERS.get(provider.id, _ANYWHERE_SPECIAL)
+    tiers: dict[str, Rates | None] = {}
+    for name, context in _service_tiers(model, now) if own else ():
         try:
             rates = _convert(model.get_prices(now, context), deprecated=False)
         except Inexpressible:
             rates = None
         if rates != standard:
-            tiers.append((name, rates))
-    return msgspec.structs.replace(standard, service_tiers=tuple(tiers))
+            tiers[name] = rates
+        elif name in special:
+            tiers[name] = standard
+    if standard.input_nanos_per_mtok or standard.output_nanos_per_mtok:
+        tiers = {**dict.fromkeys(special), **tiers}
+    return msgspec.structs.replace(standard, service_tiers=tuple(sorted(tiers.items(), key=lambda tier: tier[0])))
 
 
-def _service_tiers(model: ModelInfo) -> list[str]:
-    variants = model.price_variants or ()
-    return sorted({variant.when["service_tier"] for variant in variants if set(variant.when) == {"service_tier"}})
+def _service_tiers(model: ModelInfo, now: datetime) -> list[tuple[str, PriceContext]]:
+    """Our names of the tiers that have prices of their own now, with what the library calls them."""
+    found: dict[str, PriceContext] = {}
+    for variant in model.price_variants or ():
+        if variant.constraint is not None and not variant.constraint.active(now):
+            continue
+        for key, only in _VARIANTS:
+            value = variant.when.get(key)
+            if set(variant.when) == {key} and value is not None and only in (None, value):
+                found[str(value)] = {key: value}
+    return sorted(found.items())
 
 
 def _convert(price: ModelPrice, *, deprecated: bool) -> Rates:
@@ -113,9 +144,12 @@ def _convert(price: ModelPrice, *, deprecated: bool) -> Rates:
     for key in prices:
         if key not in tokens and key not in _TOOLS and not _is_other_media(key):
             raise Inexpressible(f"priced by {key} too")
+    media = {_MEDIA_FIELDS[key]: _nanos(_flat(key, prices[key])) for key in _MEDIA_FIELDS if key in prices}
     fields = {_FIELDS[key]: _nanos(_at(tokens[key], 0)) for key in _FIELDS if key in tokens}
     # what has no output price has no output: embeddings, moderation, decisions
-    return msgspec.convert({"output_nanos_per_mtok": 0, **fields, "tiers": _size_tiers(tokens)}, Rates)
+    return msgspec.convert(
+        {"output_nanos_per_mtok": 0, **fields, "media": media or None, "tiers": _size_tiers(tokens)}, Rates
+    )
 
 
 def _size_tiers(tokens: Mapping[str, _PriceValue]) -> tuple[RateTier, ...]:
@@ -132,6 +166,12 @@ def _size_tiers(tokens: Mapping[str, _PriceValue]) -> tuple[RateTier, ...]:
         )
         for start in starts
     )
+
+
+def _flat(key: str, value: _PriceValue) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    raise Inexpressible(f"{key} depends on the size of the request")
 
 
 def _at(value: _PriceValue, input_tokens: int) -> Decimal:
@@ -161,7 +201,7 @@ def _values(price: ModelPrice) -> dict[str, _PriceValue]:
 
 
 def _has_other_media(price: ModelPrice) -> bool:
-    return any(_is_other_media(key) for key in _values(price))
+    return any(_is_other_media(key) and key not in _MEDIA_FIELDS for key in _values(price))
 
 
 def _is_other_media(key: str) -> bool:

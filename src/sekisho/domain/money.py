@@ -7,13 +7,36 @@ from typing import overload
 
 import msgspec
 
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import MediaTokens, Usage
 
 NANOS_PER_USD = 1_000_000_000
 _TOKENS_PER_RATE = 1_000_000
 
 #: the disjoint kinds of tokens that a cost is broken down by
-TOKEN_TYPES = ("input", "cache_read", "cache_write", "output")
+TOKEN_TYPES = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "output",
+    "input_audio",
+    "input_image",
+    "output_audio",
+    "output_image",
+)
+
+
+class MediaRates(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano-dollars per million tokens of sound and pictures. None: they cost what text costs in their place.
+
+    A missing cached rate means the cached rate of text, or the fresh rate where that is missing too.
+    """
+
+    input_audio_nanos_per_mtok: int | None = None
+    input_image_nanos_per_mtok: int | None = None
+    cached_audio_nanos_per_mtok: int | None = None
+    cached_image_nanos_per_mtok: int | None = None
+    output_audio_nanos_per_mtok: int | None = None
+    output_image_nanos_per_mtok: int | None = None
 
 
 class RateTier(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +66,10 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_nanos_per_mtok: int | None = None
     cache_write_1h_nanos_per_mtok: int | None = None
     tiers: tuple[RateTier, ...] = ()
-    #: rates by the service tier that the provider says it served (`flex`, `priority`); None: its price is unknown
+    #: rates by the tier that was served, as `served_tier` names it; None: the price of that tier is unknown
     service_tiers: tuple[tuple[str, Rates | None], ...] = ()
+    #: None: sound and pictures cost what text costs
+    media: MediaRates | None = None
     source: str = "config"
     version: str = ""
 
@@ -54,6 +79,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
             if name == tier:
                 return rates
         return self
+
+    def with_unknown_tiers(self, default: Rates) -> Rates:
+        """These rates with `default` for the tiers whose price is unknown."""
+        tiers = tuple((name, rates or default) for name, rates in self.service_tiers)
+        return self if tiers == self.service_tiers else msgspec.structs.replace(self, service_tiers=tiers)
 
     def for_input(self, input_tokens: int) -> Rates:
         """The rates of the size tier that a request with so many input tokens falls into."""
@@ -73,9 +103,24 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
             cache_write_1h_nanos_per_mtok=_first(
                 best.cache_write_1h_nanos_per_mtok, self.cache_write_1h_nanos_per_mtok
             ),
+            media=self.media,
             source=self.source,
             version=self.version,
         )
+
+
+def served_tier(service_tier: str | None, *, processing: str | None = None, speed: str | None = None) -> str | None:
+    """The name under which `Rates.service_tiers` holds what a provider says it served.
+
+    `service_tier` is the field of that name in OpenAI's, Groq's and Anthropic's answers and Gemini's `serviceTier`;
+    `processing` is `batch` for an answer out of a batch file, which no field of the answer says at OpenAI and Google;
+    `speed` is Anthropic's. A batch is a batch in whatever tier it ran.
+    """
+    if processing == "batch":
+        return "batch"
+    if speed == "fast":
+        return "fast"
+    return None if service_tier is None else service_tier.lower()
 
 
 def cost_nanos(usage: Usage, rates: Rates) -> int:
@@ -89,7 +134,13 @@ def cost_nanos(usage: Usage, rates: Rates) -> int:
     outputs = usage.output_tokens
     if rates.tiers:
         rates = rates.for_input(inputs)
-    if usage.cache_read_input_tokens or usage.cache_creation_input_tokens or inputs < 0 or outputs < 0:
+    if (
+        usage.cache_read_input_tokens
+        or usage.cache_creation_input_tokens
+        or usage.media is not None
+        or inputs < 0
+        or outputs < 0
+    ):
         total = sum(_priced(usage, rates))
     else:
         total = inputs * rates.input_nanos_per_mtok + outputs * rates.output_nanos_per_mtok
@@ -99,10 +150,10 @@ def cost_nanos(usage: Usage, rates: Rates) -> int:
 def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:
     """Nano-dollars by disjoint token type; the values sum to `cost_nanos` exactly.
 
-    `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens.
-    Each value is the exact cost rounded down, and the nano-dollars that are then missing go one each to the types
-    with the largest remainders (Hamilton's method; on a tie in the order of `TOKEN_TYPES`), so none is off by a whole
-    nano-dollar.
+    `input` (read afresh) and `output` are always there, `cache_read` and `cache_write` when there are such tokens,
+    those of sound and pictures when they cost anything. Each value is the exact cost rounded down, and the nano-dollars
+    that are then missing go one each to the types with the largest remainders (Hamilton's method; on a tie in the order
+    of `TOKEN_TYPES`), so none is off by a whole nano-dollar.
     """
     exact = _priced(usage, rates.for_input(usage.input_tokens))
     parts = [part // _TOKENS_PER_RATE for part in exact]
@@ -112,13 +163,12 @@ def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:
             largest = rests.index(max(rests))
             parts[largest] += 1
             rests[largest] = -1
-    fresh, read, write, output = parts
-    breakdown = {"input": fresh, "output": output}
+    used = {"input", "output"}
     if usage.cache_read_input_tokens > 0:
-        breakdown["cache_read"] = read
+        used.add("cache_read")
     if usage.cache_creation_input_tokens > 0:
-        breakdown["cache_write"] = write
-    return breakdown
+        used.add("cache_write")
+    return {name: part for name, part in zip(TOKEN_TYPES, parts, strict=True) if part or name in used}
 
 
 def usd_to_nanos(amount: Decimal | str | float) -> int:
@@ -136,7 +186,10 @@ def format_usd(nanos: int) -> str:
     return f"{sign}{whole}.{part:09d}".rstrip("0")
 
 
-def _priced(usage: Usage, rates: Rates) -> tuple[int, int, int, int]:
+_Priced = tuple[int, int, int, int, int, int, int, int]
+
+
+def _priced(usage: Usage, rates: Rates) -> _Priced:
     """Tokens times rate by TOKEN_TYPES, in millionths of a nano-dollar. `rates` are those of the size tier.
 
     Comparisons instead of min() and max(): this runs for every call that hits a provider's cache.
@@ -145,16 +198,55 @@ def _priced(usage: Usage, rates: Rates) -> tuple[int, int, int, int]:
     outputs = max(0, usage.output_tokens)
     full = rates.input_nanos_per_mtok
     fresh = inputs
-    read_cost = write_cost = 0
+    read = write_cost = 0
     if (read := usage.cache_read_input_tokens) > 0:
         read = min(fresh, read)
         fresh -= read
-        read_cost = read * _first(rates.cached_input_nanos_per_mtok, full)
+    else:
+        read = 0
     if (write := usage.cache_creation_input_tokens) > 0:
         write = min(fresh, write)
         fresh -= write
         write_cost = _write_cost(write, usage.cache_creation_1h_input_tokens, rates)
-    return fresh * full, read_cost, write_cost, outputs * rates.output_nanos_per_mtok
+    if usage.media is not None and rates.media is not None:
+        return _with_media(fresh, read, write_cost, outputs, usage.media, rates, rates.media)
+    read_cost = read * _first(rates.cached_input_nanos_per_mtok, full) if read else 0
+    return fresh * full, read_cost, write_cost, outputs * rates.output_nanos_per_mtok, 0, 0, 0, 0
+
+
+def _with_media(
+    fresh: int, read: int, write_cost: int, outputs: int, media: MediaTokens, rates: Rates, special: MediaRates
+) -> _Priced:
+    """Sound and pictures at their own rates. What of them was read from the cache is a part of `cache_read`."""
+    full, written = rates.input_nanos_per_mtok, rates.output_nanos_per_mtok
+    cached = rates.cached_input_nanos_per_mtok
+    audio_rate = _first(special.input_audio_nanos_per_mtok, full)
+    image_rate = _first(special.input_image_nanos_per_mtok, full)
+    cached_audio = _within(media.cache_read_audio_tokens, read, media.input_audio_tokens)
+    cached_image = _within(media.cache_read_image_tokens, read - cached_audio, media.input_image_tokens)
+    audio = _within(media.input_audio_tokens - cached_audio, fresh)
+    image = _within(media.input_image_tokens - cached_image, fresh - audio)
+    spoken = _within(media.output_audio_tokens, outputs)
+    drawn = _within(media.output_image_tokens, outputs - spoken)
+    read_cost = (
+        (read - cached_audio - cached_image) * _first(cached, full)
+        + cached_audio * _first(special.cached_audio_nanos_per_mtok, _first(cached, audio_rate))
+        + cached_image * _first(special.cached_image_nanos_per_mtok, _first(cached, image_rate))
+    )
+    return (
+        (fresh - audio - image) * full,
+        read_cost,
+        write_cost,
+        (outputs - spoken - drawn) * written,
+        audio * audio_rate,
+        image * image_rate,
+        spoken * _first(special.output_audio_nanos_per_mtok, written),
+        drawn * _first(special.output_image_nanos_per_mtok, written),
+    )
+
+
+def _within(count: int, *bounds: int) -> int:
+    return max(0, min(count, *bounds))
 
 
 def _write_cost(tokens: int, tokens_1h: int, rates: Rates) -> int:

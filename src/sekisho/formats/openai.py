@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import MediaTokens, Usage
 
 # msgspec reads `Raw | None` as null only: any other value is then a mistake (checked with 0.22). A field of plain Raw
 # with the default None is what is meant: None where the member is absent, `null` as the bytes b"null".
@@ -21,15 +21,21 @@ else:
 #: servers behind JavaScript or protobuf write whole numbers as 12.0
 Count = int | float | None
 #: more than this in one answer is a mistake of the provider, not a bill
-_MOST_TOKENS = 10**12
+MOST_TOKENS = 10**12
 
 
 class InputDetails(msgspec.Struct, gc=False):
     cached_tokens: Count = None
+    #: OpenRouter's, for models whose provider bills writing to its cache
+    cache_write_tokens: Count = None
+    audio_tokens: Count = None
+    image_tokens: Count = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     reasoning_tokens: Count = None
+    audio_tokens: Count = None
+    image_tokens: Count = None
 
 
 class WireUsage(msgspec.Struct, gc=False):
@@ -46,25 +52,50 @@ class WireUsage(msgspec.Struct, gc=False):
     def normalised(self) -> Usage | None:
         """Our counts; None when the provider sent an object without counts, or an impossible one."""
         if self.prompt_tokens is None and self.completion_tokens is None:
-            return None
+            return self._total_only()
         details, written = self.prompt_tokens_details, self.completion_tokens_details
         cached = int((None if details is None else details.cached_tokens) or self.prompt_cache_hit_tokens or 0)
         reasoning = 0 if written is None else int(written.reasoning_tokens or 0)
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
-        if not (0 <= read_in <= _MOST_TOKENS and 0 <= out <= _MOST_TOKENS):
+        if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        if not cached and not reasoning:
+        rare = (
+            details is not None and (details.audio_tokens or details.image_tokens or details.cache_write_tokens)
+        ) or (written is not None and (written.audio_tokens or written.image_tokens))
+        if not cached and not reasoning and not rare:
             return Usage(input_tokens=read_in, output_tokens=out)
         # xAI counts reasoning beside completion_tokens and inside the total only.
         # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
         if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
             out += reasoning
-        return Usage(
+        usage = Usage(
             input_tokens=read_in,
             output_tokens=out,
             cache_read_input_tokens=max(0, min(cached, read_in)),
             reasoning_output_tokens=max(0, min(reasoning, out)),
         )
+        return _with_rarities(usage, details or InputDetails(), written or OutputDetails()) if rare else usage
+
+    def _total_only(self) -> Usage | None:
+        """Embeddings of some servers count nothing but the total, which is all input."""
+        total = int(self.total_tokens or 0)
+        return Usage(input_tokens=total) if 0 < total <= MOST_TOKENS else None
+
+
+def _with_rarities(usage: Usage, sent: InputDetails, written: OutputDetails) -> Usage:
+    """Sound, pictures and cache writes, which the usual call has none of."""
+    room = usage.input_tokens - usage.cache_read_input_tokens
+    media = MediaTokens(
+        input_audio_tokens=int(sent.audio_tokens or 0),
+        input_image_tokens=int(sent.image_tokens or 0),
+        output_audio_tokens=int(written.audio_tokens or 0),
+        output_image_tokens=int(written.image_tokens or 0),
+    )
+    return msgspec.structs.replace(
+        usage,
+        cache_creation_input_tokens=max(0, min(int(sent.cache_write_tokens or 0), room)),
+        media=None if media == MediaTokens() else media,
+    )
 
 
 class AnswerChoice(msgspec.Struct, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +21,13 @@ FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 
 #: OpenTelemetry GenAI v1.41: gen_ai.client.token.usage, powers of four
 TOKEN_BUCKETS = tuple(float(4**power) for power in range(14))
 _FOLD_EVERY = 2_048
+
+
+class ByLabel(NamedTuple):
+    """A gauge with one label: its name, and a number for each of its values."""
+
+    label: str
+    values: dict[str, float]
 
 
 class Histogram:

@@ -42,6 +42,9 @@ class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
 
 
+#: what decoding raises; the last for nesting without end, which anybody may send
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _request = msgspec.json.Decoder(_Request).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _string = msgspec.json.Decoder(str).decode
@@ -56,7 +59,7 @@ def input_preview(request: bytes) -> str | None:
             if message.role == "user":
                 return _text(message.content)
         return _text(body.input) or _text(body.message)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
 
 
@@ -64,7 +67,7 @@ def output_preview(response: bytes) -> str | None:
     """First 200 characters of the first choice's text."""
     try:
         choices = _answer(response).choices
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     message = choices[0].message if choices else None
     return None if message is None else _text(message.content)
@@ -79,9 +82,9 @@ def assembled(events: bytes) -> bytes:
     """The plain answer that a stream stands for; the events as they were when they are of another kind."""
     try:
         whole = assemble(events)
-    except (TypeError, ValueError, AttributeError):
+        return events if whole is None else msgspec.json.encode(whole)
+    except (TypeError, ValueError, AttributeError, RecursionError):
         return events
-    return events if whole is None else msgspec.json.encode(whole)
 
 
 def readable(body: bytes | None) -> bytes | None:
@@ -98,7 +101,7 @@ def _text(content: msgspec.Raw) -> str | None:
         pass
     try:
         parts = _parts(content)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, RecursionError):
         return None
     texts = (part if isinstance(part, str) else part.text for part in parts)
     joined = "\n".join(text for text in texts if text)

@@ -1,34 +1,45 @@
-"""One Delta table on a local disk, and appends to it that happen exactly once. Must never commit a number twice.
+"""One Delta table, on a disk or in a bucket, and appends to it that happen exactly once. Must never commit a number
+twice.
 
-delta-rs makes, opens, widens and checkpoints tables; the append itself, one JSON file put into the log, is ours:
-delta-rs spends 7 ms on it and 0.5 ms more for every commit since the last checkpoint, and never calls fsync. Here the
-entry is on the disk before its name appears, so a power cut cannot leave a torn one.
+delta-rs makes, opens, widens and checkpoints tables; the append itself, one JSON file put into the log under a name
+that must be free, is ours: delta-rs spends 7 ms on it and 0.5 ms more for every commit since the last checkpoint, and
+never calls fsync. Here the entry is on the disk before its name appears, so a power cut cannot leave a torn one.
 Source: Delta Transaction Log Protocol, "Delta Log Entries", "Add File", "Transaction Identifiers".
 """
 
 from __future__ import annotations
 
-import errno
-import os
+import random
 import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sekisho.tables.arrow import Table
-from sekisho.tables.parts import Part, fsync, write_parts
+from sekisho.tables.disk import DiskFiles
+from sekisho.tables.files import TableFiles, entry_path
+from sekisho.tables.parts import Part, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
+from sekisho.tables.storage import Storage, forget_aws_variables
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 CHECKPOINT_EVERY = 32
+#: how long the log remembers: every entry and every removed file is kept at least so long. Longer would let a table
+#: that gets a commit a second carry some 100,000 of both through every checkpoint
+HISTORY_HOURS = 6
+#: a writer that has not looked at the log for so long looks again before it appends; far below the above
+_STALE_S = HISTORY_HOURS * 3600 / 6
+PROPERTIES = {
+    "delta.logRetentionDuration": f"interval {HISTORY_HOURS} hours",
+    "delta.deletedFileRetentionDuration": f"interval {HISTORY_HOURS} hours",
+}
 #: property of a table some of whose files lack later columns
 WIDENED = "sekisho.widened"
-_LOG = "_delta_log"
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_LONGEST_PAUSE_S = 1.0
 
 
 def app_id(spool_id: str) -> str:
@@ -37,16 +48,49 @@ def app_id(spool_id: str) -> str:
 
 
 def open_table(path: Path) -> DeltaTable | None:
-    """The table as it is now, for reading; None when there is none. Raises OSError when it cannot be read."""
+    """The table in this folder; see `open_in`."""
+    return open_in(Storage.folder(path.parent), path.name)
+
+
+def open_in(storage: Storage, name: str, version: int | None = None) -> DeltaTable | None:
+    """The table as it is now, or was at a version; None when there is none. Raises OSError when it cannot be read."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
+    if storage.s3 is not None:
+        forget_aws_variables()
     try:
-        return DeltaTable(str(path))
+        return DeltaTable(storage.table(name), version=version, storage_options=storage.options())
     except TableNotFoundError:
         return None
-    except DeltaError as error:
-        raise OSError(f"{path} cannot be read: {error}") from error
+    except (DeltaError, OSError) as error:
+        raise OSError(f"{storage.table(name)} cannot be read: {storage.told(error)}") from None
+
+
+def files_of(storage: Storage, name: str) -> TableFiles:
+    """The files of one table. obstore is imported only for a bucket."""
+    if storage.path is not None:
+        return DiskFiles(storage.path / name)
+    from sekisho.tables.bucket import BucketFiles
+
+    forget_aws_variables()
+    return BucketFiles(storage, name)
+
+
+def checkpoint(path: Path, version: int | None = None) -> int:
+    """Sum up the log of the table in a folder up to a version, or all of it; the version. It is on the disk when this
+    returns. Raises OSError or delta-rs's errors."""
+    table = _existing(Storage.folder(path.parent), path.name, version)
+    table.create_checkpoint()
+    DiskFiles(path).settle(table.version())
+    return table.version()
+
+
+def _existing(storage: Storage, name: str, version: int | None = None) -> DeltaTable:
+    table = open_in(storage, name, version)
+    if table is None:
+        raise FileNotFoundError(f"{storage.table(name)} is gone")
+    return table
 
 
 class TableChanged(RuntimeError):
@@ -54,73 +98,112 @@ class TableChanged(RuntimeError):
 
 
 class DeltaFolder:
-    """The table `name` under `tables_dir`, written for one spool. Not for two threads."""
+    """The table `name` in a storage, written for one spool. Not for two threads; other processes may write as well."""
 
-    def __init__(self, tables_dir: Path, name: str, spool_id: str) -> None:
+    def __init__(
+        self,
+        storage: Storage | Path,
+        name: str,
+        spool_id: str,
+        *,
+        files: TableFiles | None = None,
+        pause: Callable[[float], None] = time.sleep,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
         self.name = name
-        self.path = tables_dir / name
+        self.storage = Storage.folder(storage) if isinstance(storage, Path) else storage
         self.app_id = app_id(spool_id)
         self.schema = TABLES[name]
         #: last sequence number that is in the table, or that the table does not want
         self.done = 0
+        self._files = files or files_of(self.storage, name)
+        self._pause = pause
+        self._clock_s = clock_s
         self._version = -1
-        self._since_checkpoint = 0
+        #: when the newest log entry was known
+        self._known_at_s = 0.0
+        self._checkpoint_at: int | None = None
 
     def open(self) -> None:
         """Find the table, or make it; then `done` says how far it has come. Raises OSError or delta-rs's errors."""
-        from deltalake import DeltaTable
-
-        set_aside_broken_entry(self.path)
-        if not DeltaTable.is_deltatable(str(self.path)):
-            self.path.mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(str(self.path), schema=self.schema, mode="ignore", partition_by=[PARTITION])
-            self._fsync_log()
-        table = DeltaTable(str(self.path))
-        if self._widen(table):
-            table = DeltaTable(str(self.path))
-            self._fsync_log()
-        self._version = table.version()
+        looked_at_s = self._clock_s()
+        self._files.prepare()
+        table = open_in(self.storage, self.name) or self._created()
+        if self._widen(table) or self._configure(table):
+            table = _existing(self.storage, self.name)
+            self._files.settle()
+        self._version, self._known_at_s = table.version(), looked_at_s
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
 
     def append(self, rows: Table, last_seq: int) -> None:
-        """Commit rows up to this sequence number. Raises TableChanged, OSError; then nothing was committed."""
-        parts = write_parts(self.path, self.name, rows.select(self.schema.names))
+        """Commit rows up to this sequence number. Raises TableChanged, OSError; then nothing was committed, or `open`
+        will tell that it was."""
+        # Clean-up may have taken the entries after the one that we know: one put into such a hole would never be read.
+        if abs(self._clock_s() - self._known_at_s) > _STALE_S:
+            before = self.done
+            self.open()
+            if self.done != before:
+                raise TableChanged(f"{self.name}: another writer has committed rows of this spool")
+        parts = write_parts(self._files, self.name, rows.select(self.schema.names))
         self._commit(_actions(parts, self.app_id, last_seq))
         self.done = last_seq
-        self._since_checkpoint += 1
+        if self._version % CHECKPOINT_EVERY == 0:
+            self._checkpoint_at = self._version
 
     def checkpoint_if_due(self) -> None:
         """Sum up the log, so that opening the table stays fast. Raises OSError or delta-rs's errors: nothing is lost
-        by a checkpoint that failed."""
-        if self._since_checkpoint < CHECKPOINT_EVERY:
-            return
-        self._since_checkpoint = 0
-        from deltalake import DeltaTable
+        by a checkpoint that failed.
 
-        table = DeltaTable(str(self.path))
-        table.create_checkpoint()
-        log = self.path / _LOG
-        for file in (log / "_last_checkpoint", *log.glob(f"{table.version():020d}.checkpoint*")):
-            fsync(file)
-        fsync(log)
+        A checkpoint is of the version that called for it, and one committer alone has committed that: two that wrote
+        the same checkpoint at a time could leave a broken one (delta-rs#4433, 2026-05).
+        """
+        version, self._checkpoint_at = self._checkpoint_at, None
+        if version is None:
+            return
+        _existing(self.storage, self.name, version).create_checkpoint()
+        self._files.settle(version)
 
     def _commit(self, actions: list[dict[str, Any]]) -> None:
         body = b"\n".join(map(msgspec.json.encode, actions)) + b"\n"
-        while True:
-            version = self._version + 1
-            if _put_if_absent(self.path / _LOG, f"{version:020d}.json", body):
+        conflicts = 0
+        now_s = self._clock_s()
+        while not self._files.put_new(entry_path(self._version + 1), body):
+            for version, entry in self._files.entries(self._version):
+                self._check_compatible(version, entry)
                 self._version = version
-                return
-            self._check_compatible(self.path / _LOG / f"{version:020d}.json")
-            self._version = version
+            conflicts, now_s = conflicts + 1, self._clock_s()
+            if conflicts > 1:
+                self._pause(random.uniform(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(conflicts, 10))))
+        self._version, self._known_at_s = self._version + 1, now_s
 
-    def _check_compatible(self, entry: Path) -> None:
+    def _check_compatible(self, version: int, entry: bytes) -> None:
         """An append goes with every commit of others, except a change of schema or one for our own spool."""
-        for line in entry.read_bytes().splitlines():
+        for line in entry.splitlines():
             action: dict[str, Any] = msgspec.json.decode(line)
             ours = action.get("txn", {}).get("appId") == self.app_id
             if ours or "metaData" in action or "protocol" in action:
-                raise TableChanged(f"{self.name}: version {entry.stem.lstrip('0')} was committed by another writer")
+                raise TableChanged(f"{self.name}: version {version} was committed by another writer")
+
+    def _created(self) -> DeltaTable:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            DeltaTable.create(
+                self.storage.table(self.name),
+                schema=self.schema,
+                mode="ignore",
+                partition_by=[PARTITION],
+                configuration=PROPERTIES,
+                storage_options=self.storage.options(),
+            )
+        except (DeltaError, OSError) as error:
+            # Several committers start together, and one of them was first.
+            if (table := open_in(self.storage, self.name)) is not None:
+                return table
+            raise OSError(f"{self.storage.table(self.name)} cannot be made: {self.storage.told(error)}") from None
+        self._files.settle()
+        return _existing(self.storage, self.name)
 
     def _widen(self, table: Any) -> bool:
         """Add the columns that a table made by an earlier version lacks."""
@@ -133,29 +216,13 @@ class DeltaFolder:
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
         return bool(missing)
 
-    def _fsync_log(self) -> None:
-        log = self.path / _LOG
-        for entry in sorted(log.glob("*.json"))[-2:]:
-            fsync(entry)
-        fsync(log)
-        fsync(self.path)
-
-
-def set_aside_broken_entry(path: Path) -> str | None:
-    """Rename a newest log entry that a power cut left empty or torn; returns its name. Its rows are still in the spool:
-    segments are trimmed only after the entry is on the disk."""
-    newest = max((path / _LOG).glob("*.json"), default=None)
-    if newest is None:
-        return None
-    lines = newest.read_bytes().splitlines()
-    try:
-        if lines and all(isinstance(msgspec.json.decode(line), dict) for line in lines):
-            return None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    newest.rename(newest.with_suffix(".json.broken"))
-    fsync(path / _LOG)
-    return newest.name
+    def _configure(self, table: Any) -> bool:
+        """Give a table made by an earlier version the properties that it lacks; one that somebody set stays."""
+        found = table.metadata().configuration
+        missing = {name: value for name, value in PROPERTIES.items() if name not in found}
+        if missing:
+            table.alter.set_table_properties(missing, raise_if_not_exists=False)
+        return bool(missing)
 
 
 def _actions(parts: list[Part], app_id: str, last_seq: int) -> list[dict[str, Any]]:
@@ -179,39 +246,3 @@ def _actions(parts: list[Part], app_id: str, last_seq: int) -> list[dict[str, An
     ]
     txn = {"appId": app_id, "version": last_seq, "lastUpdated": now_ms}
     return [{"commitInfo": info}, *({"add": add} for add in adds), {"txn": txn}]
-
-
-def _put_if_absent(folder: Path, name: str, body: bytes) -> bool:
-    """Put a file under a name that must be free, whole and on the disk or not at all; False when the name is taken."""
-    temporary = folder / f"_{uuid.uuid4().hex}.tmp"
-    try:
-        _write_synced(temporary, body)
-        try:
-            os.link(temporary, folder / name)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            try:
-                _write_synced(folder / name, body)
-            except FileExistsError:
-                return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync(folder)
-    return True
-
-
-def _write_synced(path: Path, body: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(fd)

@@ -41,6 +41,11 @@ def to_record(row: InferenceRow) -> Record:
     return (shape, caller, *(getattr(row, name) for name in OWN))
 
 
+def arrived_us(payload: bytes) -> int:
+    """When the call of an encoded record arrived, microseconds since 1970, UTC."""
+    return _decode(payload)[_GROUPS + OWN.index("event_time_us")]
+
+
 def has_bodies(record: Record) -> bool:
     return any(record[at] is not None for at in _BODIES)
 

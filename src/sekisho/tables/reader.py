@@ -2,6 +2,9 @@
 
 The snapshot: first every segment is opened, then the table. What the committer moves meanwhile is in the table, and
 left out of the segments, because the table's `txn` says up to where it has them.
+
+Files of a folder are read by DuckDB itself, and it may open no others. Those of a bucket it cannot reach, for it has
+no network: it asks an Arrow dataset for columns and days, and delta-rs fetches those parts of the files.
 """
 
 from __future__ import annotations
@@ -9,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import duckdb
 
 from sekisho.tables.columns import Batch
-from sekisho.tables.delta import WIDENED, app_id, open_table
+from sekisho.tables.delta import WIDENED, app_id, open_in
+from sekisho.tables.newest import Newest, is_newest, newest
+from sekisho.tables.qualified import plain_names
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
-from sekisho.tables.views import VIEWS
+from sekisho.tables.storage import Storage
+from sekisho.tables.views import MACROS, VIEWS
 
 MEMORY_LIMIT = "2GB"
 _TAIL_ROWS = 20_000
@@ -33,13 +39,30 @@ class NotAQuery(ValueError):
     """Only one statement that reads is allowed."""
 
 
-def open_connection(data_dir: Path, sql: str | None = None) -> duckdb.DuckDBPyConnection:
+class _Committed(NamedTuple):
+    """What a table has: how far it has the spool, the files on a disk, or an Arrow dataset over a bucket."""
+
+    done: int = 0
+    files: tuple[str, ...] = ()
+    widened: bool = False
+    dataset: Any = None
+
+
+#: what tables were like at the newest entry of their logs: who asks again need not open them until the next commit
+_seen: dict[tuple[Path, str | None], tuple[Newest, _Committed]] = {}
+_MOST_SEEN = 64
+
+
+def open_connection(
+    data_dir: Path, sql: str | None = None, storage: Storage | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory database with `usage`, `inference_log` and the views, locked: no other file, no setting, no network.
 
     Given the SQL that will run, tables that it does not name stay empty, which saves reading them. A table that does
     not exist yet is empty. Raises duckdb.Error, OSError, or delta-rs's errors for a table that cannot be read.
     """
     wanted = set(TABLES) if sql is None else _named(sql)
+    place = storage or Storage.folder(data_dir / "tables")
     connection = duckdb.connect(
         config={
             "memory_limit": MEMORY_LIMIT,
@@ -55,9 +78,11 @@ def open_connection(data_dir: Path, sql: str | None = None) -> duckdb.DuckDBPyCo
         spool = SpoolReader(data_dir / "spool")
         try:
             spool.hold()
-            files = [file for name in TABLES for file in _add_table(connection, data_dir, name, spool, name in wanted)]
+            files = [file for name in TABLES for file in _add_table(connection, place, name, spool, name in wanted)]
         finally:
             spool.close()
+        for name, definition in MACROS.items():
+            connection.execute(f"CREATE MACRO {name}{definition}")
         for name, view in VIEWS.items():
             connection.execute(f"CREATE VIEW {name} AS {view.sql}")
         connection.execute("SET allowed_paths = ?", [files])
@@ -101,17 +126,22 @@ class Result:
             raise SqlFailed(_short(error)) from None
 
 
-def ask(data_dir: Path, sql: str) -> Result:
-    """Run one statement over what was recorded in this data_dir. Raises NotAQuery, SqlFailed, OSError."""
+def ask(data_dir: Path, sql: str, storage: Storage | None = None) -> Result:
+    """Run one statement over the tables in `storage`, by default the folder `tables` of data_dir, and over what waits
+    in the spool of data_dir. Raises NotAQuery, SqlFailed, OSError."""
+    sql = plain_names(sql)
     try:
-        return Result(query(open_connection(data_dir, sql), sql))
+        return Result(query(open_connection(data_dir, sql, storage), sql))
     except duckdb.Error as error:
         raise SqlFailed(_short(error)) from None
 
 
-def has_data(data_dir: Path) -> bool:
-    """Whether anything was ever recorded here."""
-    return any((data_dir / "tables" / name).is_dir() for name in TABLES) or bool(segment_numbers(data_dir / "spool"))
+def has_data(data_dir: Path, storage: Storage | None = None) -> bool:
+    """Whether anything was ever recorded here; of a bucket it is taken for granted."""
+    folder = data_dir / "tables" if storage is None else storage.path
+    if folder is None or any((folder / name).is_dir() for name in TABLES):
+        return True
+    return bool(segment_numbers(data_dir / "spool"))
 
 
 def names() -> list[str]:
@@ -128,15 +158,15 @@ def _named(sql: str) -> set[str]:
 
 
 def _add_table(
-    connection: duckdb.DuckDBPyConnection, data_dir: Path, name: str, spool: SpoolReader, wanted: bool
-) -> list[str]:
+    connection: duckdb.DuckDBPyConnection, storage: Storage, name: str, spool: SpoolReader, wanted: bool
+) -> tuple[str, ...]:
     """Make the view of one table; the files it reads."""
-    files, done, widened = _snapshot(data_dir / "tables" / name, spool.spool_id()) if wanted else ([], 0, False)
+    committed = _snapshot(storage, name, spool.spool_id()) if wanted else _Committed()
     tail = f"spool.{name}"
     connection.register("_none", TABLES[name].empty_table())
     connection.execute(f"CREATE TABLE {tail} AS SELECT * FROM _none")
     connection.unregister("_none")
-    for batch in _tail(spool, done) if wanted else ():
+    for batch in _tail(spool, committed.done) if wanted else ():
         rows = batch.table()
         if name == "inference_log":
             rows = rows.filter(batch.full())
@@ -145,21 +175,41 @@ def _add_table(
         connection.unregister("_batch")
     columns = ", ".join(TABLES[name].names)
     sources = [f"SELECT {columns} FROM {tail}"]
-    if files:
-        options = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}, union_by_name = {widened}"
-        sources.insert(0, f"SELECT {columns} FROM read_parquet([{', '.join(map(_literal, files))}], {options})")
+    if committed.files:
+        options = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}, union_by_name = {committed.widened}"
+        files = f"read_parquet([{', '.join(map(_literal, committed.files))}], {options})"
+        sources.insert(0, f"SELECT {columns} FROM {files}")
+    if committed.dataset is not None:
+        connection.register(f"committed_{name}", committed.dataset)
+        sources.insert(0, f"SELECT {columns} FROM committed_{name}")
     connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(sources)}")
-    return files
+    return committed.files
 
 
-def _snapshot(path: Path, spool_id: str | None) -> tuple[list[str], int, bool]:
-    """Files of the table, how far it has the spool, and whether some files lack columns."""
-    if (table := open_table(path)) is None:
-        return [], 0, False
-    done = table.transaction_version(app_id(spool_id)) if spool_id is not None else None
+def _snapshot(storage: Storage, name: str, spool_id: str | None) -> _Committed:
+    folder = None if storage.path is None else storage.path / name
+    if folder is None:
+        # Asking a store whether there is a newer entry costs about as much as opening the table.
+        table = open_in(storage, name)
+        return _Committed() if table is None else _Committed(_done(table, spool_id), dataset=table.to_pyarrow_dataset())
+    seen, found = _seen.get((folder, spool_id), (None, _Committed()))
+    if seen is not None and is_newest(folder, seen):
+        return found
+    if (table := open_in(storage, name)) is None:
+        return _Committed()
     # delta-rs gives paths as in a URL, also those of a disk
-    files = sorted(map(unquote, table.file_uris()))
-    return files, done or 0, WIDENED in table.metadata().configuration
+    files = tuple(sorted(map(unquote, table.file_uris())))
+    found = _Committed(_done(table, spool_id), files, WIDENED in table.metadata().configuration)
+    if (seen := newest(folder, table.version())) is not None:
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen[folder, spool_id] = seen, found
+    return found
+
+
+def _done(table: Any, spool_id: str | None) -> int:
+    """How far the table has this spool."""
+    return 0 if spool_id is None else table.transaction_version(app_id(spool_id)) or 0
 
 
 def _tail(spool: SpoolReader, done: int) -> Iterator[Batch]:

@@ -104,6 +104,11 @@ class SpoolWriter:
         self._flusher = Flusher(root)
         self._recover()
 
+    @property
+    def spool_id(self) -> str:
+        """Under which tables remember how far they have come."""
+        return self._spool_id
+
     def begin(self, record: Record) -> bool:
         """Note a call that is about to be dispatched, as the row it is to become when this process dies before its
         end. False where that could not be written; the call itself may go on. Never raises, never waits."""

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.status import CommitterStatus, read_status
+from sekisho.tables.storage import Cadence, Storage, to_child
 
 log = logging.getLogger("sekisho.tables")
 
@@ -40,7 +42,8 @@ class Committer:
         data_dir: Path,
         *,
         last_seq: Callable[[], int] | None = None,
-        every_s: float | None = None,
+        storage: Storage | None = None,
+        cadence: Cadence | None = None,
         environ: Mapping[str, str] | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,7 +52,8 @@ class Committer:
         self._spool = data_dir / "spool"
         self._last_seq = last_seq
         self._environ = environ
-        self._options = [] if every_s is None else ["--every-s", str(every_s)]
+        self._storage = storage or Storage.folder(data_dir / "tables")
+        self._cadence = cadence or Cadence()
         self._monotonic_s = monotonic_s
         self._child: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
@@ -89,7 +93,8 @@ class Committer:
         """How far the committer is, counted over all children since `start`; a child that was killed between a commit
         and its note may leave that one batch uncounted here, never in the tables."""
         child = self._child
-        if child is not None:
+        # What a buried child has left in the file is counted already.
+        if child is not None and self._retry_at_s == 0.0:
             read = read_status(self._spool)
             if read is not None and read.pid == child.pid:
                 self._seen = read
@@ -168,17 +173,21 @@ class Committer:
     def _command(self) -> Sequence[str]:
         # -P: a file of the working directory must not pass for one of our modules.
         module = [sys.executable, "-P", "-m", "sekisho.tables.committer"]
-        return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), *self._options]
+        return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), "--stdin"]
 
     def _spawn(self) -> None:
         # A session of its own: Ctrl-C in the terminal is for us, and we pass it on when the last row is stored.
         self._child = subprocess.Popen(
             self._command(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=self._environ,
             start_new_session=True,
         )
+        assert self._child.stdin is not None
+        # A message this small fits into the pipe, so this never waits.
+        with suppress(OSError), self._child.stdin as pipe:
+            pipe.write(to_child(self._storage, self._cadence))
         self._started_s = self._monotonic_s()
         self._retry_at_s = 0.0
 

@@ -1,4 +1,4 @@
-"""The real child process: rows in SQL within two seconds, drained on SIGTERM, whole after kill -9."""
+"""The real child process: rows in the tables at its cadence, drained on SIGTERM, whole after kill -9."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from tests.unit.tables.rows import a_row, record_of, records
 
 from sekisho.tables.reader import ask
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.storage import Cadence, Storage
 from sekisho.tables.supervise import Committer
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+#: for tests that wait for commits; the usual cadence is counted in seconds
+EAGER = Cadence(every_s=0.2)
 
 
 def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> float:
@@ -52,7 +55,7 @@ def spool(tmp_path: Path) -> Iterator[SpoolWriter]:
 
 @pytest.fixture
 def committer(tmp_path: Path, spool: SpoolWriter) -> Iterator[Committer]:
-    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq)
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, cadence=EAGER)
     committer.start()
     yield committer
     committer.stop(PATIENCE_S)
@@ -62,7 +65,7 @@ def running(committer: Committer) -> bool:
     return committer.status().state == "running"
 
 
-def test_rows_are_in_the_tables_without_being_asked_for(tmp_path: Path, spool: SpoolWriter, committer: Committer):
+def test_rows_are_in_the_tables_at_the_cadence(tmp_path: Path, spool: SpoolWriter, committer: Committer):
     until(lambda: running(committer))
     for n in range(3):
         spool.append(record_of(a_row(n)))
@@ -71,6 +74,23 @@ def test_rows_are_in_the_tables_without_being_asked_for(tmp_path: Path, spool: S
         until(lambda: committer.lag_s() == 0.0)
         assert in_delta(tmp_path) == in_delta(tmp_path, "inference_log") == want(n + 1)
     assert list(ask(tmp_path, "SELECT count(*) FROM usage").rows()) == [(3,)]
+
+
+def test_much_is_committed_before_its_time_and_little_is_not(tmp_path: Path, spool: SpoolWriter):
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, cadence=Cadence(every_s=3600, rows=300))
+    committer.start()
+    spool.append(record_of(a_row()))
+    until(lambda: committer.committed_rows == 1)
+    for record in records(299, 1):
+        spool.append(record)
+    time.sleep(0.5)
+    assert committer.committed_rows == 1
+    assert list(ask(tmp_path, "SELECT count(*) FROM usage").rows()) == [(300,)], "in SQL at once"
+    spool.append(record_of(a_row(300)))
+    until(lambda: committer.committed_rows == 301)
+    spool.append(record_of(a_row(301)))
+    assert committer.stop(PATIENCE_S), "at the end everything is committed"
+    assert in_delta(tmp_path) == want(302)
 
 
 def test_sigterm_commits_everything_first(tmp_path: Path, spool: SpoolWriter, committer: Committer):
@@ -104,12 +124,13 @@ SERVER = """
     import os, signal, sys, time
     from pathlib import Path
     from sekisho.tables.spool import SpoolWriter
+    from sekisho.tables.storage import Cadence
     from sekisho.tables.supervise import Committer
     from tests.unit.tables.rows import records
 
     data_dir = Path(sys.argv[1])
     spool = SpoolWriter(data_dir / "spool")
-    committer = Committer(data_dir)
+    committer = Committer(data_dir, cadence=Cadence(every_s=0.2))
     committer.start()
     while committer.status().state != "running":
         time.sleep(0.01)
@@ -124,7 +145,7 @@ def test_when_the_server_is_killed_its_committer_ends_and_the_next_one_goes_on(t
     died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path.cwd(), check=False)
     assert died.returncode == -signal.SIGKILL
     writer = SpoolWriter(tmp_path / "spool")
-    committer = Committer(tmp_path, last_seq=lambda: writer.last_seq)
+    committer = Committer(tmp_path, last_seq=lambda: writer.last_seq, cadence=EAGER)
     committer.start()
     for record in records(10, 2000):
         writer.append(record)
@@ -173,3 +194,14 @@ def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path, spool: Sp
     in_the_way.unlink()
     until(lambda: committer.committed_rows == 1)
     assert in_delta(tmp_path) == want(1)
+
+
+def test_the_tables_may_lie_elsewhere_than_the_spool(tmp_path: Path, spool: SpoolWriter):
+    storage = Storage.folder(tmp_path / "shared")
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, storage=storage)
+    committer.start()
+    spool.append(record_of(a_row()))
+    until(lambda: committer.committed_rows == 1)
+    assert committer.stop(PATIENCE_S)
+    assert not (tmp_path / "tables").exists()
+    assert list(ask(tmp_path, "SELECT count(*) FROM usage", storage).rows()) == [(1,)]

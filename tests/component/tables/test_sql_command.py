@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server, storage_at
 from tests.unit.tables.rows import a_row, record_of
 from typer.testing import CliRunner, Result
 
@@ -94,6 +95,16 @@ def test_options_of_later_versions_are_not_taken_silently(data_dir: Path):
     assert query(data_dir, "SELECT 1", "--format", "xml").exit_code == 2
 
 
+def test_a_catalog_and_a_schema_may_stand_before_a_name(data_dir: Path):
+    for place, more in (("main.sekisho", ()), ("llm.prod", ("--catalog", "llm.prod"))):
+        answer = query(data_dir, f"SELECT count(*) AS calls FROM {place}.usage", *more)
+        assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+    assert query(data_dir, "SELECT 1 FROM llm.prod.usage").exit_code == 1
+    answer = query(data_dir, "SELECT 1", "--catalog", "main")
+    assert answer.exit_code == 2
+    assert "main.sekisho" in answer.stderr
+
+
 def test_before_the_first_call_tables_are_empty(tmp_path: Path):
     answer = query(tmp_path / "none", "SELECT count(*) AS calls FROM usage")
     assert answer.exit_code == 0
@@ -107,6 +118,35 @@ def test_the_folder_comes_from_the_configuration(data_dir: Path, tmp_path: Path)
     file.write_text(text + "endpoints: {chat: {targets: [{provider: local, model: m}]}}\n")
     answer = run("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
     assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+
+
+def test_tables_in_a_bucket_come_from_the_configuration(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    storage = storage_at(s3_server.port, s3_server.bucket())
+    writer = SpoolWriter(tmp_path / "here" / "spool", 64 * 1024)
+    writer.append(record_of(a_row(0)))
+    committer = Committer(tmp_path / "here", storage)
+    while committer.step():
+        pass
+    writer.append(record_of(a_row(1)))
+    writer.close()
+    monkeypatch.setenv("S3_KEY", ACCESS_KEY)
+    monkeypatch.setenv("S3_SECRET", SECRET_KEY)
+    file = tmp_path / "sekisho.yaml"
+    text = 'data_dir: here\nproviders: {local: {type: openai, base_url: "https://llm.example/v1"}}\n'
+    keys = 'allow_http: true, access_key_id: "${env:S3_KEY}", secret_access_key: "${env:S3_SECRET}"'
+    place = f'endpoint: "http://127.0.0.1:{s3_server.port}", {keys}'
+    file.write_text(text + f"tables: {{url: {storage.url}, s3: {{{place}}}}}\n")
+    count = ("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
+    assert run(*count).stdout.split() == ["calls", "2"]
+    assert run(*count, "--data-dir", str(tmp_path / "there")).stdout.split() == ["calls", "1"]
+    answer = run("tables", "info", "--config", str(file), "--format", "json")
+    assert [(one["name"], one["rows"]) for one in json.loads(answer.stdout)] == [
+        ("usage", 1),
+        ("inference_log", 1),
+        ("spool", 1),
+    ]
 
 
 def test_info_shows_what_is_where(data_dir: Path):
@@ -126,9 +166,9 @@ def test_help_has_an_example():
 
 
 def test_both_languages_say_the_same_things():
-    for say in (sql_messages.NOTHING_YET, sql_messages.NAMES, sql_messages.ONE_SELECT):
+    for say in (sql_messages.NOTHING_YET, sql_messages.NAMES, sql_messages.ONE_SELECT, sql_messages.NOT_A_PLACE):
         assert say.ja
-        for name in ("{data_dir}", "{names}"):
+        for name in ("{data_dir}", "{names}", "{given}"):
             assert (name in say.en) == (name in say.ja)
 
 

@@ -50,6 +50,27 @@ limits:
 prices:
   openai/gpt-4o-mini: {input_per_mtok: 0.15, cached_input_per_mtok: 0.075, output_per_mtok: 0.60}
   local/*: {input_per_mtok: 1, cache_write_per_mtok: 1.25, output_per_mtok: 2.0}
+  local/large:
+    input_per_mtok: 3
+    cached_input_per_mtok: 0.30
+    cache_write_per_mtok: 3.75
+    cache_write_1h_per_mtok: 6
+    output_per_mtok: 15
+    audio_input_per_mtok: 32
+    cached_audio_input_per_mtok: 0.40
+    audio_output_per_mtok: 64
+    image_input_per_mtok: 5
+    cached_image_input_per_mtok: 0.50
+    image_output_per_mtok: 40
+    size_tiers:
+      - over_input_tokens: 200000
+        input_per_mtok: 6
+        cached_input_per_mtok: 0.60
+        cache_write_per_mtok: 7.5
+        cache_write_1h_per_mtok: 12
+        output_per_mtok: 22.5
+    service_tiers:
+      batch: {input_per_mtok: 1.5, output_per_mtok: 7.5}
 unknown_price: {input_per_mtok: 3, output_per_mtok: 15}
 currency: JPY
 fx: {usd_jpy: 151.25, date: 2026-11-01}
@@ -59,11 +80,21 @@ state: {url: memory://}
 database: {url: "sqlite:///${data_dir}/control.db"}
 defaults: {log: metadata, timeouts: {connect_s: 3, total_s: 300}, limits: {qpm: 10}}
 server: {max_body_mb: 8, keepalive_s: 5, shutdown_s: 12.5, metrics_port: null}
+tables:
+  url: s3://company-rows/sekisho/prod
+  s3:
+    endpoint: http://minio.internal:9000
+    allow_http: true
+    access_key_id: "${env:S3_KEY}"
+    secret_access_key: "${env:S3_SECRET}"
+  commit: {every_s: 2.5, rows: 100, mb: 4}
 """
 
 ENVIRON = {
     "OPENAI_API_KEY": "sk-provider-secret-1",
     "TOKEN": "token-secret-2",
+    "S3_KEY": "s3-key-secret-0006",
+    "S3_SECRET": "s3-secret-secret-0007",
     "APP_KEY": "app-key-secret-0003",
     "AUDIT_KEY": "audit-key-secret-0004",
     "ADMIN_KEY": "admin-key-secret-0005",

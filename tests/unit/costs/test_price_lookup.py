@@ -26,8 +26,8 @@ from genai_prices.types import (
 
 from sekisho.costs.lookup import Question, quote, read_questions
 from sekisho.costs.quotes import Quote, Quotes
-from sekisho.domain.money import Rates, RateTier, cost_nanos
-from sekisho.domain.usage import Usage
+from sekisho.domain.money import MediaRates, Rates, RateTier, cost_nanos
+from sekisho.domain.usage import MediaTokens, Usage
 
 NOON = datetime(2026, 8, 3, 12, tzinfo=UTC)
 MIDNIGHT_S = int(datetime(2026, 8, 4, tzinfo=UTC).timestamp())
@@ -43,6 +43,12 @@ USAGES = (
         cache_creation_1h_input_tokens=20_007,
     ),
     Usage(input_tokens=900_001, output_tokens=64_000, cache_creation_input_tokens=7),
+    Usage(
+        input_tokens=5_000,
+        output_tokens=3_000,
+        media=MediaTokens(input_audio_tokens=1_001, input_image_tokens=2_003, output_audio_tokens=555),
+    ),
+    Usage(input_tokens=5_000, output_tokens=3_000, media=MediaTokens(output_image_tokens=1_290)),
 )
 
 
@@ -66,17 +72,26 @@ def rates_of(prices: ModelPrice, variants: list[PriceVariant] | None = None) -> 
     return rates
 
 
-def library_bill(usage: Usage, provider: str, model: str, context: dict[str, str] | None = None) -> int:
+def library_bill(
+    usage: Usage, provider: str, model: str, now: datetime = NOON, context: dict[str, str] | None = None
+) -> int:
     """What genai-prices itself says, in nano-dollars."""
+    media = usage.media or MediaTokens()
     counts = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_input_tokens,
         cache_write_tokens=usage.cache_creation_input_tokens,
         cache_write_1h_tokens=usage.cache_creation_1h_input_tokens,
+        input_audio_tokens=media.input_audio_tokens,
+        input_image_tokens=media.input_image_tokens,
+        cache_audio_read_tokens=media.cache_read_audio_tokens,
+        cache_image_read_tokens=media.cache_read_image_tokens,
+        output_audio_tokens=media.output_audio_tokens,
+        output_image_tokens=media.output_image_tokens,
     )
     price = genai_prices.calc_price(
-        counts, model, provider_id=provider, genai_request_timestamp=NOON, price_context=context
+        counts, model, provider_id=provider, genai_request_timestamp=now, price_context=context
     )
     return int((price.total_price * 10**9).to_integral_value(ROUND_HALF_EVEN))
 
@@ -101,31 +116,45 @@ def test_every_model_that_has_rates_costs_what_the_library_says() -> None:
 
 def test_every_service_tier_costs_what_the_library_says() -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    tiers = 0
+    compared = {"batch": 0, "flex": 0, "priority": 0, "fast": 0}
     for provider in get_snapshot().providers:
         for model in provider.models:
             rates = quote(Question(provider=provider.id, model=model.id), now).rates
+            variants = [variant.when for variant in model.price_variants or ()]
             for name, tier in rates.service_tiers if rates else ():
-                assert tier is not None
-                tiers += 1
+                contexts = ({"processing": name}, {"service_tier": name}, {"speed": name})
+                context = next((context for context in contexts if context in variants), None)
+                if tier is None:
+                    assert context is None, "a tier that the library prices is not unknown"
+                    continue
+                assert context is not None
+                compared[name] += 1
                 for usage in USAGES:
-                    counts = genai_prices.Usage(
-                        input_tokens=usage.input_tokens,
-                        output_tokens=usage.output_tokens,
-                        cache_read_tokens=usage.cache_read_input_tokens,
-                        cache_write_tokens=usage.cache_creation_input_tokens,
-                        cache_write_1h_tokens=usage.cache_creation_1h_input_tokens,
-                    )
-                    bill = genai_prices.calc_price(
-                        counts,
-                        model.id,
-                        provider_id=provider.id,
-                        genai_request_timestamp=now,
-                        price_context={"service_tier": name},
-                    )
-                    expected = int((bill.total_price * 10**9).to_integral_value(ROUND_HALF_EVEN))
+                    expected = library_bill(usage, provider.id, model.id, now, context)
                     assert cost_nanos(usage, tier) == expected, (provider.id, model.id, name)
-    assert tiers > 20
+    assert compared["batch"] >= 100
+    assert min(compared.values()) > 15
+
+
+def test_a_batch_is_never_silently_priced_as_standard() -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    rates = quote(Question(provider="openai", model="gpt-4o-mini"), now).rates
+    assert rates is not None
+    batch = rates.for_service_tier("batch")
+    assert batch is not None
+    assert batch.input_nanos_per_mtok * 2 == rates.input_nanos_per_mtok
+    # no batch price is known for it: better no cost than one that is twice too high
+    reseller = quote(Question(provider="together", model="meta-llama/Llama-3.3-70B-Instruct-Turbo"), NOON).rates
+    assert reseller is not None
+    assert reseller.for_service_tier("batch") is None
+
+
+def test_the_tiers_of_groq_cost_the_same_as_its_standard_one() -> None:
+    # https://console.groq.com/docs/flex-processing
+    rates = quote(Question(provider="groq", model="llama-3.3-70b-versatile"), NOON).rates
+    assert rates is not None
+    assert rates.for_service_tier("flex") is rates
+    assert rates.for_service_tier("on_demand") is rates
 
 
 @pytest.mark.parametrize(
@@ -174,6 +203,7 @@ def test_every_field_has_its_place() -> None:
         cached_input_nanos_per_mtok=300_000_000,
         cache_write_nanos_per_mtok=3_750_000_000,
         cache_write_1h_nanos_per_mtok=6_000_000_000,
+        service_tiers=(("batch", None),),
         source="genai-prices",
         version=genai_prices.__version__,
     )
@@ -231,8 +261,14 @@ def test_a_model_that_is_not_priced_by_input_tokens_is_unknown(prices: dict[str,
     assert priced(ModelPrice(**prices)).rates is None
 
 
-def test_sound_and_pictures_are_priced_as_text_and_the_version_says_so() -> None:
+def test_sound_and_pictures_have_rates_of_their_own() -> None:
     rates = rates_of(ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), input_audio_mtok=Decimal(9)))
+    assert rates.media == MediaRates(input_audio_nanos_per_mtok=9_000_000_000)
+    assert rates.version == genai_prices.__version__
+
+
+def test_video_is_priced_as_text_and_the_version_says_so() -> None:
+    rates = rates_of(ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), input_video_mtok=Decimal(9)))
     assert rates.input_nanos_per_mtok == 1_000_000_000
     assert rates.version == f"{genai_prices.__version__}+text"
 
@@ -296,7 +332,7 @@ def test_a_service_tier_is_listed_when_its_price_differs() -> None:
             PriceVariant(when={"service_tier": "x", "region": "eu"}, prices=ModelPrice(input_mtok=Decimal(1))),
         ],
     )
-    assert [name for name, _ in rates.service_tiers] == ["flex", "odd"]
+    assert [name for name, _ in rates.service_tiers] == ["batch", "flex", "odd"]
     flex = rates.for_service_tier("flex")
     assert flex is not None
     assert (flex.input_nanos_per_mtok, flex.output_nanos_per_mtok) == (1_000_000_000, 8_000_000_000)
@@ -317,7 +353,8 @@ def test_the_service_tiers_of_a_maker_do_not_hold_at_a_reseller() -> None:
         assert rates is not None
         assert rates.input_nanos_per_mtok == 2_000_000_000
         listed[name] = [tier for tier, _ in rates.service_tiers]
-    assert listed == {"maker": ["flex"], "reseller": []}
+    # where it is resold, what a batch costs is unknown too
+    assert listed == {"maker": ["batch", "flex"], "reseller": ["batch"]}
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,21 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.domain.money import (
     TOKEN_TYPES,
+    MediaRates,
     Rates,
     RateTier,
     cost_breakdown,
     cost_nanos,
     format_usd,
+    served_tier,
     usd_to_nanos,
 )
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import MediaTokens, Usage
 
 
 def usd(per_mtok: str) -> int:
@@ -45,6 +47,20 @@ CACHING = Rates(
         ),
     ),
 )
+SPEAKING = Rates(
+    input_nanos_per_mtok=usd("4"),
+    output_nanos_per_mtok=usd("16"),
+    cached_input_nanos_per_mtok=usd("0.4"),
+    media=MediaRates(
+        input_audio_nanos_per_mtok=usd("32"),
+        input_image_nanos_per_mtok=usd("5"),
+        cached_image_nanos_per_mtok=usd("0.5"),
+        output_audio_nanos_per_mtok=usd("64"),
+    ),
+)
+
+#: a busy machine is not a failure
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PENNY = Rates(input_nanos_per_mtok=500_000, output_nanos_per_mtok=250_000)
 FREE = Rates(input_nanos_per_mtok=0, output_nanos_per_mtok=0)
 NO_EXTRAS = Rates(input_nanos_per_mtok=usd("2"), output_nanos_per_mtok=usd("8"))
@@ -102,6 +118,79 @@ NO_EXTRAS = Rates(input_nanos_per_mtok=usd("2"), output_nanos_per_mtok=usd("8"))
 def test_a_bill_written_out_by_hand(rates: Rates, usage: Usage, nanos: int) -> None:
     assert cost_nanos(usage, rates) == nanos
     assert sum(cost_breakdown(usage, rates).values()) == nanos
+
+
+@pytest.mark.parametrize(
+    ("usage", "nanos"),
+    [
+        # 900 text at 4, 100 sound at 32; out 50 text at 16, 200 sound at 64: 3,600 + 3,200 + 800 + 12,800 = 20,400
+        (
+            Usage(
+                input_tokens=1_000,
+                output_tokens=250,
+                media=MediaTokens(input_audio_tokens=100, output_audio_tokens=200),
+            ),
+            20_400_000,
+        ),
+        # 300 of 500 pictures and 100 of 500 text were cached: 400 x 4 + 200 x 5 + 100 x 0.4 + 300 x 0.5 = 2,790
+        (
+            Usage(
+                input_tokens=1_000,
+                cache_read_input_tokens=400,
+                media=MediaTokens(input_image_tokens=500, cache_read_image_tokens=300),
+            ),
+            2_790_000,
+        ),
+        # no rate for cached sound: that of cached text. 50 x 32 + 50 x 0.4 = 1,620
+        (
+            Usage(
+                input_tokens=100,
+                cache_read_input_tokens=50,
+                media=MediaTokens(input_audio_tokens=100, cache_read_audio_tokens=50),
+            ),
+            1_620_000,
+        ),
+        # no rate for pictures out: that of text. 10 x 16
+        (Usage(output_tokens=10, media=MediaTokens(output_image_tokens=10)), 160_000),
+        # more sound than there is input: all of it is sound. 10 x 32
+        (Usage(input_tokens=10, media=MediaTokens(input_audio_tokens=99, input_image_tokens=99)), 320_000),
+    ],
+)
+def test_sound_and_pictures_are_billed_at_their_own_rates(usage: Usage, nanos: int) -> None:
+    assert cost_nanos(usage, SPEAKING) == nanos
+    assert sum(cost_breakdown(usage, SPEAKING).values()) == nanos
+
+
+def test_sound_costs_what_text_costs_where_no_rate_is_known() -> None:
+    usage = Usage(input_tokens=10, output_tokens=10, media=MediaTokens(input_audio_tokens=10, output_audio_tokens=5))
+    assert cost_nanos(usage, SMALL) == cost_nanos(msgspec.structs.replace(usage, media=None), SMALL)
+
+
+def test_a_breakdown_names_sound_and_pictures() -> None:
+    usage = Usage(
+        input_tokens=1_000, output_tokens=250, media=MediaTokens(input_audio_tokens=100, output_audio_tokens=200)
+    )
+    assert cost_breakdown(usage, SPEAKING) == {
+        "input": 3_600_000,
+        "output": 800_000,
+        "input_audio": 3_200_000,
+        "output_audio": 12_800_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "tier"),
+    [
+        ({}, None),
+        ({"service_tier": "default"}, "default"),
+        ({"service_tier": "FLEX"}, "flex"),
+        ({"service_tier": "standard", "processing": "batch"}, "batch"),
+        ({"service_tier": "standard", "speed": "fast"}, "fast"),
+        ({"service_tier": "standard", "speed": "standard"}, "standard"),
+    ],
+)
+def test_what_a_provider_says_it_served_has_one_name(fields: dict[str, str], tier: str | None) -> None:
+    assert served_tier(**{"service_tier": None, **fields}) == tier
 
 
 def test_rounding_happens_once_and_not_for_each_kind_of_token() -> None:
@@ -166,6 +255,16 @@ def test_a_service_tier_has_its_own_rates_or_the_standard_ones() -> None:
     assert rates.for_service_tier(None) is rates
 
 
+def test_a_default_price_fills_the_tiers_that_nobody_has_a_price_for() -> None:
+    flex = Rates(input_nanos_per_mtok=1, output_nanos_per_mtok=2)
+    rates = msgspec.structs.replace(SMALL, service_tiers=(("flex", flex), ("scale", None)))
+    filled = rates.with_unknown_tiers(NO_EXTRAS)
+    assert filled.for_service_tier("scale") == NO_EXTRAS
+    assert filled.for_service_tier("flex") == flex
+    assert filled.for_service_tier(None) is filled
+    assert SMALL.with_unknown_tiers(NO_EXTRAS) is SMALL
+
+
 def test_rates_are_values() -> None:
     assert hash(CACHING) == hash(msgspec.json.decode(msgspec.json.encode(CACHING), type=Rates))
 
@@ -209,6 +308,24 @@ tiers = st.lists(
     max_size=3,
     unique_by=lambda tier: tier.over_input_tokens,
 ).map(tuple)
+media = st.none() | st.builds(
+    MediaTokens,
+    input_audio_tokens=tokens,
+    input_image_tokens=tokens,
+    cache_read_audio_tokens=tokens,
+    cache_read_image_tokens=tokens,
+    output_audio_tokens=tokens,
+    output_image_tokens=tokens,
+)
+media_rates = st.none() | st.builds(
+    MediaRates,
+    input_audio_nanos_per_mtok=some_rate,
+    input_image_nanos_per_mtok=some_rate,
+    cached_audio_nanos_per_mtok=some_rate,
+    cached_image_nanos_per_mtok=some_rate,
+    output_audio_nanos_per_mtok=some_rate,
+    output_image_nanos_per_mtok=some_rate,
+)
 usages = st.builds(
     Usage,
     input_tokens=tokens,
@@ -216,6 +333,14 @@ usages = st.builds(
     cache_read_input_tokens=tokens,
     cache_creation_input_tokens=tokens,
     cache_creation_1h_input_tokens=tokens,
+)
+speaking_usages = st.builds(
+    Usage,
+    input_tokens=tokens,
+    output_tokens=tokens,
+    cache_read_input_tokens=tokens,
+    cache_creation_input_tokens=tokens,
+    media=media,
 )
 any_rates = st.builds(
     Rates,
@@ -258,11 +383,13 @@ def decimal_bill(usage: Usage, rates: Rates) -> int:
         return int(bill.quantize(Decimal("0.000000001"), ROUND_HALF_EVEN) * 10**9)
 
 
+@STEADY
 @given(usages, any_rates)
 def test_a_cost_is_what_decimal_arithmetic_gives(usage: Usage, rates: Rates) -> None:
     assert cost_nanos(usage, rates) == decimal_bill(usage, rates)
 
 
+@STEADY
 @given(usages, any_rates)
 def test_a_breakdown_sums_to_the_cost_and_no_part_is_off_by_a_nano_dollar(usage: Usage, rates: Rates) -> None:
     parts = cost_breakdown(usage, rates)
@@ -274,17 +401,47 @@ def test_a_breakdown_sums_to_the_cost_and_no_part_is_off_by_a_nano_dollar(usage:
     assert abs(parts["output"] * 1_000_000 - output) < 1_000_000
 
 
+@STEADY
+@given(speaking_usages, any_rates, media_rates)
+def test_a_breakdown_with_sound_and_pictures_sums_to_the_cost(
+    usage: Usage, rates: Rates, special: MediaRates | None
+) -> None:
+    rates = msgspec.structs.replace(rates, media=special)
+    parts = cost_breakdown(usage, rates)
+    assert sum(parts.values()) == cost_nanos(usage, rates)
+    assert all(part >= 0 for part in parts.values())
+    assert set(parts) <= set(TOKEN_TYPES)
+
+
+@STEADY
+@given(speaking_usages, rate)
+def test_one_rate_for_everything_makes_kinds_irrelevant(usage: Usage, one: int) -> None:
+    alike = dict.fromkeys(MediaRates.__struct_fields__, one)
+    rates = Rates(
+        input_nanos_per_mtok=one,
+        output_nanos_per_mtok=one,
+        cached_input_nanos_per_mtok=one,
+        cache_write_nanos_per_mtok=one,
+        media=MediaRates(**alike),
+    )
+    plain = Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+    assert cost_nanos(usage, rates) == cost_nanos(plain, rates)
+
+
+@STEADY
 @given(usages, any_rates)
 def test_a_cost_is_never_negative(usage: Usage, rates: Rates) -> None:
     assert cost_nanos(usage, rates) >= 0
 
 
+@STEADY
 @given(usages, any_rates, st.integers(min_value=0, max_value=1_000_000))
 def test_more_output_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     longer = msgspec.structs.replace(usage, output_tokens=usage.output_tokens + more)
     assert cost_nanos(longer, rates) >= cost_nanos(usage, rates)
 
 
+@STEADY
 @given(usages, any_rates, st.integers(min_value=0, max_value=1_000_000))
 def test_more_input_of_one_size_tier_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     flat = msgspec.structs.replace(rates, tiers=())
@@ -295,6 +452,7 @@ def test_more_input_of_one_size_tier_never_costs_less(usage: Usage, rates: Rates
     assert cost_nanos(longer, flat) >= cost_nanos(honest, flat)
 
 
+@STEADY
 @given(usages, any_rates, rate)
 def test_a_dearer_rate_never_costs_less(usage: Usage, rates: Rates, more: int) -> None:
     dearer = msgspec.structs.replace(rates, input_nanos_per_mtok=rates.input_nanos_per_mtok + more)

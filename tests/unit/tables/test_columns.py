@@ -19,6 +19,7 @@ from tests.unit.tables.rows import NOON_US, a_row, record_of, without_log
 from sekisho.domain.row import LOG_FULL, LOG_METADATA, RESPONSE_CHAT_EVENTS, AttemptRow, InferenceRow
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
+from sekisho.tables.disk import DiskFiles
 from sekisho.tables.layout import encode_record
 from sekisho.tables.parts import write_parts
 from sekisho.tables.schema import INFERENCE_LOG, USAGE
@@ -87,7 +88,7 @@ def table_of(given_rows: list[InferenceRow], at_a_time: int = 3) -> Any:
 
 
 def through_parquet(folder: Path, table: Any) -> list[dict[str, Any]]:
-    files = [str(folder / part.path) for part in write_parts(folder, "inference_log", table)]
+    files = [str(folder / part.path) for part in write_parts(DiskFiles(folder), "inference_log", table)]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
@@ -228,7 +229,7 @@ def test_guardrail_verdicts_keep_their_counts():
 def test_midnight_splits_a_batch(tmp_path: Path):
     midnight = 20_777 * 86_400 * 1_000_000
     table = table_of([a_row(n, event_time_us=midnight + n - 2) for n in range(5)])
-    parts = write_parts(tmp_path, "usage", table.select(USAGE.names))
+    parts = write_parts(DiskFiles(tmp_path), "usage", table.select(USAGE.names))
     assert [(part.day, part.rows) for part in parts] == [("2026-11-19", 2), ("2026-11-20", 3)]
     stats = msgspec.json.decode(parts[1].stats)
     assert stats["minValues"]["event_time"] == "2026-11-20T00:00:00.000000Z"
@@ -237,7 +238,7 @@ def test_midnight_splits_a_batch(tmp_path: Path):
 
 def test_other_readers_agree(tmp_path: Path):
     table = table_of([a_row(n, endpoint_name=f"e{n % 3}") for n in range(50)])
-    (part,) = write_parts(tmp_path, "inference_log", table)
+    (part,) = write_parts(DiskFiles(tmp_path), "inference_log", table)
     frame = polars.read_parquet(tmp_path / part.path, hive_partitioning=False)
     assert frame["endpoint_name"].to_list() == [f"e{n % 3}" for n in range(50)]
     assert frame["cost_usd"].sum() == 50 * Decimal("0.000027")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.unit.tables.rows import a_row, record_of, records, without_log
 from sekisho.tables import committer as module
 from sekisho.tables.committer import Committer, run
 from sekisho.tables.delta import DeltaFolder
+from sekisho.tables.disk import DiskFiles
 from sekisho.tables.segments import segment_numbers
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.status import read_status
@@ -124,6 +126,58 @@ def test_death_between_the_commits_neither_loses_nor_doubles(
     assert ids(tmp_path, "inference_log") == [one for n, one in enumerate(want(1510)) if n % 3 or n >= 1500]
 
 
+@pytest.mark.parametrize("method", ["put", "put_new"])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_death_around_a_data_file_or_a_log_entry_neither_loses_nor_doubles(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch, method: str, done: bool, count: int
+):
+    monkeypatch.setattr(module, "_BATCH_ROWS", 512)
+    for record in records(1500):
+        spool.append(record)
+    write: Callable[..., Any] = getattr(DiskFiles, method)
+    seen = [0]
+
+    def dying(self: DiskFiles, path: str, body: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == count and not done:
+            raise Killed
+        result = write(self, path, body)
+        if seen[0] == count:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(DiskFiles, method, dying)
+    with pytest.raises(Killed):
+        drain(Committer(tmp_path))
+    monkeypatch.undo()
+    drain(Committer(tmp_path))
+    assert ids(tmp_path, "usage") == ids(tmp_path, "inference_log") == want(1500)
+
+
+@pytest.mark.parametrize("method", ["put", "put_new"])
+@pytest.mark.parametrize("number", [13, 28, 30, 122], ids=["EACCES", "ENOSPC", "EROFS", "EDQUOT"])
+def test_a_place_that_cannot_be_written_is_waited_for(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch, method: str, number: int
+):
+    for record in records(3):
+        spool.append(record)
+    committer = Committer(tmp_path)
+    write: Callable[..., Any] = getattr(DiskFiles, method)
+    failures = [4]
+
+    def failing(self: DiskFiles, path: str, body: Any) -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            raise OSError(number, os.strerror(number), path)
+        return write(self, path, body)
+
+    monkeypatch.setattr(DiskFiles, method, failing)
+    assert run(committer, stopping=lambda: not failures[0], wait=lambda _: None) == 0
+    assert ids(tmp_path, "usage") == ids(tmp_path, "inference_log") == want(3)
+    assert committer.status.errors == 4
+
+
 def test_a_failing_disk_is_tried_again_until_it_is_back(
     tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -141,7 +195,7 @@ def test_a_failing_disk_is_tried_again_until_it_is_back(
     append = DeltaFolder.append
     monkeypatch.setattr(DeltaFolder, "append", failing)
     waits: list[float] = []
-    code = run(committer, every_s=0.0, stopping=lambda: not failures[0], wait=waits.append)
+    code = run(committer, stopping=lambda: not failures[0], wait=waits.append, jitter=lambda: 0.5)
     assert code == 0
     assert ids(tmp_path, "usage") == ids(tmp_path, "inference_log") == want(3)
     assert waits[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2])
@@ -160,7 +214,7 @@ def test_told_to_stop_while_the_disk_fails_it_leaves_the_rows_in_the_spool(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(DeltaFolder, "append", failing)
-    assert run(Committer(tmp_path), every_s=0.0, stopping=lambda: True, wait=lambda _: None) == 1
+    assert run(Committer(tmp_path), stopping=lambda: True, wait=lambda _: None) == 1
     monkeypatch.undo()
     drain(Committer(tmp_path))
     assert ids(tmp_path, "usage") == want(3)

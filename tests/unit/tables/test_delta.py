@@ -14,7 +14,8 @@ from tests.unit.tables.rows import records
 from sekisho.tables import delta
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
-from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table, set_aside_broken_entry
+from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table
+from sekisho.tables.disk import set_aside_broken_entry
 from sekisho.tables.layout import encode_record
 from sekisho.tables.schema import USAGE
 
@@ -85,6 +86,28 @@ def test_appends_go_with_maintenance_by_others(tmp_path: Path):
     assert ids(tmp_path) == want(4)
 
 
+def test_a_writer_that_slept_looks_again_before_it_appends(tmp_path: Path):
+    now_s = [1e9]
+    sleeper = DeltaFolder(tmp_path, "usage", "sleeper", clock_s=lambda: now_s[0])
+    sleeper.open()
+    sleeper.append(rows(1), 1)
+    other = opened(tmp_path, "other")
+    for n in range(3):
+        other.append(rows(1, 1 + n), n + 1)
+    DeltaTable(str(tmp_path / "usage")).create_checkpoint()
+    for entry in entries(tmp_path)[:-1]:
+        entry.unlink()
+    now_s[0] += 4000
+    sleeper.append(rows(1, 4), 2)
+    assert ids(tmp_path) == want(5)
+    twin = opened(tmp_path, "sleeper")
+    twin.append(rows(1, 5), 3)
+    now_s[0] += 4000
+    with pytest.raises(TableChanged):
+        sleeper.append(rows(1, 5), 3)
+    assert ids(tmp_path) == want(6)
+
+
 def test_a_change_of_schema_by_others_is_noticed(tmp_path: Path):
     folder = opened(tmp_path)
     DeltaTable(str(tmp_path / "usage")).alter.add_columns([Schema.from_arrow(pa.schema([("x", pa.int64())])).fields[0]])
@@ -130,12 +153,12 @@ def test_nothing_is_left_of_an_append_that_failed(tmp_path: Path, monkeypatch: p
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sekisho.tables.parts.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage").rglob("part-*"))
     monkeypatch.undo()
-    monkeypatch.setattr("sekisho.tables.delta._write_synced", full)
+    monkeypatch.setattr("os.link", full)
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage" / "_delta_log").glob("*.tmp"))

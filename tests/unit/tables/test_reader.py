@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,6 @@ from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names, op
 from sekisho.tables.schema import INFERENCE_LOG, TABLES, USAGE
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spool import SpoolWriter
-
-TODAY_US = time.time_ns() // 1000
 
 
 def rows_of(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -98,51 +94,6 @@ def test_columns_and_types_are_the_same_from_both_sources(tmp_path: Path, spool:
     spool.append(record_of(a_row()))
     drain(tmp_path)
     assert {name: described(name) for name in names()} == empty
-
-
-def test_views_answer(tmp_path: Path, spool: SpoolWriter):
-    for n in range(10):
-        spool.append(record_of(a_row(TODAY_US - 1_795_184_000_000_000 + n, latency_us=(n + 1) * 100_000)))
-    failed = {"status_code": 502, "error_code": "upstream_down", "cost_nanos": None}
-    spool.append(record_of(a_row(TODAY_US - 1_795_184_000_000_000, **failed)))
-    drain(tmp_path)
-    errors = rows_of(tmp_path, "SELECT status_code, error_code, attempts FROM recent_errors")
-    assert errors == [(502, "upstream_down", 1)]
-    latency = rows_of(tmp_path, "SELECT endpoint_name, calls, p50_ms, p95_ms, p99_ms FROM latency_by_endpoint")
-    assert latency == [("chat", 10, 550.0, pytest.approx(955.0), pytest.approx(991.0))]
-    tokens = rows_of(tmp_path, "SELECT calls, input_tokens, output_tokens, total_tokens FROM tokens_by_day")
-    assert tokens == [(11, 1100, 220, 1320)]
-    cost = rows_of(tmp_path, "SELECT team, calls, cost_usd, unpriced_calls FROM cost_by_day")
-    assert cost == [("research", 11, Decimal("0.000270000"), 1)]
-    message = rows_of(tmp_path, "SELECT last_user_message, answer FROM last_user_message LIMIT 1")
-    assert message == [("hello", "hi")]
-
-
-def test_the_last_user_message_of_any_body(tmp_path: Path, spool: SpoolWriter):
-    parts = b'{"messages":[{"role":"user","content":[{"type":"text","text":"\xe8\xa6\x8b\xe3\x81\xa6"},{"type":"x"}]}]}'
-    for n, body in enumerate((parts, b"not json", b'{"input":"x"}', b'{"messages":"x"}', None)):
-        spool.append(record_of(a_row(n, request=body, response=b"nor this")))
-    assert rows_of(tmp_path, "SELECT last_user_message, answer FROM last_user_message") == [("見て", None)]
-
-
-def test_databricks_names_and_types(tmp_path: Path):
-    got = rows_of(tmp_path, "SELECT column_name, column_type FROM (DESCRIBE inference_table_databricks)")
-    assert sorted(got) == sorted(
-        [
-            ("databricks_request_id", "VARCHAR"),
-            ("request_date", "DATE"),
-            ("client_request_id", "VARCHAR"),
-            ("request_time", "TIMESTAMP WITH TIME ZONE"),
-            ("status_code", "INTEGER"),
-            ("sampling_fraction", "DOUBLE"),
-            ("execution_duration_ms", "BIGINT"),
-            ("request", "VARCHAR"),
-            ("response", "VARCHAR"),
-            ("logging_error_codes", "VARCHAR[]"),
-            ("served_entity_id", "VARCHAR"),
-            ("requester", "VARCHAR"),
-        ]
-    )
 
 
 def test_a_folder_with_any_name(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ class Child:
     def __init__(self, *_: Any, **__: Any) -> None:
         self.pid = next(self.pids)
         self.returncode: int | None = None
+        self.stdin = io.BytesIO()
 
     def poll(self) -> int | None:
         return self.returncode
@@ -86,6 +88,7 @@ def test_counts_go_on_over_children(world: World):
     world.write(committed_rows=10, logged_rows=4, commits=2, errors=1, committed_seq=70)
     world.die()
     world.committer.poll()
+    assert world.committer.committed_rows == 10, "not counted twice until the next child has said something"
     world.now_s += 1
     world.committer.poll()
     assert world.committer.committed_rows == 10

@@ -57,6 +57,9 @@ teams:
 # Calls whose price nobody knows: allow, block, or {input_per_mtok: 1.00, output_per_mtok: 2.00}.
 unknown_price: allow
 
+# How many days rows stay; at this hour of the night the tables are tidied up.
+#tables: {retention_days: {inference_log: 30, usage: 400}, maintenance: {hour: 3}}
+
 # The server: body size in MB, times in seconds.
 #server: {max_body_mb: 32, keepalive_s: 15, shutdown_s: 30}
 """
@@ -105,6 +108,9 @@ teams:
 
 # 価格のわからない呼び出し: allow（許す）、block（断る）、または {input_per_mtok: 1.00, output_per_mtok: 2.00}。
 unknown_price: allow
+
+# 行の保存日数と、夜間にテーブルを整理する時刻です。
+#tables: {retention_days: {inference_log: 30, usage: 400}, maintenance: {hour: 3}}
 
 # サーバー。本文の大きさは MB、時間は秒です。
 #server: {max_body_mb: 32, keepalive_s: 15, shutdown_s: 30}

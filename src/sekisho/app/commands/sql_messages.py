@@ -15,3 +15,8 @@ ONE_SELECT = Say(
     "読み取り専用です。SELECT を 1 つ書いてください (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN も使えます)。",
 )
 NAMES = Say("", "Tables and views: {names}", "テーブルとビュー: {names}")
+NOT_A_PLACE = Say(
+    "",
+    "--catalog {given}: give a catalog and a schema with a dot between them, for example main.sekisho.",
+    "--catalog {given}: カタログとスキーマをドットでつないで指定してください (例: main.sekisho)。",
+)

@@ -36,6 +36,12 @@ def as_json(result: Rows) -> Iterator[str]:
     yield "]"
 
 
+def as_json_lines(result: Rows) -> Iterator[str]:
+    """One object a line, and nothing else; values as in `as_json`."""
+    for row in result.rows():
+        yield _json(dict(zip(result.columns, row, strict=True)))
+
+
 def as_csv(result: Rows) -> Iterator[str]:
     """RFC 4180 with line feeds; NULL is an empty field."""
     written = io.StringIO()

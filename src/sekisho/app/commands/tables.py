@@ -1,8 +1,7 @@
-"""`sekisho tables`: the state of the tables. Must only read until maintenance comes."""
+"""`sekisho tables`: the state of the tables, and maintenance by hand. Must do nothing that the schedule cannot do."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,23 @@ import msgspec
 import typer
 
 from sekisho.app.commands import NO
+from sekisho.app.commands import tables_messages as messages
+from sekisho.app.commands.tables_desk import (
+    Config,
+    DataDir,
+    DryRun,
+    Name,
+    bar,
+    each,
+    iso,
+    refuse,
+    said,
+    show,
+    tables_in,
+    target,
+    work,
+)
+from sekisho.app.commands.tables_rows import EXPORT_EXAMPLE, erase, export
 
 
 def register(app: typer.Typer) -> None:
@@ -20,60 +36,125 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode=None,
     )
-    tables.callback()(_group)
     tables.command("info", epilog="Example: sekisho tables info --format json")(info)
+    tables.command("compact", epilog="Example: sekisho tables compact --dry-run")(compact)
+    tables.command("expire", epilog="Example: sekisho tables expire --table inference_log --days 30 --dry-run")(expire)
+    tables.command("vacuum", epilog="Example: sekisho tables vacuum --dry-run")(vacuum)
+    tables.command("erase", epilog="Example: sekisho tables erase --user taro --dry-run")(erase)
+    tables.command("export", epilog=EXPORT_EXAMPLE)(export)
     app.add_typer(tables, name="tables")
 
 
-def _group() -> None:
-    """Makes `info` a command of its own: typer would take the place of a single one."""
-
-
 def info(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
-    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
     output: Annotated[
         Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")
     ] = "table",
 ) -> None:
-    """Show rows, files, bytes and the last commit of each table, and what waits in the spool."""
-    from sekisho.app.commands.sql import configured_data_dir
-    from sekisho.app.commands.sql_output import as_table
+    """Show rows, files, bytes, days and the last commit of each table, what waits in the spool and since when, and when
+    maintenance last ran."""
+    from sekisho.tables.maintenance.state import read_state
     from sekisho.tables.overview import overview
 
-    folder = data_dir or configured_data_dir(config)
+    folder, storage, _ = target(config, data_dir)
     try:
-        tables, spool = overview(folder)
+        tables, spool = overview(folder, storage)
     except OSError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO) from None
-    known = [(table.name, table.rows, table.files, table.bytes, _iso(table.last_commit_us)) for table in tables]
-    rows = [*known, ("spool", spool.rows, None, spool.bytes, None)]
+    jobs = read_state(folder).jobs if storage.path is not None else {}
+    seen = iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
+    rows: list[tuple[Any, ...]] = [
+        (one.name, one.rows, one.files, one.bytes, one.days, one.log_entries, iso(one.last_commit_us), None, seen)
+        for one in tables
+    ]
+    rows.append(("spool", spool.rows, spool.segments, spool.bytes, None, None, None, spool.age_s, None))
     if output == "json":
-        typer.echo(msgspec.json.encode([dict(zip(_COLUMNS, row, strict=True)) for row in rows]).decode())
+        typer.echo(msgspec.json.encode([dict(zip(_INFO, row, strict=True)) for row in rows]).decode())
         return
-    for line in as_table(_Rows(rows), colour=False):
-        typer.echo(line)
+    show(_INFO, rows)
+    for job, run in sorted(jobs.items()):
+        say = messages.LAST_FAILED if run.error else messages.LAST_RUN if run.ended_us else messages.LAST_CUT
+        typer.echo(said(say, job=job, at=iso(run.ended_us or run.began_us), error=run.error))
+    if storage.path is None:
+        typer.echo(said(messages.BUCKET_NOT_MAINTAINED))
 
 
-_COLUMNS = ["name", "rows", "files", "bytes", "last_commit"]
+_INFO = ["name", "rows", "files", "bytes", "days", "log_entries", "last_commit", "age_s", "last_maintenance"]
 
 
-class _Rows:
-    """As `sql_output` wants them."""
+def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
+    """Merge small files into few: all of days that are over, and of today's so many that few are left.
 
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self.columns = _COLUMNS
-        self.numeric = [False, True, True, True, False]
-        self._rows = rows
+    May run beside a serving gateway. Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.compact import compact as merge
+    from sekisho.tables.maintenance.compact import rows_to_merge
+    from sekisho.tables.maintenance.log import checkpoint_own
+    from sekisho.tables.maintenance.state import now_us
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        return self._rows
+    conflicts = 0
+
+    def on(table: Path, at_us: int) -> tuple[Any, ...]:
+        nonlocal conflicts
+        done = merge(table, at_us, closed=True, dry_run=dry_run, progress=advance)
+        conflicts += done.conflicts
+        if not dry_run:
+            checkpoint_own(table)
+        return done.days, done.files_before, done.files_after, done.rows
+
+    with work("compact", config, data_dir, dry_run) as (_, storage, _):
+        total = sum(rows_to_merge(table, now_us()) for table in tables_in(storage))
+        with bar(messages.COMPACTING, total) as advance:
+            each(["name", "days", "files_before", "files_after", "rows"], storage, on)
+    if conflicts:
+        typer.echo(said(messages.CONFLICTS, count=conflicts), err=True)
+        raise typer.Exit(NO)
 
 
-def _iso(at_us: int | None) -> str | None:
-    return None if at_us is None else datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def expire(
+    config: Config = None,
+    data_dir: DataDir = None,
+    table: Annotated[Name | None, typer.Option("--table", help="Only this table.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Days to keep; by default tables.retention_days.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Drop the days that are older than the table's retention.
+
+    No row is read for it. The files are deleted by `vacuum` later. Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.expire import expire as drop
+    from sekisho.tables.maintenance.expire import first_kept
+
+    if days is not None and table is None:
+        refuse(messages.DAYS_NEED_TABLE)
+
+    def on(folder: Path, at_us: int) -> tuple[Any, ...]:
+        keep = days or plan.policy.retention_days[folder.name]
+        done = drop(folder, at_us, keep, dry_run=dry_run)
+        return str(first_kept(at_us, keep)), len(done.days), done.files, done.rows, done.bytes
+
+    with work("expire", config, data_dir, dry_run) as (_, storage, plan):
+        each(["name", "first_day_kept", "days", "files", "rows", "bytes"], storage, on, only=table)
+
+
+def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
+    """Delete files that left the tables more than `tables.vacuum_days` ago, and log entries that are summed up.
+
+    Exit code 1 when it could not.
+    """
+    from sekisho.tables.maintenance.log import checkpoint_own, shorten
+    from sekisho.tables.maintenance.vacuum import vacuum as delete
+
+    def on(table: Path, _: int) -> tuple[Any, ...]:
+        if not dry_run:
+            checkpoint_own(table)
+        entries = shorten(table, dry_run=dry_run)
+        done = delete(table, plan.policy.vacuum_days * 24, dry_run=dry_run)
+        return done.files, done.bytes, entries
+
+    with work("vacuum", config, data_dir, dry_run) as (_, storage, plan):
+        each(["name", "files", "bytes", "log_entries"], storage, on)

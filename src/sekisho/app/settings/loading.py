@@ -32,6 +32,7 @@ from sekisho.app.settings.problem import ConfigError, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
 from sekisho.app.settings.spending import read_budgets, read_limits
+from sekisho.app.settings.tables import read_tables
 
 DEFAULT_FILE = "sekisho.yaml"
 _LARGEST_FILE = 4 * 1024 * 1024
@@ -95,8 +96,9 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
         timezone = read_timezone(root)
         defaults = read_defaults(root)
         keys = KeyReader(reading, names, timezone)
-        currency, usd_jpy, fx_date = read_currency(root)
+        currency, fx_rates = read_currency(root)
         check_state(root)
+        tables, maintenance = read_tables(root, data_dir, timezone)
         return Settings(
             data_dir=data_dir,
             database_path=read_database_path(root, data_dir),
@@ -112,12 +114,15 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             prices=read_prices(root, names),
             unknown_price=read_unknown_price(root),
             currency=currency,
-            usd_jpy=usd_jpy,
-            fx_date=fx_date,
+            fx_rates=fx_rates,
+            usd_jpy=fx_rates[-1][1] if fx_rates else None,
+            fx_date=fx_rates[-1][0] if fx_rates else None,
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),
             spool=read_spool(root),
+            tables=tables,
+            maintenance=maintenance,
             source=source,
             digest=reading.digest,
         )

@@ -275,6 +275,43 @@ STATE_UNSUPPORTED = Say(
     "supported: memory://",
     "使えるもの: memory://",
 )
+TABLES_URL = Say(
+    "unsupported",
+    "tables.url is neither a path nor the address of a bucket",
+    "tables.url がパスでもバケットのアドレスでもありません。",
+    "write a path, or s3://BUCKET/PREFIX with letters, digits and . _ - = in the prefix",
+    "パスか s3://バケット/プレフィックス を書いてください (プレフィックスは英数字と . _ - = のみ)。",
+)
+S3_WITHOUT_URL = Say(
+    "unused",
+    "tables.s3 is given, but tables.url is no bucket",
+    "tables.s3 がありますが、tables.url がバケットではありません。",
+    "write `url: s3://BUCKET/PREFIX`, or remove `s3`",
+    "`url: s3://バケット/プレフィックス` を書くか、`s3` を消してください。",
+)
+BUCKET_NOT_MAINTAINED = Say(
+    "unsupported",
+    "tables in a bucket are not maintained: files are not merged, and no row leaves after retention_days",
+    "バケットのテーブルはメンテナンスされません。ファイルは統合されず、retention_days を過ぎた行も残ります。",
+    "run OPTIMIZE, DELETE and VACUUM of another Delta program now and then; `maintenance: {{enabled: false}}` says "
+    "that you know",
+    "他の Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を定期的に実行してください。"
+    "`maintenance: {{enabled: false}}` と書けば、この警告は出ません。",
+)
+PLAIN_HTTP = Say(
+    "plain_http",
+    "the endpoint is plain http: credentials and rows would travel readable",
+    "エンドポイントが http です。認証情報と行が暗号化されずに送られます。",
+    "use https, or write `allow_http: true` if the network in between is your own",
+    "https にするか、経路が自社のネットワークなら `allow_http: true` を書いてください。",
+)
+BAD_REGION = Say(
+    "bad_region",
+    "not the name of a region",
+    "リージョンの名前ではありません。",
+    "write it like ap-northeast-1",
+    "ap-northeast-1 のように書いてください。",
+)
 DATABASE_UNSUPPORTED = Say(
     "unsupported",
     "database.url '{scheme}' is not supported by this version",

@@ -13,12 +13,16 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import Durability, LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.tables.maintenance.policy import Plan
+from sekisho.tables.storage import Cadence, Storage
 
 Language = Literal["en", "ja"]
 OwnLogLevel = Literal["warning", "info", "debug"]
 Role = Literal["user", "team_owner", "auditor", "admin"]
 UnknownPrice = Literal["allow", "block"]
 Currency = Literal["USD", "JPY"]
+#: yen for one US dollar from a day on, by day; None: the day was not told, and the rate holds always
+FxRates = tuple[tuple[date | None, Decimal], ...]
 
 MOCK_PROVIDER = "mock"
 
@@ -114,6 +118,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.max_body_mb * 1024 * 1024
 
 
+class TablesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The inference tables. `storage` None is the folder `tables` of data_dir; ask `Settings.storage`."""
+
+    storage: Storage | None = None
+    cadence: Cadence = Cadence()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration. Paths are absolute; a Secret in it cannot print."""
 
@@ -137,7 +148,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, Rates] = {}
     unknown_price: UnknownPrice | Rates = "allow"
     currency: Currency = "USD"
-    #: yen for one US dollar, and the day of that rate
+    #: ask `costs.currency` for the rate of a day
+    fx_rates: FxRates = ()
+    #: the last of them: yen for one US dollar, and the day of that rate
     usd_jpy: Decimal | None = None
     fx_date: date | None = None
     language: Language = "en"
@@ -145,11 +158,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     defaults: DefaultsSettings = DefaultsSettings()
     server: ServerSettings = ServerSettings()
     spool: SpoolSettings = SpoolSettings()
+    tables: TablesSettings = TablesSettings()
+    maintenance: Plan = Plan()
     #: where models go that are no endpoint; set only when there is no file
     default_provider: str | None = None
     #: the gateway starts the mock provider itself; then `with_mock_at` says where
     mock_provider: bool = False
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def storage(self) -> Storage:
+        """Where the tables are."""
+        return self.tables.storage or Storage.folder(self.data_dir / "tables")
 
     def rates_for(self, provider: str, model: str) -> Rates | None:
         """The declared price of a model: `provider/model`, then `provider/*`, then None."""

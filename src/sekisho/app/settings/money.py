@@ -5,18 +5,31 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+import msgspec
+
 from sekisho.app.settings import messages
-from sekisho.app.settings.document import Field, Fields
+from sekisho.app.settings.document import Field, Fields, Node
 from sekisho.app.settings.form import Form, form_of, number_of
-from sekisho.app.settings.model import Currency, UnknownPrice
+from sekisho.app.settings.model import Currency, FxRates, UnknownPrice
 from sekisho.app.settings.names import Names, check_reference
-from sekisho.domain.money import NANOS_PER_USD, Rates
+from sekisho.domain.money import NANOS_PER_USD, MediaRates, Rates, RateTier
 
 _UNKNOWN_PRICE: tuple[UnknownPrice, ...] = ("allow", "block")
 _CURRENCIES: tuple[Currency, ...] = ("USD", "JPY")
 #: US dollars per million tokens; above it somebody has mistaken the unit
 _LARGEST_PRICE = 1_000_000
 _LARGEST_RATE = 1_000_000
+
+
+#: setting -> field of MediaRates
+_MEDIA_RATES = {
+    "audio_input_per_mtok": "input_audio_nanos_per_mtok",
+    "cached_audio_input_per_mtok": "cached_audio_nanos_per_mtok",
+    "audio_output_per_mtok": "output_audio_nanos_per_mtok",
+    "image_input_per_mtok": "input_image_nanos_per_mtok",
+    "cached_image_input_per_mtok": "cached_image_nanos_per_mtok",
+    "image_output_per_mtok": "output_image_nanos_per_mtok",
+}
 
 
 def read_prices(root: Form, names: Names) -> dict[str, Rates]:
@@ -27,14 +40,7 @@ def read_prices(root: Form, names: Names) -> dict[str, Rates]:
         form = form_of(root.reading, entry.value)
         if form is not None:
             with form:
-                prices[entry.name] = Rates(
-                    input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
-                    output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
-                    cached_input_nanos_per_mtok=_nanos(form, "cached_input_per_mtok"),
-                    cache_write_nanos_per_mtok=_nanos(form, "cache_write_per_mtok"),
-                    source="config",
-                    version=root.reading.digest,
-                )
+                prices[entry.name] = _rates(form, root.reading.digest)
     return prices
 
 
@@ -53,21 +59,85 @@ def read_unknown_price(root: Form) -> UnknownPrice | Rates:
         )
 
 
-def read_currency(root: Form) -> tuple[Currency, Decimal | None, date | None]:
-    """The currency of reports, yen for one US dollar, and the day of that rate."""
+def read_currency(root: Form) -> tuple[Currency, FxRates]:
+    """The currency of reports, and yen for one US dollar by day."""
     currency: Currency = root.choice("currency", _CURRENCIES, "USD")
     form = root.form("fx")
-    rate: Decimal | None = None
-    day: date | None = None
+    rates: FxRates = ()
     if form is not None:
         with form:
             if form.node("usd_jpy") is None:
                 form.missing("usd_jpy", "usd_jpy: 150.0")
-            rate = form.positive("usd_jpy", most=_LARGEST_RATE)
-            day = _day(form)
+            rates = _fx_rates(form)
     elif currency == "JPY" and root.field("fx") is None:
         root.reading.warning(root.node("currency") or root.place, messages.FX_MISSING)
-    return currency, rate, day
+    return currency, rates
+
+
+def _fx_rates(form: Form) -> FxRates:
+    """One rate with its day, or a mapping of days to rates; in the order of their days."""
+    if not isinstance(form.node("usd_jpy"), Fields):
+        rate = form.positive("usd_jpy", most=_LARGEST_RATE)
+        day = _day(form, form.node("date"))
+        return () if rate is None else ((day, rate),)
+    rates: dict[date, Decimal] = {}
+    days = form.form("usd_jpy")
+    assert days is not None
+    with days:
+        for entry in form.entries("usd_jpy"):
+            rate = days.positive(entry.name, most=_LARGEST_RATE)
+            day = _day(form, entry, entry.name)
+            if rate is not None and day is not None:
+                rates[day] = rate
+    return tuple(sorted(rates.items()))
+
+
+def _rates(form: Form, version: str) -> Rates:
+    """One price with its cached rates, sound and pictures, its size tiers and its service tiers."""
+    media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
+    standard = _text_rates(form, version)
+    tiers = [tier for node in form.items("size_tiers") if (tier := _size_tier(form, node)) is not None]
+    service_tiers: list[tuple[str, Rates | None]] = []
+    for entry in form.entries("service_tiers"):
+        inner = form_of(form.reading, entry.value)
+        if inner is not None:
+            with inner:
+                service_tiers.append((entry.name.lower(), _text_rates(inner, version)))
+    return msgspec.structs.replace(
+        standard,
+        tiers=tuple(tiers),
+        service_tiers=tuple(service_tiers),
+        media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
+    )
+
+
+def _text_rates(form: Form, version: str) -> Rates:
+    return Rates(
+        input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
+        output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
+        source="config",
+        version=version,
+        cached_input_nanos_per_mtok=_nanos(form, "cached_input_per_mtok"),
+        cache_write_nanos_per_mtok=_nanos(form, "cache_write_per_mtok"),
+        cache_write_1h_nanos_per_mtok=_nanos(form, "cache_write_1h_per_mtok"),
+    )
+
+
+def _size_tier(form: Form, node: Node) -> RateTier | None:
+    inner = form_of(form.reading, node)
+    if inner is None:
+        return None
+    with inner:
+        if inner.node("over_input_tokens") is None:
+            inner.missing("over_input_tokens", "over_input_tokens: 200000")
+        return RateTier(
+            over_input_tokens=inner.whole("over_input_tokens", 0, least=0),
+            input_nanos_per_mtok=_nanos(inner, "input_per_mtok"),
+            output_nanos_per_mtok=_nanos(inner, "output_per_mtok"),
+            cached_input_nanos_per_mtok=_nanos(inner, "cached_input_per_mtok"),
+            cache_write_nanos_per_mtok=_nanos(inner, "cache_write_per_mtok"),
+            cache_write_1h_nanos_per_mtok=_nanos(inner, "cache_write_1h_per_mtok"),
+        )
 
 
 def _check_price_name(root: Form, entry: Field, names: Names) -> None:
@@ -103,12 +173,13 @@ def _nanos(form: Form, key: str) -> int | None:
     return int(nanos)
 
 
-def _day(form: Form) -> date | None:
-    text = form.text("date")
+def _day(form: Form, node: Node | Field | None, text: str | None = None) -> date | None:
+    if text is None:
+        text = form.text("date")
     if text is None:
         return None
     try:
         return date.fromisoformat(text)
     except ValueError:
-        form.reading.error(form.node("date") or form.place, messages.BAD_DAY, text=text)
+        form.reading.error(node or form.place, messages.BAD_DAY, text=text)
         return None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from sekisho.domain.money import NANOS_PER_USD
-from sekisho.ledger.tally import LATENCY_BUCKETS_S, OPERATION_BUCKETS_S, Histogram, ModelTally, Tally
+from sekisho.ledger.tally import LATENCY_BUCKETS_S, OPERATION_BUCKETS_S, ByLabel, Histogram, ModelTally, Tally
 
 Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 #: name -> (help, value)
-Gauges = Callable[[], dict[str, tuple[str, float]]]
+Gauges = Callable[[], Mapping[str, tuple[str, float | ByLabel]]]
 
 
 class TallyCollector(Collector):
@@ -24,6 +24,8 @@ class TallyCollector(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
+        # first, because they may find that a row which counts as appended was lost
+        gauges = dict(self._gauges())
         models = list(self._tally.models.items())
         yield from _calls(models)
         yield from _tokens(models)
@@ -31,14 +33,19 @@ class TallyCollector(Collector):
         rows = CounterMetricFamily("sekisho_rows", "Rows by what became of them.", labels=["state"])
         for state, count in self._tally.rows.items():
             rows.add_metric([state], count)
-        gauges = self._gauges()
         committed = gauges.pop("committed", None)
-        if committed is not None:
+        if committed is not None and not isinstance(committed[1], ByLabel):
             rows.add_metric(["committed"], committed[1])
         yield rows
         yield GaugeMetricFamily("sekisho_calls_in_flight", "Calls that have no row yet.", self._tally.in_flight)
         for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, value)
+            if isinstance(value, ByLabel):
+                family = GaugeMetricFamily(name, text, labels=[value.label])
+                for label, number in value.values.items():
+                    family.add_metric([label], number)
+                yield family
+            else:
+                yield GaugeMetricFamily(name, text, value)
 
 
 def exposition(tally: Tally, gauges: Gauges) -> Callable[[], bytes]:

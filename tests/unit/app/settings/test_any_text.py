@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.app.settings import ConfigError, parse
@@ -42,6 +42,9 @@ FRAGMENTS = st.one_of(
     ),
 )
 
+#: a busy machine is not a failure
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 def _holds(text: str) -> None:
     try:
@@ -69,6 +72,7 @@ def _complete() -> Any:
 PATHS = _paths(_complete())[1:]
 
 
+@STEADY
 @given(path=st.sampled_from(PATHS), value=st.one_of(VALUES, st.just("\0delete")))
 def test_any_value_may_be_wrong_or_gone(path: tuple[Any, ...], value: Any) -> None:
     document = _complete()
@@ -83,11 +87,13 @@ def test_any_value_may_be_wrong_or_gone(path: tuple[Any, ...], value: Any) -> No
     _holds(msgspec.json.encode(document, enc_hook=str).decode("utf-8", "surrogatepass"))
 
 
+@STEADY
 @given(position=st.integers(0, len(COMPLETE)), fragment=FRAGMENTS, removed=st.integers(0, 12))
 def test_any_place_of_the_text_may_be_broken(position: int, fragment: str, removed: int) -> None:
     _holds(COMPLETE[:position] + fragment + COMPLETE[position + removed :])
 
 
+@STEADY
 @given(st.text())
 def test_any_text_may_come(text: str) -> None:
     _holds(text)

@@ -11,11 +11,14 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.app.settings import Settings
+from sekisho.app.settings import Settings, parse
 from sekisho.domain.endpoint import Timeouts
-from sekisho.domain.money import Rates
+from sekisho.domain.money import MediaRates, Rates, RateTier
+from sekisho.tables.storage import Cadence, Storage
 
 Parse = Callable[..., Settings]
+
+_PROVIDERS = 'providers: {local: {type: openai, base_url: "https://llm.example.com/v1"}}\n'
 
 
 @pytest.fixture
@@ -92,6 +95,42 @@ def test_prices_are_exact_nano_dollars(settings: Settings) -> None:
     )
 
 
+def test_a_price_may_have_size_tiers_service_tiers_sound_and_pictures(settings: Settings) -> None:
+    usd, version = 1_000_000_000, settings.digest
+    assert settings.prices["local/large"] == Rates(
+        input_nanos_per_mtok=3 * usd,
+        cached_input_nanos_per_mtok=300_000_000,
+        cache_write_nanos_per_mtok=3_750_000_000,
+        cache_write_1h_nanos_per_mtok=6 * usd,
+        output_nanos_per_mtok=15 * usd,
+        media=MediaRates(
+            input_audio_nanos_per_mtok=32 * usd,
+            cached_audio_nanos_per_mtok=400_000_000,
+            output_audio_nanos_per_mtok=64 * usd,
+            input_image_nanos_per_mtok=5 * usd,
+            cached_image_nanos_per_mtok=500_000_000,
+            output_image_nanos_per_mtok=40 * usd,
+        ),
+        tiers=(
+            RateTier(
+                over_input_tokens=200_000,
+                input_nanos_per_mtok=6 * usd,
+                cached_input_nanos_per_mtok=600_000_000,
+                cache_write_nanos_per_mtok=7_500_000_000,
+                cache_write_1h_nanos_per_mtok=12 * usd,
+                output_nanos_per_mtok=22_500_000_000,
+            ),
+        ),
+        service_tiers=(
+            (
+                "batch",
+                Rates(input_nanos_per_mtok=1_500_000_000, output_nanos_per_mtok=7_500_000_000, version=version),
+            ),
+        ),
+        version=version,
+    )
+
+
 def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(settings: Settings) -> None:
     anything = settings.rates_for("local", "whatever/model")
 
@@ -104,6 +143,39 @@ def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(setting
 def test_money_and_language_of_the_installation(settings: Settings) -> None:
     assert (settings.currency, settings.usd_jpy, settings.fx_date) == ("JPY", Decimal("151.25"), date(2026, 11, 1))
     assert (settings.language, settings.log_level, settings.timezone) == ("ja", "debug", "Asia/Tokyo")
+
+
+def test_the_tables_are_in_a_bucket(settings: Settings) -> None:
+    storage, cadence = settings.storage, settings.tables.cadence
+    assert storage.url == "s3://company-rows/sekisho/prod"
+    assert storage.s3 is not None
+    assert (storage.s3.endpoint, storage.s3.region) == ("http://minio.internal:9000", "us-east-1")
+    assert storage.s3.access_key_id.reveal() == "s3-key-secret-0006"
+    assert storage.s3.secret_access_key.reveal() == "s3-secret-secret-0007"
+    assert (cadence.every_s, cadence.rows, cadence.bytes) == (2.5, 100, 4 * 1024 * 1024)
+
+
+def test_without_a_word_the_tables_are_in_the_data_folder(read: Parse, tmp_path: Path) -> None:
+    settings = read(_PROVIDERS + "data_dir: d")
+    assert settings.storage == Storage.folder(tmp_path / "d" / "tables")
+    assert settings.tables.cadence == Cadence()
+    for written in ("../shared/tables", '"${data_dir}/../../shared/tables"'):
+        settings = read(_PROVIDERS + f"data_dir: d\ntables: {{url: {written}}}")
+        assert settings.storage.path == tmp_path.parent / "shared" / "tables"
+
+
+def test_the_address_of_aws_is_made_from_its_region(read: Parse) -> None:
+    keys = "access_key_id: '${env:S3_KEY}', secret_access_key: '${env:S3_SECRET}'"
+    settings = read(_PROVIDERS + f"tables: {{url: s3://rows, s3: {{region: ap-northeast-1, {keys}}}}}")
+    assert settings.storage.s3 is not None
+    assert settings.storage.s3.endpoint == "https://s3.ap-northeast-1.amazonaws.com"
+
+
+def test_rates_of_several_days_are_kept_in_their_order() -> None:
+    fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 148.25}}"
+    settings = parse(f"providers: {{local: {{type: vllm}}}}\ncurrency: JPY\n{fx}\n", "sekisho.yaml", {})
+    assert settings.fx_rates == ((date(2026, 10, 1), Decimal("148.25")), (date(2026, 11, 1), Decimal("150.0")))
+    assert (settings.usd_jpy, settings.fx_date) == (Decimal("150.0"), date(2026, 11, 1))
 
 
 def test_the_server(settings: Settings) -> None:

@@ -18,6 +18,33 @@ _PROVIDERS = 'providers: {local: {type: openai, base_url: "https://llm.example.c
 _ENDPOINTS = "endpoints: {chat: {targets: [{provider: local, model: m}]}}\n"
 
 CASES = {
+    "tables in a bucket": """
+tables:
+  url: s3://Rows/x                                      # <- unsupported
+  s3:
+    endpoint: http://s3.example                         # <- plain_http
+    region: "a b"                                       # <- bad_region
+    access_key_id: AKIA0123456789                       # <- literal_secret
+    secret_access_key: "${env:NOT_SET}"                 # <- env_unset
+    acces: 1                                            # <- unknown_key
+  commit: {every_s: 0, rows: 0, mb: 1000, every: 1}     # <- bad_number bad_number bad_number unknown_key
+""",
+    "tables without what a bucket needs": """
+tables:
+  url: s3://rows
+  s3: {allow_http: true}                                # <- missing missing missing
+""",
+    "a bucket without credentials": """
+tables: {url: "s3://rows/a/../b"}                       # <- unsupported missing
+""",
+    "credentials without a bucket": """
+tables:
+  url: ./tables
+  s3: {region: eu-west-1, access_key_id: "${env:APP_KEY}", secret_access_key: "${env:APP_KEY}"}  # <- unused
+""",
+    "tables in places of another kind": """
+tables: {url: "gs://rows"}                              # <- unsupported
+""",
     "unknown keys at every level": """
 timezon: UTC                                            # <- unknown_key
 server: {max_body: 3}                                   # <- unknown_key
@@ -109,6 +136,19 @@ prices:
   local/c:
     input_per_mtok: 0.0000000001                        # <- bad_number
     output_per_mtok: 2000000                            # <- bad_number
+  local/d:
+    input_per_mtok: 1
+    output_per_mtok: 1
+    size_tiers:
+      - {input_per_mtok: 2}                             # <- missing
+      - 5                                               # <- wrong_type
+    service_tiers:
+      batch: {input_per_mtok: 1}                        # <- missing
+      flex: 5                                           # <- wrong_type
+fx:
+  usd_jpy:
+    2026-13-01: 150.0                                   # <- bad_date
+    2026-11-01: 0                                       # <- bad_number
 unknown_price: {input_per_mtok: 1}                      # <- missing
 """,
     "words that have to be chosen": """

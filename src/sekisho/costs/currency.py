@@ -1,0 +1,48 @@
+"""US dollars in the company's currency, by the rate of the day. Must not pass an amount through a float.
+
+Rows stay in US dollars, which is what providers bill. A dated rate turns them into yen when they are read, so a rate
+that was entered late or wrongly is put right in one place and no row has to change.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from sekisho.domain.money import NANOS_PER_USD
+
+#: more digits than any sum of money has
+_EXACT = Context(prec=50)
+
+
+class UsdJpy:
+    """Yen for one US dollar by day. `rates` holds the day from which each holds; a day of None holds from ever."""
+
+    def __init__(self, rates: Sequence[tuple[date | None, Decimal]]) -> None:
+        ordered = sorted(((day or date.min, rate) for day, rate in rates), key=lambda dated: dated[0])
+        self._days = [day for day, _ in ordered]
+        self._rates = [rate for _, rate in ordered]
+
+    def rate_on(self, day: date) -> tuple[Decimal, date] | None:
+        """The rate in force on a day of the company's calendar, and the day from which it holds.
+
+        Before the first day the first rate holds. None without any rate: the amount in yen is then unknown.
+        """
+        if not self._days:
+            return None
+        place = max(0, bisect_right(self._days, day) - 1)
+        return self._rates[place], self._days[place]
+
+    def yen(self, nanos: int, day: date) -> Decimal | None:
+        """Nano-dollars of a day in yen, exact; round once, where a sum is shown. None where no rate is known."""
+        found = self.rate_on(day)
+        if found is None:
+            return None
+        return _EXACT.divide(_EXACT.multiply(Decimal(nanos), found[0]), Decimal(NANOS_PER_USD))
+
+
+def whole_yen(amount: Decimal) -> int:
+    """Half-even, as money is rounded everywhere here."""
+    return int(amount.to_integral_value(ROUND_HALF_EVEN))

@@ -1,0 +1,152 @@
+"""`sekisho reconcile` as a person or a script uses it; with a running gateway also in test_mixed_calls.py."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.unit.tables.rows import NOON_US, a_row, record_of, without_log
+from typer.testing import CliRunner, Result
+
+from sekisho.app.cli import build
+from sekisho.app.commands import reconcile_messages as messages
+from sekisho.domain.usage import Usage
+from sekisho.entrypoints.http.metrics import exposition
+from sekisho.ledger.tally import Tally
+from sekisho.tables.spool import SpoolWriter
+
+NOW = time.time_ns() // 1000 - NOON_US
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[SpoolWriter]:
+    writer = SpoolWriter(tmp_path / "spool", 64 * 1024)
+    for n in range(3):
+        writer.append(record_of(a_row(NOW + n)))
+    yield writer
+    writer.close()
+
+
+def run(data_dir: Path, *more: str, language: str = "en_US.UTF-8") -> Result:
+    words = ["reconcile", "--data-dir", str(data_dir), *more]
+    return CliRunner().invoke(build(words), words, prog_name="sekisho", env={"LANG": language, "LC_ALL": ""})
+
+
+@contextmanager
+def answering(spool: str, started_us: int, rows: int) -> Iterator[str]:
+    """The address of something that says of itself what a gateway says."""
+    tally = Tally()
+    model = tally.model("gpt-4o-mini", "openai", "chat")
+    model.statuses, model.cost_nanos = {200: rows}, 27_000 * rows
+    model.observe_usage(Usage(input_tokens=120 * rows, output_tokens=0))
+    tally.rows["appended"] = rows
+    pages = {
+        "/health/ready": json.dumps({"spool": spool, "started_us": started_us}).encode(),
+        "/metrics": exposition(tally, dict)(),
+    }
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in pages else 404)
+            self.end_headers()
+            self.wfile.write(pages.get(self.path, b""))
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_counters_that_agree_and_counters_that_do_not(tmp_path: Path, spool: SpoolWriter):
+    with answering(spool.spool_id, NOON_US + NOW, 3) as url:
+        done = run(tmp_path, "--gateway", url)
+        assert done.exit_code == 0, done.output
+        assert "81000 nano-dollars in rows, 81000 counted" in done.stdout
+    with answering(spool.spool_id, NOON_US + NOW, 4) as url:
+        done = run(tmp_path, "--gateway", url)
+        assert done.exit_code == 1
+        assert "NO  model gpt-4o-mini, status 200: 3 rows, 4 counted" in done.stdout
+        assert "WHERE status_code = 200" in done.stdout
+        assert done.stdout.splitlines()[-1] == "The books do not agree: 4 of 15 checks."
+
+
+def test_rows_from_before_the_gateway_began_are_not_counted(tmp_path: Path, spool: SpoolWriter):
+    with answering(spool.spool_id, NOON_US + NOW + 2, 1) as url:
+        assert run(tmp_path, "--gateway", url).exit_code == 0
+
+
+def test_what_does_not_agree_is_named_with_its_ids_in_both_languages(tmp_path: Path, spool: SpoolWriter):
+    spool.append(record_of(a_row(NOW + 1)))
+    spool.append(record_of(without_log(NOW + 7, cost_nanos=1)))
+    english = run(tmp_path)
+    assert english.exit_code == 1
+    assert "NO  usage: 1 request ids stand there more than once" in english.stdout
+    assert f"    request ids: {a_row(NOW + 1).request_id}" in english.stdout
+    assert f"    request ids: {a_row(NOW + 7).request_id}" in english.stdout
+    japanese = run(tmp_path, language="ja_JP.UTF-8")
+    assert japanese.exit_code == 1
+    assert "NO  usage: 1 個のリクエスト ID が 2 行以上あります。" in japanese.stdout
+    assert "帳簿が一致しません: 7 件中 3 件。" in japanese.stdout
+    found = json.loads(run(tmp_path, "--format", "json").stdout)
+    assert (found["agrees"], found["gateway"]) == (False, None)
+    wrong = [check["name"] for check in found["checks"] if not check["agrees"]]
+    assert wrong == ["usage_doubled", "log_doubled", "cost_differs"]
+
+
+def test_more_ids_than_one_wants_to_read(tmp_path: Path, spool: SpoolWriter):
+    for n in range(30):
+        spool.append(record_of(a_row(NOW + 10 + n, cost_nanos=1)))
+    done = run(tmp_path)
+    assert done.exit_code == 1
+    assert re.search(r"request ids: (req_\w+ ){20}and 10 more", done.stdout)
+
+
+def test_without_a_gateway_the_tables_are_compared(tmp_path: Path, spool: SpoolWriter):
+    with answering("another", NOON_US, 3) as url:
+        done = run(tmp_path, "--gateway", url)
+        assert done.exit_code == 3
+        assert "another data folder" in done.stderr
+    done = run(tmp_path, "--gateway", NOBODY)
+    assert done.exit_code == 3
+    assert "127.0.0.1:9" in done.stderr
+    assert run(tmp_path, "--gateway", "127.0.0.1:4000").exit_code == 3
+    with answering(spool.spool_id, NOON_US, 3) as url:
+        assert run(tmp_path, "--gateway", f"{url}/nothing").exit_code == 3
+
+
+def test_nothing_recorded_yet(tmp_path: Path):
+    done = run(tmp_path / "none")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "The books agree."
+
+
+def test_wrong_usage(tmp_path: Path):
+    assert run(tmp_path, "--days", "0").exit_code == 2
+    done = run(tmp_path, "--answers", str(tmp_path / "nowhere"))
+    assert done.exit_code == 2
+    assert "nowhere" in done.stderr
+
+
+def test_both_languages_say_the_same_things():
+    says = [say for verdicts in messages.VERDICTS.values() for say in verdicts]
+    says += [say for say in vars(messages).values() if isinstance(say, messages.Say)]
+    for say in says:
+        for english, japanese in ((say.en, say.ja), (say.en_hint, say.ja_hint)):
+            assert bool(english) == bool(japanese), english
+            assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", japanese)), english
+    assert all(verdicts.fails.en_hint for verdicts in messages.VERDICTS.values()), "what to do"

@@ -1,0 +1,85 @@
+"""Erasing one person: bodies go, costs stay without a name, and what could not be reached is said."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+from tests.unit.tables.maintenance.days import contents, data_files, ids, opened, rows, want
+from tests.unit.tables.maintenance.test_compact import LATER_US
+from tests.unit.tables.rows import a_row, record_of
+
+from sekisho.tables.maintenance.compact import compact
+from sekisho.tables.maintenance.erase import ERASED, Erased, erase, waiting
+from sekisho.tables.maintenance.vacuum import vacuum
+from sekisho.tables.spool import SpoolWriter
+
+
+def two_people(root: Path, name: str) -> Path:
+    """taro in files 0, 2, 4 of each of two days, 山田 in the others; one row where taro is the end user."""
+    folder = opened(root, name)
+    n = 0
+    for day in range(2):
+        for file in range(6):
+            who = "taro" if file % 2 == 0 else "山田"
+            folder.append(rows(5, n, day=day, requester=who, user_agent="x", conversation_id="c"), n + 5)
+            n += 5
+    folder.append(rows(1, n, day=1, requester="bot", end_user="taro"), n + 1)
+    return root / name
+
+
+def test_bodies_of_the_person_go(tmp_path: Path):
+    table = two_people(tmp_path, "inference_log")
+    assert erase(table, "taro", dry_run=True).rows == 31
+    assert ids(table) == want(61)
+    assert erase(table, "taro") == Erased(rows=31, files=7)
+    left = contents(table)
+    assert set(left["requester"]) == {"山田"}
+    assert left.height == 30
+    assert erase(table, "taro") == Erased()
+
+
+def test_costs_stay_without_a_name(tmp_path: Path):
+    table = two_people(tmp_path, "usage")
+    before = contents(table)
+    assert erase(table, "taro").rows == 31
+    after = contents(table)
+    assert ids(table) == want(61)
+    assert after["cost_usd"].sum() == before["cost_usd"].sum() == Decimal("0.001647000")
+    mine = after.filter(before["requester"] == "taro")
+    assert set(mine["requester"]) == {ERASED}
+    for name in ("user_agent", "conversation_id", "api_key_id", "tags", "end_user", "client_ip_prefix"):
+        assert mine[name].null_count() == mine.height, name
+    assert set(mine["team"]) == {"research"}
+    assert after[-1]["requester"].to_list() == [ERASED]
+    untouched = before["requester"] == "山田"
+    assert after.filter(untouched).equals(before.filter(untouched))
+
+
+def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path):
+    table = two_people(tmp_path, "inference_log")
+    # the small files that compaction left behind hold the person too
+    compact(table, LATER_US, closed=True)
+    done = erase(table, "taro", purge=True)
+    assert done.deleted >= 4
+    texts = [file for file in data_files(table) if b"taro" in file.read_bytes()]
+    assert texts == []
+    assert len(ids(table)) == 30
+    vacuum(table, 0)
+    assert len(ids(table)) == 30
+
+
+def test_rows_in_the_spool_are_counted(tmp_path: Path):
+    writer = SpoolWriter(tmp_path / "spool", 64 * 1024)
+    for n in range(3):
+        writer.append(record_of(a_row(n, requester="taro" if n else "jiro")))
+    assert waiting(tmp_path, tmp_path / "tables", "taro") == 2
+    assert waiting(tmp_path, tmp_path / "tables", "nobody") == 0
+    writer.close()
+
+
+def test_names_are_compared_whole_and_as_they_are(tmp_path: Path):
+    table = two_people(tmp_path, "usage")
+    assert erase(table, "tar") == Erased()
+    assert erase(table, "TARO") == Erased()
+    assert erase(table, "山田").rows == 30
