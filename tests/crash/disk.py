@@ -57,18 +57,21 @@ class Disk:
 
     def cut(self, rng: random.Random) -> Counter[str]:
         """Make `root` what a power cut may have left of it, then `begin`. No process may be using it any more."""
-        self.fates = Counter()
         after = self.root.with_name(f"{self.root.name}.after")
-        shutil.rmtree(after, ignore_errors=True)
-        self._restore(self.root, after, rng)
+        self.image(after, rng)
         shutil.rmtree(self.root)
         after.rename(self.root)
         self.begin()
         return self.fates
 
+    def image(self, after: Path, rng: random.Random) -> None:
+        """Make of `after` what a cut at this moment may leave; `root` goes on."""
+        self.fates = Counter()
+        shutil.rmtree(after, ignore_errors=True)
+        self._restore(self.root, after, rng)
+
     def _listing(self, folder: Path) -> Path:
-        name = os.path.relpath(folder, self.root).replace("_", "__").replace("/", "_-")
-        return self.shadow / "folders" / name
+        return self.shadow / "folders" / os.path.relpath(folder, self.root).encode().hex()
 
     def _durable(self, folder: Path) -> dict[str, int]:
         listing = self._listing(folder)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sekisho.tables.arrow import Table
+from sekisho.tables.mending import set_aside_broken_checkpoint
 from sekisho.tables.parts import Part, fsync, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
 
@@ -71,14 +72,14 @@ class DeltaFolder:
         from deltalake import DeltaTable
 
         set_aside_broken_entry(self.path)
+        set_aside_broken_checkpoint(self.path / _LOG)
         if not DeltaTable.is_deltatable(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             DeltaTable.create(str(self.path), schema=self.schema, mode="ignore", partition_by=[PARTITION])
-            self._fsync_log()
         table = DeltaTable(str(self.path))
         if self._widen(table):
             table = DeltaTable(str(self.path))
-            self._fsync_log()
+        self._fsync_log()
         self._version = table.version()
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
 
@@ -134,11 +135,13 @@ class DeltaFolder:
         return bool(missing)
 
     def _fsync_log(self) -> None:
+        """Also what somebody else made and was killed before the sync: from here on it is relied upon, and the spool
+        is trimmed. The table's own name stands in its parent, and that one's in its own."""
         log = self.path / _LOG
         for entry in sorted(log.glob("*.json"))[-2:]:
             fsync(entry)
-        fsync(log)
-        fsync(self.path)
+        for folder in (log, self.path, self.path.parent, self.path.parent.parent):
+            fsync(folder)
 
 
 def set_aside_broken_entry(path: Path) -> str | None:

@@ -61,8 +61,7 @@ def remember_folder(path: str) -> None:
             with suppress(FileNotFoundError):
                 # 0 stands for a folder; a file is known by its inode, which the link keeps from being used again
                 entries[entry.name] = 0 if entry.is_dir() else keep_inode(entry.path)
-    name = os.path.relpath(path, ROOT).replace("_", "__").replace("/", "_-")
-    place = os.path.join(SHADOW, "folders", name)
+    place = os.path.join(SHADOW, "folders", os.path.relpath(path, ROOT).encode().hex())
     draft = f"{place}.{os.getpid()}.{threading.get_ident()}"
     with open(draft, "w") as file:
         json.dump(entries, file)
