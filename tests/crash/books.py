@@ -1,4 +1,4 @@
-"""Do tables and clients agree? Reads Delta with another library than ours, and the union of Delta and spool with ours."""
+"""Do tables and clients agree? Reads Delta with another library than ours. Must believe clients, not the gateway."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Books:
             self.faults.append(f"{len(which)} {what}: {shown}{', …' if len(which) > _SHOWN else ''}")
 
 
-def balance(notes: Sequence[Note], dispatched: Mapping[str, int], data_dir: Path, cuts_s: Sequence[float] = ()) -> Books:
+def balance(
+    notes: Sequence[Note], dispatched: Mapping[str, int], data_dir: Path, cuts_s: Sequence[float] = ()
+) -> Books:
     """The final account, when everything is drained into Delta. `cuts_s[n]` is when the power of life n was cut."""
     usage = delta(data_dir, "usage", "request_id", "client_request_id", "terminal_state", "error_code")
     ids = Counter(usage["request_id"].to_list())
@@ -56,8 +58,10 @@ def balance(notes: Sequence[Note], dispatched: Mapping[str, int], data_dir: Path
 
 
 def _nothing_doubled(books: Books, ids: Counter[str], log_ids: Counter[str], marks: Counter[str]) -> None:
-    doubled = {what: [one for one, n in counts.items() if n > 1] for what, counts in
-               (("usage", ids), ("inference_log", log_ids), ("marks", marks))}
+    doubled = {
+        what: [one for one, n in counts.items() if n > 1]
+        for what, counts in (("usage", ids), ("inference_log", log_ids), ("marks", marks))
+    }
     books.doubled = len({*doubled["usage"], *doubled["inference_log"]})
     books.fault("ids twice in usage", doubled["usage"])
     books.fault("ids twice in inference_log", doubled["inference_log"])

@@ -1,4 +1,4 @@
-"""Power cuts under load: every process ends at once, and the disk keeps what was synced and a random part of the rest."""
+"""Power cuts under load: every process ends at once, the disk keeps what was synced and a random part of the rest."""
 
 from __future__ import annotations
 

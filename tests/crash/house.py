@@ -1,4 +1,4 @@
-"""The gateway and its mock provider as the processes a user starts, and ways to end them. Must use no door but theirs."""
+"""The gateway and its mock provider as a user starts them, and ways to end them. Must use no door but theirs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,13 @@ class Gateway:
     """`sekisho serve` on one data folder, again and again. Its log of all lives is `gateway.log` in `folder`."""
 
     def __init__(
-        self, folder: Path, mock: Mock, *, environ: Mapping[str, str] | None = None, more: str = "", data_dir: Path | None = None
+        self,
+        folder: Path,
+        mock: Mock,
+        *,
+        environ: Mapping[str, str] | None = None,
+        more: str = "",
+        data_dir: Path | None = None,
     ) -> None:
         self.folder = folder
         self.data_dir = data_dir if data_dir is not None else folder / "data"
@@ -111,7 +117,9 @@ class Gateway:
 
     def committers(self) -> list[int]:
         """Process ids of those that work on this data folder: one, or a second that waits for a killed gateway's."""
-        listed = subprocess.run(["ps", "-axww", "-o", "pid=", "-o", "stat=", "-o", "command="], capture_output=True, check=True, text=True).stdout
+        listed = subprocess.run(
+            ["ps", "-axww", "-o", "pid=", "-o", "stat=", "-o", "command="], capture_output=True, check=True, text=True
+        ).stdout
         found = (line.split(maxsplit=2) for line in listed.splitlines())
         return [
             int(pid)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.crash.books import Books, balance, union
 from tests.crash.house import Gateway, Mock, wait_for
-from tests.crash.traffic import Note, Traffic, summary
+from tests.crash.traffic import Traffic, summary
 
 #: who dies, how often of a hundred
 VICTIMS = {
@@ -115,8 +115,3 @@ async def _look(gateway: Gateway, traffic: Traffic) -> None:
     await asyncio.sleep(0)
     assert not [one for one, count in seen.items() if count > 1], "sql shows a row twice"
     assert not [one for one in told if one not in seen], "sql lacks acknowledged rows"
-
-
-def unanswered(notes: list[Note]) -> int:
-    """Calls whose client was told nothing."""
-    return sum(note.acknowledged_s is None for note in notes)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import polars
 import pytest
-from tests.unit.tables.rows import NOON_US, a_row, record_of
 
 from sekisho.tables import delta
 from sekisho.tables.committer import Committer
 from sekisho.tables.spool import SpoolWriter
 from tests.crash.disk import Disk
+from tests.unit.tables.rows import NOON_US, a_row, record_of
 
 COMMITS, ROWS = 5, 3
 DAY_US = 86_400_000_000

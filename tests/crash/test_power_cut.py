@@ -1,4 +1,4 @@
-"""Power cuts under load: nothing is lost at level `sync`, at `process` at most the stated second, nothing is doubled."""
+"""Power cuts under load: at `sync` nothing is lost, at `process` at most the stated second, nothing is doubled."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.tables.rows import a_row, record_of
 
 from sekisho.tables.layout import encode_record
 from sekisho.tables.segments import SpoolReader, segment_numbers, segment_path
 from sekisho.tables.spool import SpoolWriter
+from tests.unit.tables.rows import a_row, record_of
 
 SEGMENT = 64 * 1024
 PAGE = 4096

@@ -1,4 +1,4 @@
-"""Mixed load from clients that write down what they were told. Must count an answer only when its last byte has come."""
+"""Mixed load from clients that note what they were told. Must count an answer only when its last byte has come."""
 
 from __future__ import annotations
 

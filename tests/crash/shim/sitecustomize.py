@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 ROOT, SHADOW = os.environ.get("CRASH_ROOT", ""), os.environ.get("CRASH_SHADOW", "")
 #: while this file exists the disk of CRASH_ROOT is full
@@ -37,9 +37,8 @@ def path_of(fd: int) -> str | None:
             path = fcntl.fcntl(fd, _F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
         except OSError:
             return None
-    if not f"{path}/".startswith(f"{ROOT}/") or os.path.basename(path).startswith("control.db") or not os.path.exists(path):
-        return None
-    return path
+    ours = f"{path}/".startswith(f"{ROOT}/") and not os.path.basename(path).startswith("control.db")
+    return path if ours and os.path.exists(path) else None
 
 
 def remember(fd: int) -> None:
@@ -112,7 +111,7 @@ def fdatasync(fd: Any) -> None:
 class Mapping(mmap.mmap):
     """A mapping whose `flush` is a sync."""
 
-    def __new__(cls, fd: int, *args: Any, **options: Any) -> Mapping:
+    def __new__(cls, fd: int, *args: Any, **options: Any) -> Self:
         mapping = super().__new__(cls, fd, *args, **options)
         mapping.crash_fd = os.dup(fd) if fd >= 0 and path_of(fd) else -1
         return mapping
