@@ -6,11 +6,13 @@ import asyncio
 import random
 import subprocess
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sekisho.tables.reader import ask
+from sekisho.tables.status import read_status
 from tests.crash.books import Books, balance
 from tests.crash.disk import Disk
 from tests.crash.house import Gateway, Mock
@@ -26,6 +28,8 @@ class Outage:
     during: Counter[int]
     books: Books
     calls: dict[str, int]
+    #: that the outage was felt
+    failed_commits: int
     #: rows whose bodies were given up for want of room
     shed: int
 
@@ -54,6 +58,7 @@ class Trial:
         self.traffic = Traffic(self.gateway.url, rng) if kinds is None else Traffic(self.gateway.url, rng, kinds=kinds)
         self.during: Counter[int] = Counter()
         self.lasted_s = 0.0
+        self.failed_commits = 0
 
     async def endure(self, lasting_s: float, least_answers: int = 40) -> None:
         """Let what is away be away for so long, and for so many answers."""
@@ -61,6 +66,8 @@ class Trial:
         began_s = asyncio.get_running_loop().time()
         await asyncio.sleep(lasting_s)
         await self.serve(answered + least_answers - self.traffic.acknowledged())
+        status = read_status(self.gateway.data_dir / "spool")
+        self.failed_commits += 0 if status is None else status.errors
         self.lasted_s += asyncio.get_running_loop().time() - began_s
         self.during += Counter(
             note.status or 0 for note in self.traffic.notes[began:] if note.acknowledged_s is not None
@@ -78,7 +85,13 @@ class Trial:
         books = balance(self.traffic.notes, self.mock.dispatched(), self.gateway.data_dir)
         books.fault("lines in the log that no outage explains", self.gateway.mistakes())
         return Outage(
-            self.seed, self.lasted_s, self.during, books, summary(self.traffic.notes), shed(self.gateway.data_dir)
+            seed=self.seed,
+            lasted_s=self.lasted_s,
+            during=self.during,
+            failed_commits=self.failed_commits,
+            books=books,
+            calls=summary(self.traffic.notes),
+            shed=shed(self.gateway.data_dir),
         )
 
     async def close(self) -> None:
@@ -125,19 +138,42 @@ async def room_gone(folder: Path, seed: int, lasting_s: float) -> Outage:
         return await one.finish()
 
 
-def shed(data_dir: Path) -> int:
-    from sekisho.tables.reader import ask
+async def disk_filled(folder: Path, seed: int, lasting_s: float, place: Path) -> Outage:
+    """A small disk of its own, mounted at `place`, and somebody else fills it to the last byte."""
+    async with trial(folder, seed, data_dir=place / "data") as one:
+        ballast = place / "ballast"
+        fill(ballast)
+        await one.endure(lasting_s)
+        ballast.unlink()
+        await one.serve(50)
+        return await one.finish()
 
+
+def fill(file: Path) -> None:
+    """Grow a file until the disk takes no more."""
+    with file.open("wb", buffering=0) as ballast, suppress(OSError):
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while ballast.write(bytes(size)):
+                    pass
+
+
+def shed(data_dir: Path) -> int:
     (row,) = ask(data_dir, "SELECT count(*) FROM usage WHERE list_contains(logging_error_codes, 'SPOOL_FULL')").rows()
     return int(row[0])
 
 
-def mounted(place: Path, size_mb: int) -> bool:
-    """A small disk of its own at this place; False where this process may not mount one."""
+@contextmanager
+def small_disk(place: Path, size_mb: int) -> Generator[bool]:
+    """A disk of its own in memory at this place while it lasts; gives False where this process may not mount one."""
     place.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def unmount(place: Path) -> None:
-    subprocess.run(["umount", str(place)], check=True)
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(place)], check=True)

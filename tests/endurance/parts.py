@@ -63,6 +63,7 @@ def _outage(trial: Callable[[Path, int, float], Awaitable[Outage]]) -> Run:
         figures = {
             "seconds without": round(found.lasted_s, 1),
             "answers meanwhile, by status": {str(status): n for status, n in sorted(found.during.items())},
+            "commits that failed": found.failed_commits,
             "rows without their bodies for want of room": found.shed,
             **_of(found.books),
         }
@@ -80,7 +81,7 @@ async def _timed(trial: Awaitable[Outage], lasting_s: float, show: Show) -> Outa
 
 
 def _program(name: str, option: str) -> tuple[Run, str]:
-    """A program beside this one that prints a JSON object of figures, with what is broken under `broken`; its module."""
+    """A program beside this one that prints JSON figures, with what is broken under `broken`; and its module."""
     module = f"tests.endurance.{name}"
 
     def run(folder: Path, amount: int, seed: int, show: Show) -> tuple[Figures, list[str]]:

@@ -37,15 +37,18 @@ TITLES = {
     "calls": ("Many mixed calls", "Calls accepted, rows, metrics and money agree, to the nano-dollar."),
 }
 
-_INTRO = (
-    "# Endurance\n\n*Written by `make endurance`; do not edit.*\n\n"
-    "The promise: no row that was acknowledged is ever lost or doubled. A row is acknowledged when the last byte of its "
-    "answer has come to the client, with the `x-request-id` that is the row's `request_id`. `make test` runs a few "
-    "rounds of the first four trials; here are the long ones. Each draws its moments from a seed: "
-    '`make endurance ENDURANCE="--only kills --seed N"` repeats one as far as the operating system lets two runs be the '
-    "same.\n\nWhat a power cut may take is stated per level: at `sync` nothing, at `process` rows of the last second. A "
-    "simulated cut is harsher than most disks: it honours what was synced, in files and in folders, and nothing else.\n"
-)
+_INTRO = """# Endurance
+
+*Written by `make endurance`; do not edit.*
+
+No row that was acknowledged is ever lost or doubled: that is the promise, and this is how it is tried. A row is
+acknowledged when the last byte of its answer has come to the client; the answer's `x-request-id` is the row's
+`request_id`. `make test` runs a few rounds of the first trials, here are the long ones. Each draws its moments from a
+seed: `make endurance ENDURANCE="--only kills --seed N"` repeats one, as far as an operating system repeats itself.
+
+What a power cut may take is stated for each level: at `sync` nothing, at `process` rows of the last second. A simulated
+cut is harsher than most disks: it honours what was synced, in files and in folders, and nothing else.
+"""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
