@@ -163,5 +163,5 @@ def _over(old: bytes, new: bytes, keep: int) -> bytes:
 
 def _page(source: bytes, new: bytes, at: int) -> bytes:
     """One page of a file as long as `new`; zeros where the source has nothing."""
-    page = source[at : at + PAGE]
-    return page + bytes(min(PAGE, len(new) - at) - len(page))
+    end = min(at + PAGE, len(new))
+    return source[at:end].ljust(end - at, b"\0")

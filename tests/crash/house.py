@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from sekisho.app.settings.model import EndpointSettings
+
 KEY = "sk-crash-0123456789abcdef"
 PATIENCE_S = 60.0
 SEKISHO = Path(sys.executable).with_name("sekisho")
@@ -40,8 +42,9 @@ prices:
   mock/*: {{input_per_mtok: 1.00, cached_input_per_mtok: 0.10, output_per_mtok: 2.00}}
 {more}
 """
-#: what of CONFIG the settings of this version know
-SYNC = ""
+#: whether this version has levels of durability; without them it promises nothing about power cuts
+HAS_LEVELS = "durability" in EndpointSettings.__struct_fields__
+_SYNC = ", durability: sync" if HAS_LEVELS else ""
 
 
 class Mock:
@@ -81,7 +84,7 @@ class Gateway:
         self.port = free_port()
         self.starts = 0
         self.config = folder / "sekisho.yaml"
-        self.config.write_text(CONFIG.format(data_dir=self.data_dir, mock_port=mock.port, sync=SYNC, more=more))
+        self.config.write_text(CONFIG.format(data_dir=self.data_dir, mock_port=mock.port, sync=_SYNC, more=more))
         self._environ = {**os.environ, "CRASH_KEY": KEY, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 

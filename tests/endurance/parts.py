@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.crash.books import Books
 from tests.crash.cuts import cut_again_and_again
+from tests.crash.house import HAS_LEVELS
 from tests.crash.kills import kill_again_and_again
 from tests.crash.outages import Outage, folder_gone, room_gone
 from tests.endurance.bar import Show
@@ -31,11 +32,8 @@ class Part:
     amount: int
     unit: str
     run: Run
-    #: the module that has to be there
-    module: str | None = None
-
-    def there(self) -> bool:
-        return self.module is None or importlib.util.find_spec(self.module) is not None
+    #: whether this version has what is tried
+    there: bool = True
 
 
 def _kills(folder: Path, kills: int, seed: int, show: Show) -> tuple[Figures, list[str]]:
@@ -80,8 +78,8 @@ async def _timed(trial: Awaitable[Outage], lasting_s: float, show: Show) -> Outa
     return await running
 
 
-def _program(name: str, option: str) -> tuple[Run, str]:
-    """A program beside this one that prints JSON figures, with what is broken under `broken`; and its module."""
+def _program(name: str, option: str) -> tuple[Run, bool]:
+    """A program beside this one that prints JSON figures, with what is broken under `broken`; and whether it is there."""
     module = f"tests.endurance.{name}"
 
     def run(folder: Path, amount: int, seed: int, show: Show) -> tuple[Figures, list[str]]:
@@ -102,7 +100,7 @@ def _program(name: str, option: str) -> tuple[Run, str]:
             return {}, [f"{module} ended with {program.returncode} and no figures: {text[-300:]}"]
         return figures, broken or ([] if program.returncode == 0 else [f"{module} ended with {program.returncode}"])
 
-    return run, module
+    return run, importlib.util.find_spec(module) is not None
 
 
 def _of(books: Books) -> Mapping[str, Any]:
@@ -121,7 +119,7 @@ PARTS: dict[str, Part] = {
     part.name: part
     for part in (
         Part("kills", 100, "kill -9", _kills),
-        Part("cuts", 20, "power cuts", _cuts),
+        Part("cuts", 20, "power cuts", _cuts, HAS_LEVELS),
         Part("folder", 60, "seconds without the tables' folder", _outage(folder_gone)),
         Part("room", 60, "seconds without room on the disk", _outage(room_gone)),
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = True
     for at, name in enumerate(asked.only):
         part, amount = parts.PARTS[name], getattr(asked, name)
-        if not part.there():
+        if not part.there:
             print(f"{name}: not in this version", file=sys.stderr)
             continue
         began_s = time.monotonic()
