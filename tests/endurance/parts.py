@@ -79,7 +79,7 @@ async def _timed(trial: Awaitable[Outage], lasting_s: float, show: Show) -> Outa
 
 
 def _program(name: str, option: str) -> tuple[Run, bool]:
-    """A program beside this one that prints JSON figures, with what is broken under `broken`; and whether it is there."""
+    """A program beside this one that prints JSON figures, what is broken under `broken`; and whether it is there."""
     module = f"tests.endurance.{name}"
 
     def run(folder: Path, amount: int, seed: int, show: Show) -> tuple[Figures, list[str]]:

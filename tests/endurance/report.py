@@ -89,9 +89,8 @@ def text(found: Found) -> str:
 
 def write(found: Found) -> None:
     """Into the figures, and the page anew."""
-    known = {one.part: one for one in _known()}
-    known[found.part] = found
-    ordered = [known[part] for part in TITLES if part in known]
+    runs = {**{one.part: one for one in known()}, found.part: found}
+    ordered = [runs[part] for part in TITLES if part in runs]
     FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(ordered), indent=1) + b"\n")
     PAGE.write_text(page(ordered), "utf-8")
 
@@ -100,7 +99,8 @@ def page(runs: list[Found]) -> str:
     return "\n".join([_INTRO, *(_section(one) for one in runs)])
 
 
-def _known() -> list[Found]:
+def known() -> list[Found]:
+    """The last run of every part."""
     return msgspec.json.decode(FIGURES.read_bytes(), type=list[Found]) if FIGURES.exists() else []
 
 

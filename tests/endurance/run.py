@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not part.there:
             print(f"{name}: not in this version", file=sys.stderr)
             continue
+        came_from = report.provenance()
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="endurance-") as folder, bar(f"{name} ({amount} {part.unit})") as show:
             try:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             took_s=round(time.monotonic() - began_s),
             figures=figures,
             broken=broken,
-            **report.provenance(),
+            **came_from,
         )
         print(report.text(found))
         kept = kept and not broken
