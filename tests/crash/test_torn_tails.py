@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.tables.layout import encode_record
@@ -48,6 +48,7 @@ def hurt(file: Path, how: str, at: int, noise: bytes) -> int:
     return at
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=st.lists(st.integers(0, 6000), min_size=1, max_size=8),
     how=st.sampled_from(HURTS),
