@@ -20,7 +20,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     for name, value in disk.environ().items():
         monkeypatch.setenv(name, value)
     for name in ("fsync", "fdatasync", "posix_fallocate", "write"):
-        monkeypatch.setattr(os, name, getattr(os, name))
+        if hasattr(os, name):
+            monkeypatch.setattr(os, name, getattr(os, name))
     monkeypatch.setattr(mmap, "mmap", mmap.mmap)
     spec = importlib.util.spec_from_file_location("crash_shim", SHIM / "sitecustomize.py")
     assert spec is not None

@@ -8,7 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sekisho.tables.reader import ask
@@ -16,7 +16,17 @@ from sekisho.tables.status import read_status
 from tests.crash.books import Books, balance
 from tests.crash.disk import Disk
 from tests.crash.house import Gateway, Mock
-from tests.crash.traffic import Kind, Traffic, summary
+from tests.crash.traffic import KINDS, Kind, Traffic, summary
+
+SPOOL_BYTES, LARGE_BYTES = 48 << 20, 200_000
+_LARGE = {"messages": [{"role": "user", "content": "x" * LARGE_BYTES}]}
+#: what fills a spool fast
+LARGE = {
+    "plain": replace(KINDS["plain"], extra=_LARGE),
+    "plain, sync": replace(KINDS["plain, sync"], extra=_LARGE),
+    "stream": replace(KINDS["stream"], extra={**KINDS["stream"].extra, **_LARGE}),
+    "metadata": KINDS["metadata"],
+}
 
 
 @dataclass
@@ -122,6 +132,21 @@ async def folder_gone(folder: Path, seed: int, lasting_s: float) -> Outage:
         tables.rename(away)
         tables.write_text("in the way")
         await one.endure(lasting_s)
+        tables.unlink()
+        away.rename(tables)
+        await one.serve(50)
+        return await one.finish()
+
+
+async def spool_full(folder: Path, seed: int, lasting_s: float, when_full: str) -> Outage:
+    """The tables are away for so long that the spool reaches its bound; bodies are large, so that it does soon."""
+    bound = f"spool: {{max_bytes: {SPOOL_BYTES}, when_full: {when_full}}}"
+    async with trial(folder, seed, more=bound, kinds=LARGE) as one:
+        tables = one.gateway.data_dir / "tables"
+        away = one.gateway.data_dir / "tables.away"
+        tables.rename(away)
+        tables.write_text("in the way")
+        await one.endure(lasting_s, least_answers=2 * SPOOL_BYTES // LARGE_BYTES)
         tables.unlink()
         away.rename(tables)
         await one.serve(50)

@@ -22,7 +22,8 @@ FULL = os.path.join(SHADOW, "full")
 _BLOCK = 1 << 16
 _F_GETPATH = 50  # macOS
 _lock = threading.Lock()
-_fsync, _fdatasync, _fallocate = os.fsync, os.fdatasync, getattr(os, "posix_fallocate", None)
+# macOS has neither of the latter
+_fsync, _fdatasync, _fallocate = os.fsync, getattr(os, "fdatasync", None), getattr(os, "posix_fallocate", None)
 _open, _write, _pwrite = os.open, os.write, os.pwrite
 
 
@@ -104,6 +105,7 @@ def fsync(fd: Any) -> None:
 
 
 def fdatasync(fd: Any) -> None:
+    assert _fdatasync is not None
     remember(fd if isinstance(fd, int) else fd.fileno())
     _fdatasync(fd)
 
@@ -146,7 +148,9 @@ def write(fd: int, data: Any) -> int:
 
 def patch() -> None:
     """A full disk refuses room and whole new files; bytes inside a file that has its room are still written."""
-    os.fsync, os.fdatasync = fsync, fdatasync
+    os.fsync = fsync
+    if _fdatasync is not None:
+        os.fdatasync = fdatasync
     mmap.mmap = Mapping  # type: ignore[misc]
     os.write = write
     if _fallocate is not None:
