@@ -78,12 +78,13 @@ async def _timed(trial: Awaitable[Outage], lasting_s: float, show: Show) -> Outa
     return await running
 
 
-def _program(name: str, option: str) -> tuple[Run, bool]:
+def _program(name: str, option: str, *, seeded: bool = False) -> tuple[Run, bool]:
     """A program beside this one that prints JSON figures, what is broken under `broken`; and whether it is there."""
     module = f"tests.endurance.{name}"
 
     def run(folder: Path, amount: int, seed: int, show: Show) -> tuple[Figures, list[str]]:
-        command = [sys.executable, "-m", module, option, str(amount)]
+        seeding = ["--seed", str(seed)] if seeded else []
+        command = [sys.executable, "-m", module, option, str(amount), *seeding]
         with (folder / "figures").open("w+") as output, subprocess.Popen(command, stdout=output) as program:
             while program.poll() is None:
                 show(0, amount)
@@ -124,6 +125,6 @@ PARTS: dict[str, Part] = {
         Part("room", 60, "seconds without room on the disk", _outage(room_gone)),
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),
         Part("commits", 17_280, "small commits", *_program("day_of_commits", "--commits")),
-        Part("calls", 100_000, "mixed calls", *_program("mixed_calls", "--calls")),
+        Part("calls", 100_000, "mixed calls", *_program("mixed_calls", "--calls", seeded=True)),
     )
 }
