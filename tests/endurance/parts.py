@@ -79,7 +79,7 @@ async def _timed(trial: Awaitable[Outage], lasting_s: float, show: Show) -> Outa
 
 
 def _program(name: str, option: str, *, seeded: bool = False) -> tuple[Run, bool]:
-    """A program beside this one that prints JSON figures, what is broken under `broken`; and whether it is there."""
+    """A program beside this one that prints its figures, and whether it is there."""
     module = f"tests.endurance.{name}"
 
     def run(folder: Path, amount: int, seed: int, show: Show) -> tuple[Figures, list[str]]:
@@ -94,14 +94,21 @@ def _program(name: str, option: str, *, seeded: bool = False) -> tuple[Run, bool
                     continue
             output.seek(0)
             text = output.read()
-        try:
-            figures = json.loads(text)
-            broken = [str(what) for what in figures.pop("broken", [])]
-        except (ValueError, AttributeError):
-            return {}, [f"{module} ended with {program.returncode} and no figures: {text[-300:]}"]
+        figures, broken = _read(text)
         return figures, broken or ([] if program.returncode == 0 else [f"{module} ended with {program.returncode}"])
 
     return run, importlib.util.find_spec(module) is not None
+
+
+def _read(text: str) -> tuple[Figures, list[str]]:
+    """Figures and what is broken: from a JSON object with `broken` in it, else from lines, `DIFFERS: …` among them."""
+    try:
+        figures: Figures = json.loads(text)
+        return figures, [str(what) for what in figures.pop("broken", [])]
+    except (ValueError, AttributeError):
+        lines = [line for line in text.splitlines() if line.strip()]
+        told = [line for line in lines if not line.startswith("DIFFERS")]
+        return {f"line {n}": line for n, line in enumerate(told, 1)}, [line for line in lines if line not in told]
 
 
 def _of(books: Books) -> Mapping[str, Any]:

@@ -83,3 +83,9 @@ def test_an_unknown_part_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
         run.main(["--only", "kils"])
     assert ended.value.code == 2
     assert "none of kills, cuts" in capsys.readouterr().err
+
+
+def test_figures_of_other_programs_are_read_as_json_or_as_lines() -> None:
+    read = parts._read  # pyright: ignore[reportPrivateUsage]
+    assert read('{"commits": 3, "broken": ["the log grows"]}') == ({"commits": 3}, ["the log grows"])
+    assert read("3 calls\nDIFFERS: one row\n") == ({"line 1": "3 calls"}, ["DIFFERS: one row"])
