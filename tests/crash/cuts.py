@@ -34,9 +34,9 @@ async def cut_again_and_again(
 ) -> Cut:
     """Cut the power that many times, start again each time, then drain and do the books."""
     rng = random.Random(seed)
-    mock = Mock(folder)
     disk = Disk(folder / "data", folder / "shadow")
     disk.begin()
+    mock = Mock(folder)
     gateway = Gateway(folder, mock, environ=disk.environ())
     traffic = Traffic(gateway.url, random.Random(rng.random()))
     fates: Counter[str] = Counter()
