@@ -9,7 +9,7 @@ SYNC := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 PORT ?= 4000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench lock golden-update clean
+.PHONY: help demo serve test check format bench endurance lock golden-update clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ format: $(VENV)/.dev ## rewrite the source in the house style
 
 bench: $(VENV)/.dev ## our CPU cost against nginx in the same run (needs nginx and a C compiler)
 	@$(BIN)/python bench/run.py $(BENCH)
+
+endurance: $(VENV)/.dev ## a hundred kills, twenty power cuts, outages, long days; writes docs/explanation/endurance.md
+	@$(BIN)/python -m tests.endurance.run $(ENDURANCE)
 
 golden-update: $(VENV)/.dev ## rewrite the golden files from the code; read the diff
 	@$(BIN)/python -m pytest tests/golden --golden-update

@@ -27,6 +27,7 @@ import msgspec
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder
+from sekisho.tables.disk import fsync
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.status import CommitterStatus, StatusFile
 from sekisho.tables.storage import Cadence, Storage, from_parent
@@ -56,6 +57,8 @@ class Committer:
         self._reader = SpoolReader(self.spool)
         self._waiting = Waiting(self.spool)
         self._tables: tuple[DeltaFolder, DeltaFolder] | None = None
+        #: the highest segment whose name is known to be on the disk
+        self._named = 0
 
     def open(self) -> bool:
         """Make or find both tables; False while there is no spool yet. Raises what the disk or delta-rs raises."""
@@ -121,6 +124,7 @@ class Committer:
     def _commit(self, batch: Batch, last_seq: int) -> None:
         assert self._tables is not None
         usage, log = self._tables
+        self._name_segment(last_seq >> 32)
         counts = [0, 0]
         if batch.rows:
             rows, full = batch.table(), batch.full()
@@ -144,6 +148,13 @@ class Committer:
         self._advance(last_seq)
         for table in (usage, log):
             table.checkpoint_if_due()
+
+    def _name_segment(self, number: int) -> None:
+        """Have the segment's name on the disk before the tables know its number. If a power cut took the name, the next
+        writer would give the number again, and its rows would pass for rows that the tables have."""
+        if number > self._named:
+            fsync(self.spool)
+            self._named = number
 
     def _advance(self, seq: int) -> None:
         """Both tables have everything up to here, or want none of the rest."""

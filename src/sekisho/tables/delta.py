@@ -131,7 +131,8 @@ class DeltaFolder:
         table = open_in(self.storage, self.name) or self._created()
         if self._widen(table) or self._configure(table):
             table = _existing(self.storage, self.name)
-            self._files.settle()
+        # Also what somebody else made and was killed before its sync: from here on it is relied upon.
+        self._files.settle()
         self._version, self._known_at_s = table.version(), looked_at_s
         self.done = max(self.done, table.transaction_version(self.app_id) or 0)
 

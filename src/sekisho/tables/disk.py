@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from sekisho.tables.arrow import pa, pq
 from sekisho.tables.files import LOG, entry_path
+from sekisho.tables.mending import is_checkpoint_broken, mend_checkpoint
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -88,26 +88,21 @@ class DiskFiles:
             written = [*log.glob(f"{version:020d}.checkpoint*"), log / "_last_checkpoint"]
         for file in written:
             fsync(file)
-        fsync(log)
-        fsync(self.path)
+        # The table's own name stands in its parent, and that one's in its own.
+        for folder in (log, self.path, self.path.parent, self.path.parent.parent):
+            fsync(folder)
 
 
 def set_aside_broken_checkpoint(path: Path) -> str | None:
-    """Rename a newest checkpoint that a power cut left torn; returns its name. The log entries it sums up are still
-    there: they go only when a checkpoint over them is known to be on the disk and readable."""
-    if _broken_checkpoint(path) is None:
+    """Rename a newest checkpoint that a power cut left torn, and forget a pointer to none; returns its name. The log
+    entries it sums up are still there: they go only when a checkpoint over them is known to be on the disk."""
+    log = path / LOG
+    if not is_checkpoint_broken(log):
         return None
-    with _locked(path / LOG):
-        found = _broken_checkpoint(path)
-        if found is None:
-            return None
-        newest, torn = found
-        if torn:
-            newest.rename(newest.with_suffix(".parquet.broken"))
-        # Only a hint where to begin; without it the checkpoint is found by its name.
-        (path / LOG / "_last_checkpoint").unlink(missing_ok=True)
-        fsync(path / LOG)
-    return newest.name
+    with _locked(log):
+        touched = mend_checkpoint(log)
+        fsync(log)
+    return touched[0] if touched else None
 
 
 def set_aside_broken_entry(path: Path) -> str | None:
@@ -146,23 +141,6 @@ def write_synced(path: Path, body: Any) -> None:
         raise
     finally:
         os.close(fd)
-
-
-def _broken_checkpoint(path: Path) -> tuple[Path, bool] | None:
-    """The newest checkpoint, and whether it is torn itself; None when it and the pointer to it can be read."""
-    newest = max((path / LOG).glob("*.checkpoint.parquet"), default=None)
-    if newest is None:
-        return None
-    try:
-        pq.read_table(newest)
-        msgspec.json.decode((path / LOG / "_last_checkpoint").read_bytes())
-    except FileNotFoundError:
-        return None
-    except (pa.ArrowException, OSError):
-        return newest, True
-    except msgspec.MsgspecError:
-        return newest, False
-    return None
 
 
 def _broken_entry(path: Path) -> Path | None:
