@@ -10,15 +10,12 @@ from urllib.parse import parse_qs
 
 import polars
 
-from sekisho.tables import segments
 from sekisho.tables.reader import ask
 from tests.crash.traffic import KINDS, Note
 
 #: how much of the level `process` a power cut may take, by the clients' clock
 STATED_S = 1.0
 _SHOWN = 5
-#: whether this version keeps a record of calls that were dispatched and have no end yet
-BEGINS = hasattr(segments, "KIND_BEGIN")
 
 
 @dataclass
@@ -107,8 +104,6 @@ def _all_dispatched(
     cut_short = [note for note in silent if not (KINDS[note.kind].leaves and note.status == 200)]
     books.cut_short = len(cut_short)
     books.interrupted = sum(rows.get(note.mark) == ("interrupted", "interrupted") for note in cut_short)
-    if not BEGINS:
-        return
     rowless = [note for note in silent if note.mark not in rows]
     # A cut takes the begin records of its last second along.
     rowless = [n for n in rowless if n.life >= len(cuts_s) or cuts_s[n.life] - n.sent_s > STATED_S]

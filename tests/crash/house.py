@@ -16,21 +16,20 @@ from pathlib import Path
 
 import msgspec
 
-from sekisho.app.settings.model import EndpointSettings
-
 KEY = "sk-crash-0123456789abcdef"
 PATIENCE_S = 60.0
 SEKISHO = Path(sys.executable).with_name("sekisho")
 
 CONFIG = """
 data_dir: {data_dir}
+tables: {{commit: {{every_s: 0.3}}}}
 language: en
 providers:
   mock: {{type: openai, base_url: "http://127.0.0.1:{mock_port}/v1", allow_private: true}}
 defaults: {{log: full, timeouts: {{connect_s: 2, first_token_s: 10, idle_s: 10, total_s: 30}}}}
 endpoints:
   chat: {{targets: [{{provider: mock, model: mock-small}}]}}
-  careful: {{targets: [{{provider: mock, model: mock-small}}]{sync}}}
+  careful: {{targets: [{{provider: mock, model: mock-small}}, durability: sync}}
   bare: {{targets: [{{provider: mock, model: mock-small}}], log: metadata}}
   safe:
     targets: [{{provider: mock, model: "mock?status=500"}}]
@@ -42,9 +41,6 @@ prices:
   mock/*: {{input_per_mtok: 1.00, cached_input_per_mtok: 0.10, output_per_mtok: 2.00}}
 {more}
 """
-#: whether this version has levels of durability; without them it promises nothing about power cuts
-HAS_LEVELS = "durability" in EndpointSettings.__struct_fields__
-_SYNC = ", durability: sync" if HAS_LEVELS else ""
 
 
 class Mock:
@@ -84,7 +80,7 @@ class Gateway:
         self.port = free_port()
         self.starts = 0
         self.config = folder / "sekisho.yaml"
-        self.config.write_text(CONFIG.format(data_dir=self.data_dir, mock_port=mock.port, sync=_SYNC, more=more))
+        self.config.write_text(CONFIG.format(data_dir=self.data_dir, mock_port=mock.port, more=more))
         self._environ = {**os.environ, "CRASH_KEY": KEY, **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -140,7 +140,7 @@ async def folder_gone(folder: Path, seed: int, lasting_s: float) -> Outage:
 
 async def spool_full(folder: Path, seed: int, lasting_s: float, when_full: str) -> Outage:
     """The tables are away for so long that the spool reaches its bound; bodies are large, so that it does soon."""
-    bound = f"spool: {{max_bytes: {SPOOL_BYTES}, when_full: {when_full}}}"
+    bound = f"spool: {{max_mb: {SPOOL_BYTES >> 20}, when_full: {when_full}}}"
     async with trial(folder, seed, more=bound, kinds=LARGE) as one:
         tables = one.gateway.data_dir / "tables"
         away = one.gateway.data_dir / "tables.away"

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.app.settings.model import Settings
 from tests.crash.outages import Outage, disk_filled, folder_gone, room_gone, small_disk, spool_full
 
 SEED = 20261128
-BOUNDED = pytest.mark.skipif(
-    "spool" not in Settings.__struct_fields__, reason="the spool of this version has no bound of its own"
-)
 
 
 def check(found: Outage) -> None:
@@ -25,7 +21,6 @@ def check(found: Outage) -> None:
     assert found.shed == 0
 
 
-@BOUNDED
 async def test_a_full_spool_sheds_bodies_and_no_row(tmp_path: Path) -> None:
     found = await spool_full(tmp_path, SEED + 3, 1.5, "shed_bodies")
     assert found.books.faults == [], f"seed {found.seed}"
@@ -33,7 +28,6 @@ async def test_a_full_spool_sheds_bodies_and_no_row(tmp_path: Path) -> None:
     assert found.shed > 0
 
 
-@BOUNDED
 async def test_a_full_spool_refuses_calls_rather_than_shed(tmp_path: Path) -> None:
     found = await spool_full(tmp_path, SEED + 4, 1.5, "refuse")
     assert found.books.faults == [], f"seed {found.seed}"

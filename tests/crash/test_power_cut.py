@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.crash.cuts import cut_again_and_again
-from tests.crash.house import HAS_LEVELS
 
 SEED = 20261127
 
 
-@pytest.mark.skipif(not HAS_LEVELS, reason="this version has no `durability`, and promises nothing about power cuts")
 async def test_three_power_cuts_lose_nothing_that_was_promised(tmp_path: Path) -> None:
     found = await cut_again_and_again(tmp_path, 3, SEED)
     print(found)

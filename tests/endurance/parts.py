@@ -14,7 +14,6 @@ from typing import Any
 
 from tests.crash.books import Books
 from tests.crash.cuts import cut_again_and_again
-from tests.crash.house import HAS_LEVELS
 from tests.crash.kills import kill_again_and_again
 from tests.crash.outages import Outage, folder_gone, room_gone
 from tests.endurance.bar import Show
@@ -127,7 +126,7 @@ PARTS: dict[str, Part] = {
     part.name: part
     for part in (
         Part("kills", 100, "kill -9", _kills),
-        Part("cuts", 20, "power cuts", _cuts, HAS_LEVELS),
+        Part("cuts", 20, "power cuts", _cuts),
         Part("folder", 60, "seconds without the tables' folder", _outage(folder_gone)),
         Part("room", 60, "seconds without room on the disk", _outage(room_gone)),
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),
