@@ -29,7 +29,7 @@ providers:
 defaults: {{log: full, timeouts: {{connect_s: 2, first_token_s: 10, idle_s: 10, total_s: 30}}}}
 endpoints:
   chat: {{targets: [{{provider: mock, model: mock-small}}]}}
-  careful: {{targets: [{{provider: mock, model: mock-small}}, durability: sync}}
+  careful: {{targets: [{{provider: mock, model: mock-small}}], durability: sync}}
   bare: {{targets: [{{provider: mock, model: mock-small}}], log: metadata}}
   safe:
     targets: [{{provider: mock, model: "mock?status=500"}}]
