@@ -106,12 +106,7 @@ async def installation(
     await asyncio.gather(_migrated(settings.database_path), _priced(prices, price_pairs(settings)))
     pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
     keys = SqliteKeySnapshot(settings.database_path)
-    sink = SpoolWriter(
-        settings.data_dir / "spool",
-        max_bytes=settings.spool.max_mb * 1024 * 1024,
-        sheds_bodies=settings.spool.when_full == "shed_bodies",
-        fails_open=settings.spool.on_error == "open",
-    )
+    sink = _spool(settings)
     committer = Committer(
         settings.data_dir,
         last_seq=lambda: sink.last_seq,
@@ -139,6 +134,15 @@ async def installation(
         sink.close()
         if not await asyncio.to_thread(committer.stop, _DRAIN_S):
             log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
+
+
+def _spool(settings: Settings) -> SpoolWriter:
+    return SpoolWriter(
+        settings.data_dir / "spool",
+        max_bytes=settings.spool.max_mb * 1024 * 1024,
+        sheds_bodies=settings.spool.when_full == "shed_bodies",
+        fails_open=settings.spool.on_error == "open",
+    )
 
 
 async def _keep(running: Installation, reloader: Reloader) -> None:
