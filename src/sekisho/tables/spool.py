@@ -63,6 +63,13 @@ class SpoolWriter:
     `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows themselves are always stored.
     """
 
+    __slots__ = (
+        "_at", "_begun", "_current", "_failing", "_flusher", "_head", "_limit", "_lock_fd", "_monotonic_s", "_number",
+        "_prepare_at", "_prepared", "_preparing", "_retired", "_retry_at_s", "_room", "_segment_bytes", "_spool_id",
+        "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed", "fails_open", "full", "last_seq",
+        "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
+    )  # fmt: skip
+
     def __init__(
         self,
         root: Path,

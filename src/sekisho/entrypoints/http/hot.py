@@ -300,6 +300,8 @@ class HotProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._client_ip = self.client[0] if self.client else None
+        # On the instance, where the interpreter finds them at once; on the class it looks anew each time.
+        self.gateway, self.clock = type(self).gateway, type(self).clock
         self._write = transport.write
         self.waiting_since_s = self.loop.time()
 
