@@ -1,0 +1,381 @@
+"""Counters of one process, in memory. Must cost a microsecond or two a call, and hold all of a call or nothing of it.
+
+A bucket is one number (GCRA, the generic cell rate algorithm of ITU-T I.371): the time at which it will be full again.
+A debit moves that time on, a refund moves it back, and there is room while it lies at most the burst ahead of now.
+"""
+
+# ruff: noqa: FURB136  (max() is a call, and these lines run several times in every call)
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sekisho.domain.periods import window
+from sekisho.domain.spending import EACH, MARKS, PERIODS, Period
+from sekisho.stores.counters import (
+    BUSY_RETRY_S,
+    SLIP,
+    BudgetSpec,
+    BudgetState,
+    Denial,
+    EventSink,
+    How,
+    MeterSpec,
+    MeterState,
+    Outcome,
+    Headroom,
+    Reservation,
+    Tightest,
+    event_of,
+    left_of,
+    next_mark,
+)
+
+_ENDLESS = float("inf")
+_MANY = 2**62
+#: `each` scopes beyond this share one: callers may invent features and users without end
+MOST_SCOPES = 50_000
+_CLOCK_SLIP_S = 0.01
+
+
+class Meter:
+    """Limits of one scope: `q_` requests, `t_` tokens, and calls at once. What is not limited never refuses."""
+
+    __slots__ = (
+        "most_running",
+        "q_full_s",
+        "q_interval_s",
+        "q_slack_s",
+        "running",
+        "spec",
+        "t_burst_s",
+        "t_full_s",
+        "t_interval_s",
+    )
+
+    def __init__(self, spec: MeterSpec) -> None:
+        #: when the bucket will be full
+        self.q_full_s = self.t_full_s = -_ENDLESS
+        self.running = 0
+        self.renew(spec)
+
+    def renew(self, spec: MeterSpec) -> None:
+        """New limits; how full the buckets are stays, as a share of their size in time."""
+        self.spec = spec
+        self.q_interval_s, self.q_slack_s = 0.0, _ENDLESS
+        if spec.qpm is not None:
+            self.q_interval_s = interval_s = 60.0 / spec.qpm
+            self.q_slack_s = max(0.0, spec.q_burst_s - interval_s) + interval_s * SLIP
+        self.t_interval_s, self.t_burst_s = 0.0, _ENDLESS
+        if spec.tpm is not None:
+            self.t_interval_s = 60.0 / spec.tpm
+            self.t_burst_s = spec.t_burst_s + self.t_interval_s * SLIP
+        self.most_running = _MANY if spec.concurrency is None else spec.concurrency
+
+    def idle(self, now_s: float) -> bool:
+        return not self.running and self.q_full_s <= now_s and self.t_full_s <= now_s
+
+    def denial(self, now_s: float, tokens: int) -> Denial | None:
+        """Why a call of so many tokens has no room here, the longest wait first; None: it has."""
+        spec = self.spec
+        found: list[tuple[float, Denial]] = []
+        wait_s = self.q_full_s - self.q_slack_s - now_s
+        if spec.qpm is not None and wait_s > 0:
+            found.append((wait_s, Denial(cause="requests", limit=spec.qpm)))
+        # a call that is larger than the bucket passes when the bucket is full
+        wait_s = self.t_full_s + min(tokens * self.t_interval_s, self.t_burst_s) - self.t_burst_s - now_s
+        if spec.tpm is not None and wait_s > 0:
+            found.append((wait_s, Denial(cause="tokens", limit=spec.tpm)))
+        if self.running >= self.most_running:
+            found.append((BUSY_RETRY_S, Denial(cause="concurrency", limit=self.most_running)))
+        if not found:
+            return None
+        wait_s, denial = max(found, key=lambda one: one[0])
+        return denial.at(self.spec, wait_s)
+
+    def state(self, now_s: float) -> MeterState:
+        spec = self.spec
+        return MeterState(
+            spec=spec,
+            remaining_requests=None if spec.qpm is None else left_of(spec.qpm, spec.q_burst_s, self.q_full_s - now_s),
+            remaining_tokens=None if spec.tpm is None else left_of(spec.tpm, spec.t_burst_s, self.t_full_s - now_s),
+            running=self.running,
+        )
+
+
+class Spend:
+    """One budget in its present period. `held` is what was spent and what is reserved."""
+
+    __slots__ = (
+        "amount",
+        "begins_wall_s",
+        "ends_wall_s",
+        "exposed",
+        "held",
+        "mark",
+        "next_mark_nanos",
+        "spec",
+        "spent",
+        "turn",
+    )
+
+    def __init__(self, spec: BudgetSpec) -> None:
+        self.amount = -1
+        self.begin(0.0, 0.0, 0)
+        self.renew(spec)
+
+    def begin(self, begins_wall_s: float, ends_wall_s: float, turn: int) -> None:
+        """A new period. What is still reserved from the last one does not count in it."""
+        self.begins_wall_s, self.ends_wall_s = begins_wall_s, ends_wall_s
+        self.turn = turn
+        self.spent = self.held = self.exposed = 0
+        self.set_mark(0)
+
+    def renew(self, spec: BudgetSpec) -> None:
+        """Another amount; its marks are passed anew."""
+        self.spec = spec
+        self.amount = spec.amount_nanos
+        self.set_mark(0)
+
+    def set_mark(self, percent: int) -> None:
+        self.mark = percent
+        self.next_mark_nanos = next_mark(self.amount, percent)
+
+    def state(self) -> BudgetState:
+        return BudgetState(
+            spec=self.spec,
+            spent_nanos=self.spent,
+            reserved_nanos=self.held - self.spent,
+            bound_nanos=self.exposed,
+            resets_at_s=self.ends_wall_s,
+        )
+
+
+class Account:
+    """What one kind of call is counted on. `carried` are meters that this attempt adds to without asking them."""
+
+    __slots__ = ("budgets", "carried", "every", "meters", "stopping")
+
+    def __init__(
+        self,
+        meters: tuple[Meter, ...],
+        carried: tuple[Meter, ...],
+        budgets: tuple[Spend, ...],
+        stopping: tuple[Spend, ...],
+    ) -> None:
+        self.meters = meters
+        self.carried = carried
+        self.every = meters + carried
+        self.budgets = budgets
+        self.stopping = stopping
+
+
+class MemoryCounters:
+    """Counters for one worker; see the port for the methods."""
+
+    remote = False
+
+    def __init__(self, zone: ZoneInfo, on_event: EventSink, now_s: float, wall_s: float) -> None:
+        self._zone = zone
+        self._on_event = on_event
+        self._meters: dict[str, Meter] = {}
+        self._budgets: dict[str, Spend] = {}
+        self._restored: Mapping[str, int] = {}
+        self._restored_wall_s = 0.0
+        self._wall_offset_s = wall_s - now_s
+        self._turn = 0
+        self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
+        self._set_next_roll()
+
+    def restore(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+        """What was spent before this process began, by budget key, in the periods that hold `wall_s`. Call it before
+        the first `admit`."""
+        self._restored, self._restored_wall_s = spent_nanos, wall_s
+        for budget in self._budgets.values():
+            self._take_restored(budget)
+
+    def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Account:
+        pairs = [(self._budget(spec), spec) for spec in budgets]
+        return Account(
+            tuple(map(self._meter, meters)),
+            tuple(map(self._meter, carried)),
+            tuple(budget for budget, _ in pairs),
+            tuple(budget for budget, spec in pairs if spec.on_exceed != "warn"),
+        )
+
+    def admit(
+        self, account: Account, now_s: float, tokens: int, reserve_nanos: int, most_nanos: int, id: str = ""
+    ) -> Outcome:
+        if now_s >= self._next_roll_s:
+            self._roll(now_s)
+        for meter in account.meters:
+            if (
+                meter.q_full_s > now_s + meter.q_slack_s
+                or meter.running >= meter.most_running
+                or (meter.t_full_s > now_s and meter.t_full_s + tokens * meter.t_interval_s > now_s + meter.t_burst_s)
+            ):
+                return self._deny(account, now_s, tokens, reserve_nanos)
+        for budget in account.stopping:
+            if budget.held + reserve_nanos > budget.amount:
+                return self._deny(account, now_s, tokens, reserve_nanos)
+        for meter in account.meters:
+            full_s = meter.q_full_s
+            meter.q_full_s = (full_s if full_s > now_s else now_s) + meter.q_interval_s
+            full_s = meter.t_full_s
+            meter.t_full_s = (full_s if full_s > now_s else now_s) + tokens * meter.t_interval_s
+            meter.running += 1
+        if account.carried:
+            _carry(account.carried, now_s, tokens)
+        for budget in account.budgets:
+            budget.held += reserve_nanos
+            budget.exposed += most_nanos - reserve_nanos
+        return Reservation(account, now_s, tokens, reserve_nanos, most_nanos, id, self._turn)
+
+    def dispatched(self, reservation: Reservation) -> None:
+        reservation.dispatched = True
+
+    def end(self, reservation: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
+        if reservation.how is not None:
+            return False
+        reservation.how = how
+        account: Account = reservation.account
+        more = tokens - reservation.tokens
+        for meter in account.every:
+            meter.running -= 1
+            if more < 0:
+                meter.t_full_s += more * meter.t_interval_s
+            elif more:
+                full_s = meter.t_full_s
+                meter.t_full_s = (full_s if full_s > now_s else now_s) + more * meter.t_interval_s
+        reserved = reservation.reserved_nanos
+        for budget in account.budgets:
+            # what was reserved in an earlier period went with it
+            if reservation.turn >= budget.turn:
+                budget.held += cost_nanos - reserved
+                budget.spent += cost_nanos
+                budget.exposed -= reservation.most_nanos - reserved
+                if budget.spent >= budget.next_mark_nanos:
+                    self._fire(budget, now_s + self._wall_offset_s)
+        return True
+
+    def tick(self, now_s: float, wall_s: float) -> None:
+        if abs(wall_s - now_s - self._wall_offset_s) > _CLOCK_SLIP_S:
+            self._wall_offset_s = wall_s - now_s
+            self._set_next_roll()
+        if now_s >= self._next_roll_s:
+            self._roll(now_s)
+
+    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+        meters = [meter.state(now_s) for meter in self._meters.values()]
+        return meters, [budget.state() for budget in self._budgets.values()]
+
+    def headroom(self, account: Account, now_s: float) -> Headroom | None:
+        """The tightest limits of an account now."""
+        found = Tightest()
+        for meter in account.every:
+            spec = meter.spec
+            if spec.qpm is not None:
+                found.requests(spec.qpm, spec.q_burst_s, meter.q_full_s - now_s)
+            if spec.tpm is not None:
+                found.tokens(spec.tpm, spec.t_burst_s, meter.t_full_s - now_s)
+        return found.headroom()
+
+    def forget_idle(self, now_s: float) -> bool:
+        """Drop meters that are full and idle once there are many; True: every account has to be bound anew."""
+        if len(self._meters) < MOST_SCOPES // 2:
+            return False
+        self._meters = {key: meter for key, meter in self._meters.items() if not meter.idle(now_s)}
+        return True
+
+    def _meter(self, spec: MeterSpec) -> Meter:
+        meter = self._meters.get(spec.key)
+        if meter is None:
+            spec = _bounded(spec, len(self._meters))
+            meter = self._meters.get(spec.key)
+            if meter is None:
+                meter = self._meters[spec.key] = Meter(spec)
+        elif meter.spec != spec:
+            meter.renew(spec)
+        return meter
+
+    def _budget(self, spec: BudgetSpec) -> Spend:
+        budget = self._budgets.get(spec.key)
+        if budget is None:
+            spec = _bounded(spec, len(self._budgets))
+            budget = self._budgets.get(spec.key)
+        if budget is None:
+            budget = self._budgets[spec.key] = Spend(spec)
+            budget.begin(*self._windows[spec.period], self._turn)
+            self._take_restored(budget)
+        elif budget.amount != spec.amount_nanos:
+            budget.renew(spec)
+        return budget
+
+    def _take_restored(self, budget: Spend) -> None:
+        if budget.begins_wall_s <= self._restored_wall_s < budget.ends_wall_s:
+            spent = self._restored.get(budget.spec.key, 0)
+            budget.spent += spent
+            budget.held += spent
+            if budget.spent >= budget.next_mark_nanos:
+                self._fire(budget, self._restored_wall_s)
+
+    def _deny(self, account: Account, now_s: float, tokens: int, reserve_nanos: int) -> Denial:
+        """The cause that lasts longest, since waiting for another would be in vain."""
+        for budget in sorted(account.stopping, key=lambda one: (one.spec.on_exceed != "block", -one.ends_wall_s)):
+            if budget.held + reserve_nanos > budget.amount:
+                return Denial(
+                    cause="budget",
+                    scope=budget.spec.scope,
+                    retry_after_s=max(0.001, budget.ends_wall_s - self._wall_offset_s - now_s),
+                    headroom=self.headroom(account, now_s),
+                    budget=budget.spec,
+                    spent_nanos=budget.spent,
+                    reserved_nanos=budget.held - budget.spent,
+                    wanted_nanos=reserve_nanos,
+                )
+        denials = [denial for meter in account.meters if (denial := meter.denial(now_s, tokens)) is not None]
+        longest = max(denials, key=lambda denial: denial.retry_after_s)
+        # it may wait only if every limit that refuses it lets it
+        return longest.told(min(denial.wait_s for denial in denials), self.headroom(account, now_s))
+
+    def _fire(self, budget: Spend, wall_s: float) -> None:
+        for percent in MARKS:
+            if percent > budget.mark and budget.spent >= next_mark(budget.amount, percent - 1):
+                self._on_event(event_of(budget.spec, budget.begins_wall_s, percent, budget.spent, wall_s))
+                budget.set_mark(percent)
+
+    def _roll(self, now_s: float) -> None:
+        """Begin the periods that have come."""
+        wall_s = now_s + self._wall_offset_s
+        self._turn += 1
+        for period, (_, ends_s) in self._windows.items():
+            if wall_s >= ends_s:
+                self._windows[period] = window(period, self._zone, wall_s)
+        for budget in self._budgets.values():
+            if wall_s >= budget.ends_wall_s:
+                budget.begin(*self._windows[budget.spec.period], self._turn)
+        self._set_next_roll()
+
+    def _set_next_roll(self) -> None:
+        self._next_roll_s = min(end for _, end in self._windows.values()) - self._wall_offset_s
+
+
+def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:
+    for meter in meters:
+        full_s = meter.t_full_s
+        meter.t_full_s = (full_s if full_s > now_s else now_s) + tokens * meter.t_interval_s
+        meter.running += 1
+
+
+_Spec = TypeVar("_Spec", MeterSpec, BudgetSpec)
+
+
+def _bounded(spec: _Spec, known: int) -> _Spec:
+    """The specification, or that of all scopes of its shape together once there are too many."""
+    if known < MOST_SCOPES:
+        return spec
+    scope = tuple((name, EACH) for name, _ in spec.scope)
+    return msgspec.structs.replace(spec, key=f"others:{spec.key.partition('=')[0]}", scope=scope)
