@@ -47,7 +47,7 @@ def _begins(day: date, zone: ZoneInfo) -> float:
 
 
 def _jump(near_s: float, day: date, zone: ZoneInfo) -> float:
-    """The change of clocks near a time, at which the local date becomes `day` or later; changes fall on whole seconds."""
+    """The change of clocks near a time at which the local date becomes `day` or later; it falls on a whole second."""
     low, high = int(near_s) - 26 * 3600, int(near_s) + 26 * 3600
     while low + 1 < high:
         middle = (low + high) // 2

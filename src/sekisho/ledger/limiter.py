@@ -1,4 +1,4 @@
-"""Lets calls in: reserves what they may use and spend, and settles it. Must end every reservation once, whatever happens.
+"""Lets calls in: reserves what they may use and spend, and settles it. Must end every reservation exactly once.
 
 For each attempt: `plan_for` (kept), `reserve`, then `dispatched`, then one of `settle`, `void`, `expire`. `reserve` is
 synchronous where it can be, and else returns a coroutine to be awaited.
@@ -22,7 +22,7 @@ _LIMITS = ("requests", "tokens", "concurrency")
 
 
 class Lane:
-    """Calls that wait at one limit, in the order they came. The first one asks again, the others wait for their turn."""
+    """Calls that wait at one limit, in the order they came. The first asks again, the others wait for their turn."""
 
     __slots__ = ("denial", "freed", "turns")
 

@@ -1,4 +1,4 @@
-"""What a call of one kind is counted on and priced by, made once and kept. Must be thrown away with its configuration."""
+"""What a call of one kind is counted on and priced by, made once. Must be thrown away with its configuration."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Plan:
         "sizes",
         "stops",
         "strict",
-        "tariff",
         "target",
+        "tariff",
     )
 
     def __init__(self, account: Any, target: Target, *, budgets: tuple[BudgetSpec, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What a denied call is told: status, code, wait, headers. Must say nothing of other callers than that there is no room.
+"""What a denied call is told: status, code, wait, headers. Must say no more of other callers than that they took room.
 
 Wire facts: status, type and code as in the table of cases of the documentation; `x-should-retry: false` keeps official
 SDKs from trying an exhausted budget again; `x-ratelimit-*` are OpenAI's names, with resets as `1m30s`.
@@ -26,7 +26,7 @@ _TOLD: dict[str, tuple[int, str, str, bool | None]] = {
 
 
 def refusal_of(denial: Denial, wall_s: float) -> Refusal:
-    """The refusal of a call that was not let in at `wall_s` (seconds since 1970). `values` are the facts of a budget."""
+    """The refusal of a call that was not let in at `wall_s` (seconds since 1970); `values` are a budget's facts."""
     status, code, kind, retry = _TOLD[denial.cause]
     return Refusal(
         status,

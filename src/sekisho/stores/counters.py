@@ -94,8 +94,8 @@ class Reservation:
         "id",
         "made_s",
         "most_nanos",
-        "headroom_then",
         "reserved_nanos",
+        "seen",
         "sizes",
         "tokens",
         "turn",
@@ -116,8 +116,8 @@ class Reservation:
         self.how: How | None = None
         #: the request has gone out, so the provider may charge for it
         self.dispatched = False
-        #: limits as a remote store told them with the grant; a local one looks when it is asked
-        self.headroom_then: Headroom | None = None
+        #: what a remote store told with the grant
+        self.seen: Any = None
         #: what learns from the size of the answer
         self.sizes: Any = None
         #: how often a period had ended in the store when this was granted
@@ -208,6 +208,14 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Outcome = Reservation | Denial
+
+
+class Account(Protocol):
+    """What one kind of call is counted on; an adapter's own."""
+
+    def headroom(self, reservation: Reservation, now_s: float) -> Headroom | None:
+        """The tightest limits that a reservation of this account has left over; None: nothing is limited."""
+        ...
 
 
 class Counters(Protocol):

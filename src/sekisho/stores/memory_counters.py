@@ -7,7 +7,7 @@ A debit moves that time on, a refund moves it back, and there is room while it l
 # ruff: noqa: FURB136  (max() is a call, and these lines run several times in every call)
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,11 +22,11 @@ from sekisho.stores.counters import (
     BudgetState,
     Denial,
     EventSink,
+    Headroom,
     How,
     MeterSpec,
     MeterState,
     Outcome,
-    Headroom,
     Reservation,
     Tightest,
     event_of,
@@ -172,6 +172,9 @@ class Account:
         self.budgets = budgets
         self.stopping = stopping
 
+    def headroom(self, _reservation: Reservation | None, now_s: float) -> Headroom | None:
+        return tightest(self.every, now_s)
+
 
 class MemoryCounters:
     """Counters for one worker; see the port for the methods."""
@@ -272,17 +275,6 @@ class MemoryCounters:
         meters = [meter.state(now_s) for meter in self._meters.values()]
         return meters, [budget.state() for budget in self._budgets.values()]
 
-    def headroom(self, account: Account, now_s: float) -> Headroom | None:
-        """The tightest limits of an account now."""
-        found = Tightest()
-        for meter in account.every:
-            spec = meter.spec
-            if spec.qpm is not None:
-                found.requests(spec.qpm, spec.q_burst_s, meter.q_full_s - now_s)
-            if spec.tpm is not None:
-                found.tokens(spec.tpm, spec.t_burst_s, meter.t_full_s - now_s)
-        return found.headroom()
-
     def forget_idle(self, now_s: float) -> bool:
         """Drop meters that are full and idle once there are many; True: every account has to be bound anew."""
         if len(self._meters) < MOST_SCOPES // 2:
@@ -323,23 +315,11 @@ class MemoryCounters:
                 self._fire(budget, self._restored_wall_s)
 
     def _deny(self, account: Account, now_s: float, tokens: int, reserve_nanos: int) -> Denial:
-        """The cause that lasts longest, since waiting for another would be in vain."""
-        for budget in sorted(account.stopping, key=lambda one: (one.spec.on_exceed != "block", -one.ends_wall_s)):
-            if budget.held + reserve_nanos > budget.amount:
-                return Denial(
-                    cause="budget",
-                    scope=budget.spec.scope,
-                    retry_after_s=max(0.001, budget.ends_wall_s - self._wall_offset_s - now_s),
-                    headroom=self.headroom(account, now_s),
-                    budget=budget.spec,
-                    spent_nanos=budget.spent,
-                    reserved_nanos=budget.held - budget.spent,
-                    wanted_nanos=reserve_nanos,
-                )
-        denials = [denial for meter in account.meters if (denial := meter.denial(now_s, tokens)) is not None]
-        longest = max(denials, key=lambda denial: denial.retry_after_s)
-        # it may wait only if every limit that refuses it lets it
-        return longest.told(min(denial.wait_s for denial in denials), self.headroom(account, now_s))
+        budgets = [
+            (budget.spec, budget.spent, budget.held - budget.spent, budget.ends_wall_s - self._wall_offset_s)
+            for budget in account.stopping
+        ]
+        return denial_of(account.meters, budgets, now_s, tokens, reserve_nanos)
 
     def _fire(self, budget: Spend, wall_s: float) -> None:
         for percent in MARKS:
@@ -361,6 +341,47 @@ class MemoryCounters:
 
     def _set_next_roll(self) -> None:
         self._next_roll_s = min(end for _, end in self._windows.values()) - self._wall_offset_s
+
+
+def tightest(meters: Iterable[Meter], now_s: float) -> Headroom | None:
+    """The limits with the least left, of requests and of tokens."""
+    found = Tightest()
+    for meter in meters:
+        spec = meter.spec
+        if spec.qpm is not None:
+            found.requests(spec.qpm, spec.q_burst_s, meter.q_full_s - now_s)
+        if spec.tpm is not None:
+            found.tokens(spec.tpm, spec.t_burst_s, meter.t_full_s - now_s)
+    return found.headroom()
+
+
+def denial_of(
+    meters: Sequence[Meter],
+    budgets: Iterable[tuple[BudgetSpec, int, int, float]],
+    now_s: float,
+    tokens: int,
+    reserve_nanos: int,
+) -> Denial:
+    """The cause that lasts longest, since waiting for another would be in vain. `budgets`: what is spent and reserved,
+    and when the period ends."""
+    headroom = tightest(meters, now_s)
+    # a block before a diversion, and the one that lasts longest
+    for spec, spent, reserved, ends_s in sorted(budgets, key=lambda one: (one[0].on_exceed != "block", -one[3])):
+        if spent + reserved + reserve_nanos > spec.amount_nanos:
+            return Denial(
+                cause="budget",
+                scope=spec.scope,
+                retry_after_s=max(0.001, ends_s - now_s),
+                headroom=headroom,
+                budget=spec,
+                spent_nanos=spent,
+                reserved_nanos=reserved,
+                wanted_nanos=reserve_nanos,
+            )
+    denials = [denial for meter in meters if (denial := meter.denial(now_s, tokens)) is not None]
+    longest = max(denials, key=lambda denial: denial.retry_after_s)
+    # it may wait only if every limit that refuses it lets it
+    return longest.told(min(denial.wait_s for denial in denials), headroom)
 
 
 def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:
