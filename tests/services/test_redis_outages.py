@@ -48,7 +48,7 @@ class Rows:
 class Worker:
     """One worker: counters that are ticked ten times as often as in life, so that a test takes a tenth of the time."""
 
-    def __init__(self, server: RedisServer, rows: Rows, lease_s: float) -> None:
+    def __init__(self, server: RedisServer, rows: Rows, lease_s: float, grace_s: float) -> None:
         self.rows = rows
         self.counters = RedisCounters(
             server.url,
@@ -59,7 +59,7 @@ class Worker:
             time.time(),
             timeout_s=TIMEOUT_S,
             lease_s=lease_s,
-            grace_s=0.25,
+            grace_s=grace_s,
         )
         self.account = self.counters.bind([METER], [], [BLOCK, WARN])
         self.warned = self.counters.bind([METER], [], [WARN])
@@ -112,9 +112,11 @@ def server() -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def workers(server: RedisServer, count: int, rows: Rows, lease_s: float = 60.0) -> AsyncIterator[list[Worker]]:
+async def workers(
+    server: RedisServer, count: int, rows: Rows, lease_s: float = 60.0, grace_s: float = 0.25
+) -> AsyncIterator[list[Worker]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Worker(server, rows, lease_s)) for _ in range(count)]
+        yield [await stack.enter_async_context(Worker(server, rows, lease_s, grace_s)) for _ in range(count)]
 
 
 async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -186,7 +188,8 @@ async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: Redi
 
 async def test_a_server_back_without_memory_is_rebuilt_before_the_first_budgeted_call(server: RedisServer) -> None:
     rows = Rows()
-    async with workers(server, 3, rows) as three:
+    # long enough for all to find the server again on a busy machine
+    async with workers(server, 3, rows, grace_s=1.5) as three:
         for worker in three:
             for _ in range(10):
                 worker.settle(await granted(worker), 90)
