@@ -35,7 +35,8 @@ from sekisho.stores.counters import (
 )
 from sekisho.stores.memory_counters import MemoryCounters, Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
-from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink, address_of
+from sekisho.stores.redis_address import address_of
+from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
 from sekisho.stores.redis_memory import GRACE_S, LEASE_S, Keeper, SpentReader
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (

@@ -10,8 +10,9 @@ from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.model import DefaultsSettings, EndpointSettings, TargetSettings
 from sekisho.app.settings.names import Names, check_reference
 from sekisho.app.settings.providers import check_name
-from sekisho.app.settings.spending import read_rates_of_use
+from sekisho.app.settings.spending import read_limit
 from sekisho.domain.endpoint import LogLevel, Timeouts
+from sekisho.domain.spending import EACH, scope_of
 
 _LOG_LEVELS: tuple[LogLevel, ...] = ("full", "metadata")
 _LARGEST_WEIGHT = 1_000_000
@@ -27,7 +28,7 @@ def read_defaults(root: Form) -> DefaultsSettings:
         return DefaultsSettings(
             log=form.choice("log", _LOG_LEVELS, "metadata"),
             timeouts=_timeouts(form, Timeouts()),
-            limits=read_rates_of_use(form),
+            limits=read_limit(form, scope_of({"endpoint": EACH})),
         )
 
 
@@ -55,7 +56,7 @@ def _endpoint(form: Form, entry: Field, names: Names, defaults: DefaultsSettings
         fallbacks=tuple(_target(form, item, names, weighted=False) for item in form.items("fallbacks")),
         timeouts=_timeouts(form, defaults.timeouts),
         log=form.choice("log", _LOG_LEVELS, defaults.log),
-        limits=read_rates_of_use(form),
+        limits=read_limit(form, scope_of({"endpoint": entry.name})),
     )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from sekisho.app.settings import messages
-from sekisho.app.settings.document import Place
+from sekisho.app.settings.document import Place, Text
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.model import ServerSettings
 from sekisho.app.settings.reading import Reading
+from sekisho.domain.http import Secret
+from sekisho.stores.redis_address import address_of
 
+_REFERENCES = re.compile(r"\$\{[^{}]*\}")
 DEFAULT_DATA_DIR = "sekisho-data"
 DATABASE_FILE = "control.db"
 _SQLITE = "sqlite:///"
@@ -45,16 +49,33 @@ def read_timezone(root: Form) -> str:
     return name
 
 
-def check_state(root: Form) -> None:
-    """Counters live in memory in this version; another place is refused rather than ignored."""
+def read_state_url(root: Form) -> Secret | None:
+    """Where counters live: None for `memory://`, else an address of Redis or Valkey; secret, for a password may be in
+    it."""
     form = root.form("state")
     if form is None:
-        return
+        return None
     with form:
         url = form.text("url")
-        if url is not None and url.rstrip("/") != "memory:":
-            scheme = _scheme(url)
-            form.reading.error(form.node("url") or form.place, messages.STATE_UNSUPPORTED, scheme=scheme)
+        node = form.node("url")
+        if url is None or node is None or url.rstrip("/") == "memory:":
+            return None
+        try:
+            address_of(url)
+        except ValueError:
+            form.reading.error(node, messages.STATE_UNSUPPORTED, scheme=_scheme(url))
+            return None
+        if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
+            form.reading.error(node, messages.LITERAL_PASSWORD)
+            return None
+        form.reading.warning(node, messages.NOT_ENFORCED, name="state")
+        return Secret(url)
+
+
+def _has_literal_password(written: str) -> bool:
+    """Whether something else than references stands between the user's colon and the last `@`."""
+    before, at, _ = written.partition("://")[2].rpartition("@")
+    return bool(at) and bool(_REFERENCES.sub("", before.partition(":")[2]))
 
 
 def read_database_path(root: Form, data_dir: Path) -> Path:

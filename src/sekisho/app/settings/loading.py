@@ -15,10 +15,10 @@ from sekisho.app.settings.endpoints import read_defaults, read_endpoints
 from sekisho.app.settings.environment import settings_from_environment
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.installation import (
-    check_state,
     read_data_dir,
     read_database_path,
     read_server,
+    read_state_url,
     read_timezone,
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
@@ -95,7 +95,6 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
         defaults = read_defaults(root)
         keys = KeyReader(reading, names, timezone)
         currency, usd_jpy, fx_date = read_currency(root)
-        check_state(root)
         return Settings(
             data_dir=data_dir,
             database_path=read_database_path(root, data_dir),
@@ -106,8 +105,9 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             keys=keys.declared(root),
             admin_key=keys.admin(root),
             teams=read_teams(root),
-            budgets=read_budgets(root, names),
+            budgets=read_budgets(root, names, usd_jpy),
             limits=read_limits(root, names),
+            state_url=read_state_url(root),
             prices=read_prices(root, names),
             unknown_price=read_unknown_price(root),
             currency=currency,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.domain.spending import Budget, Limit
 
 Language = Literal["en", "ja"]
 OwnLogLevel = Literal["warning", "info", "debug"]
@@ -51,8 +52,8 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: tuple[TargetSettings, ...] = ()
     timeouts: Timeouts = Timeouts()
     log: LogLevel = "metadata"
-    #: `qpm` and `tpm`; read, not enforced by this version
-    limits: dict[str, int] = {}
+    #: read, not enforced by this version
+    limits: Limit | None = None
 
 
 class DeclaredKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +81,8 @@ class DefaultsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     log: LogLevel = "metadata"
     timeouts: Timeouts = Timeouts()
-    #: `qpm` and `tpm`; read, not enforced by this version
-    limits: dict[str, int] = {}
+    #: read, not enforced by this version
+    limits: Limit | None = None
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,10 +118,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[DeclaredKey, ...] = ()
     admin_key: Secret | None = None
     teams: dict[str, TeamSettings] = {}
-    #: as declared, amounts as Decimal; read, not enforced by this version
-    budgets: tuple[dict[str, Any], ...] = ()
-    #: as declared; read, not enforced by this version
-    limits: tuple[dict[str, Any], ...] = ()
+    #: read, not enforced by this version
+    budgets: tuple[Budget, ...] = ()
+    #: those of the list `limits`; endpoints and defaults have their own. Read, not enforced by this version
+    limits: tuple[Limit, ...] = ()
+    #: where counters live; None: in the memory of the one worker
+    state_url: Secret | None = None
     #: `provider/model` or `provider/*`; ask `rates_for`
     prices: dict[str, Rates] = {}
     unknown_price: UnknownPrice | Rates = "allow"
