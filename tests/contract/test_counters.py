@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import BudgetEvent, OnExceed, scope_of, scope_text
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, MeterState, Reservation
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
-from tests.support.redis_server import RedisServer
 
 ZONE = ZoneInfo("Asia/Tokyo")
 

@@ -1,4 +1,4 @@
-"""Any order of calls, disconnects, deaths and losses: sums agree, nothing leaks, no budget is overspent beyond its bound.
+"""Any order of calls, departures, deaths and losses: sums agree, nothing leaks, budgets keep within their bounds.
 
 One machine drives four workers on a real Redis, another one worker in memory, against the same exact model.
 """
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import BudgetEvent, scope_of
 from sekisho.ledger.scopes import scope_key
@@ -23,7 +24,6 @@ from sekisho.stores.counters import BudgetSpec, Denial, MeterSpec, Outcome, Rese
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
 from sekisho.stores.redis_words import LEASES
-from tests.support.redis_server import RedisServer
 
 AMOUNTS = {"team=a": 5_000, "team=b": 1_000}
 ONE_DAY_S = 86_400.0
@@ -206,10 +206,11 @@ class InMemory(Machine):
         self.open()
         self.buckets = {"q": Bucket(30, 60), "t": Bucket(6_000, 60), "z": Bucket(60_000, 6)}
 
-    def open(self) -> None:
+    def open(self, spent: dict[str, int] | None = None) -> None:
         self.counters = MemoryCounters(
             ZoneInfo("Asia/Tokyo"), self.events.append, self.now_s, START_WALL_S + self.now_s
         )
+        self.counters.adopt(spent or {}, START_WALL_S + self.now_s)
         self.accounts = [
             self.counters.bind([METERS[m] for m in meters], [], [BUDGETS[b] for b in budgets])
             for meters, budgets in KINDS
@@ -219,7 +220,7 @@ class InMemory(Machine):
         outcome = self.counters.admit(self.accounts[kind], self.now_s, tokens, reserve, most)
         meters = KINDS[kind][0]
         wanted = [("q", 1), ("t", tokens)] * (0 in meters) + [("z", tokens)] * (2 in meters)
-        for name, amount in wanted:
+        for name, _ in wanted:
             self.buckets[name].run(self.now_s)
         room = [self.buckets[name].room(amount) for name, amount in wanted]
         if isinstance(outcome, Reservation):
@@ -287,10 +288,7 @@ class InMemory(Machine):
         for one in list(self.live):
             self.over(one, one.reservation.reserved_nanos)
         self.events.clear()
-        self.open()
-        self.counters.restore(
-            {spec.key: self.spent[one] for one, spec in enumerate(BUDGETS)}, START_WALL_S + self.now_s
-        )
+        self.open({spec.key: self.spent[one] for one, spec in enumerate(BUDGETS)})
         self.buckets = {"q": Bucket(30, 60), "t": Bucket(6_000, 60), "z": Bucket(60_000, 6)}
 
     def tick(self) -> None:
@@ -410,7 +408,7 @@ class OnRedis(Machine):
         self.workers[worker], self.accounts[worker] = self.workers.pop(), self.accounts.pop()
         self.beat()
         ids = [one.reservation.id for one in lost]
-        self.wait_for(lambda: all(self.server.ask("ZSCORE", LEASES, id) == b"$-1\r\n" for id in ids))
+        self.wait_for(lambda: all(self.server.ask("ZSCORE", LEASES, name) == b"$-1\r\n" for name in ids))
         for one in lost:
             self.over(one, one.reservation.reserved_nanos if one.reservation.dispatched else 0)
 

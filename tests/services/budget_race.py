@@ -16,6 +16,8 @@ import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.support.redis_server import RedisServer
+
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Target
 from sekisho.domain.money import NANOS_PER_USD, Rates, cost_nanos, format_usd
@@ -27,7 +29,6 @@ from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import Denial, Reservation
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
-from tests.support.redis_server import RedisServer
 
 CLIENTS = 64
 WORKERS = 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.services.budget_race import judge, on_memory, on_redis
 from tests.support.redis_server import RedisServer
 

@@ -1,4 +1,4 @@
-"""A Redis that is paused, killed, or back without its memory: nobody waits, no budget is overspent, sums agree again."""
+"""A Redis that is paused, killed, or back without its memory: nobody waits long, and sums agree again."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation
 from sekisho.stores.redis_counters import RedisCounters
-from tests.support.redis_server import RedisServer
 
 SCOPE = scope_of({"team": "research"})
 METER = MeterSpec(key=scope_key(SCOPE), scope=SCOPE, qpm=100_000, tpm=10**9, concurrency=1_000)
@@ -66,7 +67,7 @@ class Worker:
         self.longest_s = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Worker:
+    async def __aenter__(self) -> Self:
         await self.counters.open()
         self.go_on()
         return self

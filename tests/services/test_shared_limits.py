@@ -13,13 +13,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores import redis_counters, redis_words
 from sekisho.stores.counters import Denial, MeterSpec, Reservation
 from sekisho.stores.redis_counters import RedisCounters
-from tests.support.redis_server import RedisServer
 
 MINUTES = 10
 WORKERS = 4

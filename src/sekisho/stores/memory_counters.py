@@ -193,12 +193,10 @@ class MemoryCounters:
         self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
         self._set_next_roll()
 
-    def restore(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
-        """What was spent before this process began, by budget key, in the periods that hold `wall_s`. Call it before
-        the first `admit`."""
+    def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+        """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets on which nothing was
+        counted yet. Before the first call, and before those of a new configuration."""
         self._restored, self._restored_wall_s = spent_nanos, wall_s
-        for budget in self._budgets.values():
-            self._take_restored(budget)
 
     def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Account:
         pairs = [(self._budget(spec), spec) for spec in budgets]

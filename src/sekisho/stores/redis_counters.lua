@@ -6,6 +6,7 @@
 --   end      give back what is held and count what was used
 --   expire   end the reservations whose workers have not been heard of in time
 --   build    forget every budget and lease, because they are not to be trusted, and say so in the epoch
+--   adopt    add sums of rows to budgets that are new in the configuration, once
 --   restore  write sums of rows into the budgets, and begin a new epoch
 -- KEYS: 1 epoch, 2 leases (sorted by expiry, ms), 3 ids that were dispatched, 4 this lease or the prefix of all, then
 -- a meter and a set of running ids for each limit, then one hash for each budget.
@@ -221,12 +222,23 @@ local function build()
   return 1
 end
 
+-- ARGV of adopt: 2 as of when (ms), then a sum and an expiry (s) for each budget
+local function adopt()
+  for i = FIRST_KEY, #KEYS do
+    local at = 3 + 2 * (i - FIRST_KEY)
+    if redis.call('HSETNX', KEYS[i], 'since', ARGV[2]) == 1 then add(KEYS[i], 'spent', ARGV[at], '') end
+    redis.call('EXPIREAT', KEYS[i], ARGV[at + 1])
+  end
+  return #KEYS
+end
+
 -- ARGV of restore: 2 the epoch as it must be still, 3 the new one, then a sum and an expiry (s) for each budget
 local function restore()
   if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
   for i = FIRST_KEY, #KEYS do
     local at = 4 + 2 * (i - FIRST_KEY)
     add(KEYS[i], 'spent', ARGV[at], '')
+    redis.call('HSETNX', KEYS[i], 'since', ARGV[3])
     redis.call('EXPIREAT', KEYS[i], ARGV[at + 1])
   end
   redis.call('SET', KEYS[1], ARGV[3])
@@ -234,6 +246,7 @@ local function restore()
 end
 
 local ways = {
-  admit = admit, hold = hold, ['end'] = finish_one, expire = expire, build = build, restore = restore,
+  admit = admit, hold = hold, ['end'] = finish_one, expire = expire,
+  adopt = adopt, build = build, restore = restore,
 }
 return ways[ARGV[1]]()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,7 @@ from sekisho.stores.redis_words import (
     Place,
     RedisAccount,
     Seen,
+    adopting,
     asking,
     begins_of,
     budget_key,
@@ -93,6 +94,7 @@ class RedisCounters:
         self._offset_s = wall_s - now_s
         self._turn = 0
         self._windows = self._windows_at(wall_s)
+        self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
 
     async def open(self) -> None:
@@ -104,6 +106,12 @@ class RedisCounters:
         """What was told is waited for, as far as the server answers. Reservations that still run expire there."""
         await self._keeper.close()
         await self._link.close()
+
+    async def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+        """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets that are new in the
+        configuration. Every worker may say it, the first one is heard. Raises StoreUnavailable."""
+        if spent_nanos:
+            await self._link.send(adopting(int(wall_s * 1000), spent_nanos, self._windows_at(wall_s)))
 
     @property
     def up(self) -> bool:
@@ -127,6 +135,7 @@ class RedisCounters:
     def admit(
         self, account: RedisAccount, now_s: float, tokens: int, reserve_nanos: int, most_nanos: int, id: str
     ) -> Outcome | Awaitable[Outcome]:
+        self._roll(now_s)
         reservation = Reservation(account, now_s, tokens, reserve_nanos, most_nanos, id or self._new_id(), self._turn)
         return self._ask(reservation) if self._link.up else self._without_server(reservation)
 
@@ -155,10 +164,7 @@ class RedisCounters:
         self._share.tick(now_s, wall_s)
         if not self._link.up:
             self._offset_s = wall_s - now_s
-        server_s = now_s + self._offset_s
-        if any(server_s >= ends_s for _, ends_s in self._windows.values()):
-            self._windows = self._windows_at(server_s)
-            self._turn += 1
+        self._roll(now_s)
         if self._shares != self._keeper.workers:
             self._shares = self._keeper.workers
             self._share.bind(map(self._shared, self._meters.values()), (), ())
@@ -267,6 +273,14 @@ class RedisCounters:
             tpm=_part(spec.tpm, self._shares),
             concurrency=_part(spec.concurrency, self._shares),
         )
+
+    def _roll(self, now_s: float) -> None:
+        """Go on to the periods that hold a time."""
+        server_s = now_s + self._offset_s
+        if server_s >= self._windows_end_s:
+            self._windows = self._windows_at(server_s)
+            self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
+            self._turn += 1
 
     def _windows_at(self, server_s: float) -> dict[Period, tuple[float, float]]:
         return {period: window(period, self._zone, server_s) for period in PERIODS}

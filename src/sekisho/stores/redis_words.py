@@ -135,16 +135,27 @@ def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
 
 def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
     """`restore`: sums by budget key, in the periods that `windows` names."""
+    keys, values = _sums(sums, windows)
+    return (
+        *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
+        *("restore", old_epoch, epoch, *values),
+    )
+
+
+def adopting(as_of_ms: int, sums: Mapping[str, int], windows: Windows) -> Words:
+    """`adopt`, likewise."""
+    keys, values = _sums(sums, windows)
+    return ("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys, "adopt", as_of_ms, *values)
+
+
+def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[int]]:
     keys: list[str] = []
     values: list[int] = []
     for key, spent in sums.items():
         begins_s, ends_s = windows[_period_of(key)]
         keys.append(budget_key(key, begins_s))
         values += [spent, kept_until(ends_s)]
-    return (
-        *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
-        *("restore", old_epoch, epoch, *values),
-    )
+    return keys, values
 
 
 def levels(reply: list[Any], meters: int) -> list[tuple[float, float, int]]:

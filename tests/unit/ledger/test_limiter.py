@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.support.virtual_time import run_virtually
 
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Target
@@ -20,7 +21,6 @@ from sekisho.ledger.refusals import degrades_to
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import Denial, Outcome, Reservation
 from sekisho.stores.memory_counters import MemoryCounters
-from tests.support.virtual_time import run_virtually
 
 M = 1_000_000
 #: one nano-dollar for a token of input, ten for one of output
@@ -156,7 +156,7 @@ def test_new_prices_make_a_new_plan() -> None:
 
 def test_a_later_attempt_is_asked_for_its_model_and_its_money_only() -> None:
     house = House(limit(qpm=1, concurrency=1), limit({"model": "openai/m"}, qpm=1), budget(10**6))
-    first = house.granted(house.plan(FREE if False else TARGET))
+    first = house.granted(house.plan())
     house.settle(first)
     # the same model has no room; another one has, although the key has none
     assert isinstance(house.reserve(house.plan(later=True)), Denial)
