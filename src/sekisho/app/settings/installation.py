@@ -19,6 +19,7 @@ _REFERENCES = re.compile(r"\$\{[^{}]*\}")
 DEFAULT_DATA_DIR = "sekisho-data"
 DATABASE_FILE = "control.db"
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 # what people write who do not know the names of the database of time zones
 _FAMILIAR_ZONES = {
     "jst": "Asia/Tokyo",
@@ -66,7 +67,7 @@ def read_state_url(root: Form) -> Secret | None:
             form.reading.error(node, messages.STATE_UNSUPPORTED, scheme=_scheme(url))
             return None
         if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
-            form.reading.error(node, messages.LITERAL_PASSWORD)
+            form.reading.error(node, messages.LITERAL_PASSWORD, example="redis://:${env:REDIS_PASSWORD}@host:6379/0")
             return None
         form.reading.warning(node, messages.NOT_ENFORCED, name="state")
         return Secret(url)
@@ -78,23 +79,31 @@ def _has_literal_password(written: str) -> bool:
     return bool(at) and bool(_REFERENCES.sub("", before.partition(":")[2]))
 
 
-def read_database_path(root: Form, data_dir: Path) -> Path:
-    """The file of the control database; `${data_dir}` stands for the absolute data folder."""
+def read_database(root: Form, data_dir: Path) -> tuple[Path, Secret | None]:
+    """The file of the control database, or the address of a PostgreSQL one; `${data_dir}` stands for the absolute data
+    folder."""
     default = data_dir / DATABASE_FILE
     form = root.form("database")
     if form is None:
-        return default
+        return default, None
     with form:
         url = form.text("url", {"data_dir": str(data_dir)})
-        if url is None:
-            return default
-        place = form.node("url") or form.place
+        node = form.node("url")
+        if url is None or node is None:
+            return default, None
+        if url.startswith(_POSTGRES):
+            if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
+                form.reading.error(
+                    node, messages.LITERAL_PASSWORD, example="postgresql://sekisho:${env:PG_PASSWORD}@host/sekisho"
+                )
+                return default, None
+            return default, Secret(url)
         path = url.removeprefix(_SQLITE)
         # a query would change how SQLite opens the file, and an empty path is a database that forgets
         if not url.startswith(_SQLITE) or path in ("", ":memory:") or "?" in path:
-            form.reading.error(place, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
-            return default
-        return _path(form.reading, place, path)
+            form.reading.error(node, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
+            return default, None
+        return _path(form.reading, node, path), None
 
 
 def read_server(root: Form) -> ServerSettings:

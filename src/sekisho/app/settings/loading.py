@@ -16,7 +16,7 @@ from sekisho.app.settings.environment import settings_from_environment
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.installation import (
     read_data_dir,
-    read_database_path,
+    read_database,
     read_server,
     read_state_url,
     read_timezone,
@@ -91,13 +91,15 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
     names = names_of(node)
     with Form(reading, node) as root:
         data_dir = read_data_dir(root)
+        database_path, database_url = read_database(root, data_dir)
         timezone = read_timezone(root)
         defaults = read_defaults(root)
         keys = KeyReader(reading, names, timezone)
         currency, usd_jpy, fx_date = read_currency(root)
         return Settings(
             data_dir=data_dir,
-            database_path=read_database_path(root, data_dir),
+            database_path=database_path,
+            database_url=database_url,
             timezone=timezone,
             providers=read_providers(root),
             defaults=defaults,

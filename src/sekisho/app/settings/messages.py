@@ -279,15 +279,15 @@ LITERAL_PASSWORD = Say(
     "literal_secret",
     "a password stands in the file itself",
     "ファイルにパスワードが直接書かれています。",
-    "write it as a reference, for example `redis://:${{env:REDIS_PASSWORD}}@host:6379/0`",
-    "`redis://:${{env:REDIS_PASSWORD}}@host:6379/0` のように参照で書いてください。",
+    "write it as a reference, for example `{example}`",
+    "`{example}` のように参照で書いてください。",
 )
 DATABASE_UNSUPPORTED = Say(
     "unsupported",
-    "database.url '{scheme}' is not supported by this version",
-    "database.url の '{scheme}' はこのバージョンでは使えません。",
-    "supported: sqlite:///PATH",
-    "使えるもの: sqlite:///パス",
+    "database.url '{scheme}' cannot be used",
+    "database.url の '{scheme}' は使えません。",
+    "sqlite:///PATH for one machine, postgresql://HOST/DATABASE for several",
+    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベース です。",
 )
 TLS_PAIR = Say(
     "missing",

@@ -107,12 +107,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration. Paths are absolute; a Secret in it cannot print."""
 
     data_dir: Path
+    #: the SQLite file of control data, unless there is a `database_url`
     database_path: Path
     providers: dict[str, ProviderSettings]
     #: the file as it was named, or `environment`
     source: str
     #: 12 hex digits of the SHA-256 of the file's text; `config_hash` on rows
     digest: str
+    #: control data in PostgreSQL; secret, for a password may be in it
+    database_url: Secret | None = None
     timezone: str = "UTC"
     endpoints: dict[str, EndpointSettings] = {}
     keys: tuple[DeclaredKey, ...] = ()

@@ -149,6 +149,15 @@ def test_counters_live_where_state_says(read: Parse, complete: str, written: str
     assert "token-secret-2" not in repr(settings)
 
 
+def test_control_data_may_be_in_postgresql(read: Parse, complete: str) -> None:
+    url = "postgresql://sekisho:${env:TOKEN}@db.example/sekisho"
+    settings = read(complete.replace("sqlite:///${data_dir}/control.db", url))
+
+    assert settings.database_url is not None
+    assert settings.database_url.reveal() == "postgresql://sekisho:token-secret-2@db.example/sekisho"
+    assert "token-secret-2" not in repr(settings)
+
+
 def test_teams_may_be_declared_with_their_name_alone(settings: Settings) -> None:
     assert settings.teams["research"].department == "rd"
     assert settings.teams["sales"].department is None

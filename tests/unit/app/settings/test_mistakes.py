@@ -213,10 +213,11 @@ timezone: "${env"                                       # <- bad_reference
 """,
     "stores of later versions": """
 state: {url: "mysql://host/0"}                          # <- unsupported
-database: {url: "postgresql://u:password@host/db"}      # <- unsupported
+database: {url: "mysql://u:password@host/db"}           # <- unsupported
 """,
     "passwords in addresses": """
 state: {url: "redis://:password@host:6379/0"}           # <- literal_secret
+database: {url: "postgresql://u:password@host/db"}      # <- literal_secret
 """,
     "databases that would forget": """
 database: {url: "sqlite:///:memory:"}                   # <- unsupported
