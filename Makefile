@@ -9,7 +9,7 @@ SYNC := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 PORT ?= 4000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench lock golden-update clean
+.PHONY: help demo serve test endurance check format bench lock golden-update clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ serve: $(VENV)/.run ## the gateway with ./sekisho.yaml, or keys from the environ
 
 test: $(VENV)/.dev ## every test that needs no account
 	@$(BIN)/python -m pytest
+
+endurance: $(VENV)/.dev ## a hundred races of 64 clients for one budget, in memory and on Redis
+	@$(BIN)/python -m tests.services.budget_race --runs 100
 
 check: $(VENV)/.dev ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .

@@ -46,7 +46,7 @@ def budget(team: str) -> BudgetSpec:
     )
 
 
-METERS = (meter("x", qpm=30, tpm=6_000), meter("y", concurrency=3), meter("z", tpm=60_000, t_burst_s=6.0))
+METERS = (meter("x", qpm=30, tpm=1_500), meter("y", concurrency=3), meter("z", tpm=20_000, t_burst_s=6.0))
 BUDGETS = (budget("a"), budget("b"))
 #: which meters and budgets a call of a kind is counted on
 KINDS = (((0, 1), (0, 1)), ((1, 2), (0,)), ((0, 2), (1,)), ((), (0, 1)), ((0, 1, 2), ()))
@@ -204,7 +204,7 @@ class InMemory(Machine):
         super().__init__()
         self.now_s = 0.0
         self.open()
-        self.buckets = {"q": Bucket(30, 60), "t": Bucket(6_000, 60), "z": Bucket(60_000, 6)}
+        self.buckets = {"q": Bucket(30, 60), "t": Bucket(1_500, 60), "z": Bucket(20_000, 6)}
 
     def open(self, spent: dict[str, int] | None = None) -> None:
         self.counters = MemoryCounters(
@@ -260,7 +260,7 @@ class InMemory(Machine):
         meters, _ = at_once(self.counters.look(self.now_s))
         return next(state.running for state in meters if state.spec.key == METERS[1].key)
 
-    @rule(seconds=st.floats(0, 120))
+    @rule(seconds=st.one_of(st.floats(0, 3), st.floats(0, 120)))
     def time_goes_on(self, seconds: float) -> None:
         self.now_s += seconds
         self.tick()
@@ -289,7 +289,7 @@ class InMemory(Machine):
             self.over(one, one.reservation.reserved_nanos)
         self.events.clear()
         self.open({spec.key: self.spent[one] for one, spec in enumerate(BUDGETS)})
-        self.buckets = {"q": Bucket(30, 60), "t": Bucket(6_000, 60), "z": Bucket(60_000, 6)}
+        self.buckets = {"q": Bucket(30, 60), "t": Bucket(1_500, 60), "z": Bucket(20_000, 6)}
 
     def tick(self) -> None:
         self.counters.tick(self.now_s, START_WALL_S + self.now_s)

@@ -281,6 +281,33 @@ async def test_a_reservation_is_taken_back_whose_grant_was_never_heard(server: R
         await agree(other, rows)
 
 
+async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        reservation, other = await granted(one, 400), await granted(one, 50)
+        told = _noted(one)
+        one.settle(reservation, 300)
+        (words,) = told
+        for _ in range(3):
+            assert await one.counters._link.send(words) == [0]
+        assert (await one.budget()).reserved_nanos == 50
+        one.settle(other, 50)
+        await agree(one, rows)
+
+
+def _noted(worker: Worker) -> list[tuple[str | bytes | int, ...]]:
+    """A list that grows by everything that is told from now on."""
+    told: list[tuple[str | bytes | int, ...]] = []
+    tell = worker.counters._outbox.tell
+
+    def noting(words: tuple[str | bytes | int, ...], after: Callable[[object], None] | None = None) -> None:
+        told.append(words)
+        tell(words, after)
+
+    worker.counters._outbox.tell = noting  # type: ignore[method-assign]
+    return told
+
+
 async def test_a_caller_that_leaves_while_it_asks_holds_nothing(server: RedisServer) -> None:
     rows = Rows()
     async with workers(server, 1, rows) as (one,):

@@ -18,6 +18,8 @@ Cause = Literal["requests", "tokens", "concurrency", "budget", "unavailable"]
 
 #: a limit of concurrency has no rate by which to say when a call may end; official SDKs double their wait by themselves
 BUSY_RETRY_S = 1.0
+#: `retry-after-ms` is in whole milliseconds
+LEAST_RETRY_S = 0.001
 
 
 #: a thousandth of a request or token: sums of floats must not refuse the last one that fits
@@ -80,8 +82,9 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
         """The same of one limit, with its own wait."""
         return msgspec.structs.replace(self, scope=spec.scope, retry_after_s=retry_after_s, wait_s=spec.wait_s)
 
-    def told(self, wait_s: float, headroom: Headroom | None) -> Denial:
-        return msgspec.structs.replace(self, wait_s=wait_s, headroom=headroom)
+    def told(self, retry_after_s: float, wait_s: float, headroom: Headroom | None) -> Denial:
+        """The same as it is told, when all limits were asked."""
+        return msgspec.structs.replace(self, retry_after_s=retry_after_s, wait_s=wait_s, headroom=headroom)
 
 
 class Reservation:

@@ -17,6 +17,7 @@ from sekisho.domain.periods import window
 from sekisho.domain.spending import EACH, MARKS, PERIODS, Period
 from sekisho.stores.counters import (
     BUSY_RETRY_S,
+    LEAST_RETRY_S,
     SLIP,
     BudgetSpec,
     BudgetState,
@@ -78,23 +79,20 @@ class Meter:
     def idle(self, now_s: float) -> bool:
         return not self.running and self.q_full_s <= now_s and self.t_full_s <= now_s
 
-    def denial(self, now_s: float, tokens: int) -> Denial | None:
-        """Why a call of so many tokens has no room here, the longest wait first; None: it has."""
+    def denials(self, now_s: float, tokens: int) -> list[Denial]:
+        """What each limit here says of a call of so many tokens; there is room where the wait is not above 0."""
         spec = self.spec
-        found: list[tuple[float, Denial]] = []
-        wait_s = self.q_full_s - self.q_slack_s - now_s
-        if spec.qpm is not None and wait_s > 0:
-            found.append((wait_s, Denial(cause="requests", limit=spec.qpm)))
-        # a call that is larger than the bucket passes when the bucket is full
-        wait_s = self.t_full_s + min(tokens * self.t_interval_s, self.t_burst_s) - self.t_burst_s - now_s
-        if spec.tpm is not None and wait_s > 0:
-            found.append((wait_s, Denial(cause="tokens", limit=spec.tpm)))
+        found: list[Denial] = []
+        if spec.qpm is not None:
+            wait_s = self.q_full_s - self.q_slack_s - now_s
+            found.append(Denial(cause="requests", limit=spec.qpm).at(spec, wait_s))
+        if spec.tpm is not None:
+            # a call that is larger than the bucket passes when the bucket is full
+            wait_s = self.t_full_s + min(tokens * self.t_interval_s, self.t_burst_s) - self.t_burst_s - now_s
+            found.append(Denial(cause="tokens", limit=spec.tpm).at(spec, wait_s))
         if self.running >= self.most_running:
-            found.append((BUSY_RETRY_S, Denial(cause="concurrency", limit=self.most_running)))
-        if not found:
-            return None
-        wait_s, denial = max(found, key=lambda one: one[0])
-        return denial.at(self.spec, wait_s)
+            found.append(Denial(cause="concurrency", limit=self.most_running).at(spec, BUSY_RETRY_S))
+        return found
 
     def state(self, now_s: float) -> MeterState:
         spec = self.spec
@@ -369,17 +367,19 @@ def denial_of(
             return Denial(
                 cause="budget",
                 scope=spec.scope,
-                retry_after_s=max(0.001, ends_s - now_s),
+                retry_after_s=max(LEAST_RETRY_S, ends_s - now_s),
                 headroom=headroom,
                 budget=spec,
                 spent_nanos=spent,
                 reserved_nanos=reserved,
                 wanted_nanos=reserve_nanos,
             )
-    denials = [denial for meter in meters if (denial := meter.denial(now_s, tokens)) is not None]
+    denials = [denial for meter in meters for denial in meter.denials(now_s, tokens)]
     longest = max(denials, key=lambda denial: denial.retry_after_s)
     # it may wait only if every limit that refuses it lets it
-    return longest.told(min(denial.wait_s for denial in denials), headroom)
+    wait_s = min(denial.wait_s for denial in denials if denial is longest or denial.retry_after_s > 0)
+    # rounding may leave nothing of a wait that was there when it was compared
+    return longest.told(max(longest.retry_after_s, LEAST_RETRY_S), wait_s, headroom)
 
 
 def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:

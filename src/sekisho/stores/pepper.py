@@ -31,7 +31,8 @@ def load_or_create_pepper(data_dir: Path, database: Path | Callable[[], bool] | 
     """The 32 bytes of `data_dir/key_pepper`, made at random the first time (file 0600, directory 0700).
 
     Processes that start at once agree on one pepper. `database` is the control database whose keys depend on it,
-    `data_dir/control.db` by default, or says whether there are keys in a database that is shared by several machines. Raises PepperUnusable, and StoreUnavailable when another process holds the lock.
+    `data_dir/control.db` by default, or says whether there are keys in a database that several machines share. Raises
+    PepperUnusable, and StoreUnavailable when another process holds the lock.
     """
     path = data_dir / FILE_NAME
     try:
