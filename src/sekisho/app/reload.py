@@ -22,7 +22,7 @@ log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
-_FIXED = ("data_dir", "database_path", "database_url", "server")
+_FIXED = ("data_dir", "database_path", "database_url", "state_url", "server")
 
 
 class Reloader:
