@@ -225,7 +225,8 @@ class Counters(Protocol):
     """Where limits and budgets are counted. Times are monotonic seconds unless a name says `wall`.
 
     Fails open for limits and closed for blocking budgets (`unavailable`); a memory adapter cannot fail. Adapters have a
-    `tick(now_s, wall_s)` besides, to be called about once a second by whoever opened them.
+    `tick(now_s, wall_s)` besides, to be called about once a second by whoever opened them; it returns True when idle
+    meters were dropped, so that every account has to be bound anew.
     """
 
     #: whether `admit` has to wait for an answer

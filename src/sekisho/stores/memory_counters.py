@@ -260,40 +260,33 @@ class MemoryCounters:
                     self._fire(budget, now_s + self._wall_offset_s)
         return True
 
-    def tick(self, now_s: float, wall_s: float) -> None:
+    def tick(self, now_s: float, wall_s: float) -> bool:
         if abs(wall_s - now_s - self._wall_offset_s) > _CLOCK_SLIP_S:
             self._wall_offset_s = wall_s - now_s
             self._set_next_roll()
         if now_s >= self._next_roll_s:
             self._roll(now_s)
-
-    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
-        meters = [meter.state(now_s) for meter in self._meters.values()]
-        return meters, [budget.state() for budget in self._budgets.values()]
-
-    def forget_idle(self, now_s: float) -> bool:
-        """Drop meters that are full and idle once there are many; True: every account has to be bound anew."""
         if len(self._meters) < MOST_SCOPES // 2:
             return False
         self._meters = {key: meter for key, meter in self._meters.items() if not meter.idle(now_s)}
         return True
 
+    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+        meters = [meter.state(now_s) for meter in self._meters.values()]
+        return meters, [budget.state() for budget in self._budgets.values()]
+
     def _meter(self, spec: MeterSpec) -> Meter:
+        spec = bounded(spec, self._meters)
         meter = self._meters.get(spec.key)
         if meter is None:
-            spec = _bounded(spec, len(self._meters))
-            meter = self._meters.get(spec.key)
-            if meter is None:
-                meter = self._meters[spec.key] = Meter(spec)
+            meter = self._meters[spec.key] = Meter(spec)
         elif meter.spec != spec:
             meter.renew(spec)
         return meter
 
     def _budget(self, spec: BudgetSpec) -> Spend:
+        spec = bounded(spec, self._budgets)
         budget = self._budgets.get(spec.key)
-        if budget is None:
-            spec = _bounded(spec, len(self._budgets))
-            budget = self._budgets.get(spec.key)
         if budget is None:
             budget = self._budgets[spec.key] = Spend(spec)
             budget.begin(*self._windows[spec.period], self._turn)
@@ -392,9 +385,11 @@ def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:
 _Spec = TypeVar("_Spec", MeterSpec, BudgetSpec)
 
 
-def _bounded(spec: _Spec, known: int) -> _Spec:
-    """The specification, or that of all scopes of its shape together once there are too many."""
-    if known < MOST_SCOPES:
+def bounded(spec: _Spec, known: Mapping[str, object]) -> _Spec:
+    """The specification, or that of all scopes of its shape together once there are too many others."""
+    if spec.key in known or len(known) < MOST_SCOPES:
         return spec
-    scope = tuple((name, EACH) for name, _ in spec.scope)
-    return msgspec.structs.replace(spec, key=f"others:{spec.key.partition('=')[0]}", scope=scope)
+    key = "+".join(name for name, _ in spec.scope)
+    if isinstance(spec, BudgetSpec):
+        key += "|" + "|".join(spec.key.rsplit("|", 2)[1:])
+    return msgspec.structs.replace(spec, key=f"others:{key}", scope=tuple((name, EACH) for name, _ in spec.scope))

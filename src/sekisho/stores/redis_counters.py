@@ -33,7 +33,7 @@ from sekisho.stores.counters import (
     left_of,
     next_mark,
 )
-from sekisho.stores.memory_counters import MemoryCounters, Meter, denial_of
+from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Meter, bounded, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
 from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
@@ -126,7 +126,10 @@ class RedisCounters:
     def bind(
         self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]
     ) -> RedisAccount:
-        asked, added, kept = tuple(meters), tuple(carried), tuple(budgets)
+        # callers may invent features and users without end
+        asked = tuple(bounded(spec, self._meters) for spec in meters)
+        added = tuple(bounded(spec, self._meters) for spec in carried)
+        kept = tuple(bounded(spec, self._budgets) for spec in budgets)
         self._meters.update((spec.key, spec) for spec in asked + added)
         self._budgets.update((spec.key, spec) for spec in kept)
         local = self._share.bind(map(self._shared, asked), map(self._shared, added), ())
@@ -160,8 +163,13 @@ class RedisCounters:
                 self._tell_end(reservation.id, account, place, _LOCAL, now_s, tokens, cost_nanos)
         return True
 
-    def tick(self, now_s: float, wall_s: float) -> None:
-        self._share.tick(now_s, wall_s)
+    def tick(self, now_s: float, wall_s: float) -> bool:
+        forgot = self._share.tick(now_s, wall_s)
+        if forgot:
+            self._meters.clear()
+        if len(self._fired) > MOST_SCOPES:
+            # told again under the same names
+            self._fired.clear()
         if not self._link.up:
             self._offset_s = wall_s - now_s
         self._roll(now_s)
@@ -169,6 +177,7 @@ class RedisCounters:
             self._shares = self._keeper.workers
             self._share.bind(map(self._shared, self._meters.values()), (), ())
         self._keeper.tick(now_s)
+        return forgot
 
     async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
         """Of the scopes that this worker has met. Raises StoreUnavailable."""

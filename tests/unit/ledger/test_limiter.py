@@ -19,6 +19,7 @@ from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Plan, Planner, SizeBook
 from sekisho.ledger.refusals import degrades_to
 from sekisho.ledger.scopes import Rules
+from sekisho.stores import memory_counters
 from sekisho.stores.counters import Denial, Outcome, Reservation
 from sekisho.stores.memory_counters import MemoryCounters
 
@@ -317,3 +318,21 @@ def test_an_expired_attempt_is_charged_as_estimated_if_it_was_sent() -> None:
     assert (sent.how, unsent.how) == ("expired", "void")
     _, (state,) = asyncio.run(house.counters.look(0.0))
     assert (state.spent_nanos, state.reserved_nanos) == (1_010, 0)
+
+
+# -- bounds
+
+
+def test_scopes_that_callers_invent_share_one_beyond_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_counters, "MOST_SCOPES", 4)
+    house = House(limit({"user": "*"}, qpm=1), budget(100, {"feature": "*"}))
+    for number in range(4):
+        house.granted(house.plan(user=f"user {number}", feature=f"feature {number}"), most=0)
+    house.granted(house.plan(user="another", feature="another"), most=0)
+    denial = house.reserve(house.plan(user="one more", feature="one more"), most=0)
+    assert isinstance(denial, Denial)
+    assert denial.scope == (("user", "*"),)
+    # idle ones are dropped in time, and the plans with them
+    assert house.counters.tick(120.0, 1_795_000_120.0)
+    house.planner.forget()
+    assert isinstance(house.limiter.reserve(house.plan(user="one more"), 120.0, 10, 0), Reservation)
