@@ -17,6 +17,7 @@ from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation
 from sekisho.stores.redis_counters import RedisCounters
+from sekisho.stores.redis_words import asking
 
 SCOPE = scope_of({"team": "research"})
 METER = MeterSpec(key=scope_key(SCOPE), scope=SCOPE, qpm=100_000, tpm=10**9, concurrency=1_000)
@@ -213,6 +214,17 @@ async def test_a_server_back_without_memory_is_rebuilt_before_the_first_budgeted
             worker.settle(await budgeted_again(worker), 1)
         await agree(three[2], rows)
         assert max(worker.longest_s for worker in three) < 1.0
+
+
+async def test_an_empty_server_lets_no_budgeted_call_in_whatever_it_is_asked(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        place = (await granted(one)).seen.place
+        unseen = Reservation(one.account, time.perf_counter(), 10, 100, 200, "unseen", 0)
+        server.empty()
+        for epoch in ("", "building:x@1", "another:run@1"):
+            asked = asking("admit", unseen, place, epoch, 60_000)
+            assert (await one.counters._link.send(asked))[0] == -1
 
 
 async def test_a_server_back_with_an_old_memory_is_rebuilt_too(server: RedisServer) -> None:

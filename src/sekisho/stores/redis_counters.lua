@@ -75,7 +75,7 @@ local function admit()
   local tokens, reserve = tonumber(ARGV[4]), tonumber(ARGV[5])
   local epoch = redis.call('GET', KEYS[1]) or ''
   local reply = {1, string.format('%.0f', now), epoch}
-  if budgets > 0 and epoch ~= ARGV[7] then
+  if budgets > 0 and (epoch == '' or epoch ~= ARGV[7]) then
     reply[1] = -1
     return reply
   end
