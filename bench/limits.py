@@ -16,7 +16,7 @@ from sekisho.domain.money import Rates
 from sekisho.domain.spending import Budget, Limit, scope_of
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner, SizeBook
-from sekisho.ledger.refusals import headers_of
+from sekisho.ledger.refusals import header_lines
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import Reservation
 from sekisho.stores.memory_counters import MemoryCounters
@@ -55,7 +55,7 @@ def main() -> int:
         limiter.settle(reservation, now_s, 420, 120_000, 120)
 
     def told() -> None:
-        headers_of(plan.account.headroom(None, now_s))
+        header_lines(plan.account.headroom(None, now_s))
 
     both_us = _lowest_us(counted)
     print(f"reserve, dispatched, settle  {both_us:.2f} us")

@@ -24,6 +24,14 @@ _TOLD: dict[str, tuple[int, str, str, bool | None]] = {
     "unavailable": (503, "store_unavailable", "server_error", None),
 }
 
+_REQUEST_LINES, _TOKEN_LINES = (
+    b"".join(
+        b"x-ratelimit-%b-%b: %b\r\n" % (what, kind, form)
+        for what, form in ((b"limit", b"%d"), (b"remaining", b"%d"), (b"reset", b"%b"))
+    )
+    for kind in (b"requests", b"tokens")
+)
+
 
 def refusal_of(denial: Denial, wall_s: float) -> Refusal:
     """The refusal of a call that was not let in at `wall_s` (seconds since 1970); `values` are a budget's facts."""
@@ -76,11 +84,31 @@ def headers_of(headroom: Headroom | None) -> dict[str, str]:
     return found
 
 
+def header_lines(headroom: Headroom | None) -> bytes:
+    """The same as lines of a head, each with its line break; for every answer that is limited."""
+    if headroom is None:
+        return b""
+    lines = b""
+    if headroom.limit_requests is not None:
+        lines = _REQUEST_LINES % (
+            headroom.limit_requests,
+            headroom.remaining_requests,
+            duration(headroom.reset_requests_s).encode(),
+        )
+    if headroom.limit_tokens is not None:
+        lines += _TOKEN_LINES % (
+            headroom.limit_tokens,
+            headroom.remaining_tokens,
+            duration(headroom.reset_tokens_s).encode(),
+        )
+    return lines
+
+
 def duration(seconds: float) -> str:
     """`12ms`, `1.5s`, `6m0s`, `1h0m0s`: as OpenAI writes resets; rounded up to a millisecond."""
-    milliseconds = max(0, math.ceil(seconds * 1000 - 1e-6))
+    milliseconds = math.ceil(seconds * 1000 - 1e-6)
     if milliseconds < 1000:
-        return f"{milliseconds}ms"
+        return f"{milliseconds}ms" if milliseconds > 0 else "0ms"
     minutes, rest = divmod(milliseconds, 60_000)
     text = f"{rest / 1000:g}s"
     if minutes:

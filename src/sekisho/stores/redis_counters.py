@@ -33,7 +33,8 @@ from sekisho.stores.counters import (
     left_of,
     next_mark,
 )
-from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Meter, bounded, denial_of
+from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, bounded
+from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
 from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink

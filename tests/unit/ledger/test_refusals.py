@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sekisho.domain.spending import scope_of
-from sekisho.ledger.refusals import duration, headers_of, refusal_of
+from sekisho.ledger.refusals import duration, header_lines, headers_of, refusal_of
 from sekisho.stores.counters import BudgetSpec, Denial, Headroom
 
 SCOPE = scope_of({"team": "research"})
@@ -39,6 +39,20 @@ def test_headers_name_only_what_is_limited() -> None:
         "x-ratelimit-reset-tokens": "59.5s",
     }
     assert len(headers_of(Headroom(limit_requests=1, limit_tokens=1))) == 6
+
+
+@pytest.mark.parametrize(
+    "headroom",
+    [
+        None,
+        Headroom(limit_requests=60, remaining_requests=59, reset_requests_s=1),
+        Headroom(limit_tokens=40_000, remaining_tokens=12, reset_tokens_s=59.5),
+        Headroom(limit_requests=60, limit_tokens=5, remaining_tokens=5),
+    ],
+)
+def test_lines_of_a_head_say_the_same(headroom: Headroom | None) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers_of(headroom).items())
+    assert header_lines(headroom) == lines.encode()
 
 
 @pytest.mark.parametrize(
