@@ -11,13 +11,14 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 import pytest
+import uvloop
 from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation
 from sekisho.stores.redis_counters import RedisCounters
-from sekisho.stores.redis_words import asking
+from sekisho.stores.redis_words import EPOCH, asking, ending
 
 SCOPE = scope_of({"team": "research"})
 METER = MeterSpec(key=scope_key(SCOPE), scope=SCOPE, qpm=100_000, tpm=10**9, concurrency=1_000)
@@ -307,6 +308,24 @@ async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
         await agree(one, rows)
 
 
+async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        place = (await granted(one)).seen.place
+        now_ms = int(time.time() * 1000) + 1_000
+
+        async def told(name: str, ended_ms: int, cost: int) -> list[int]:
+            return await one.counters._link.send(ending(name, place, "earlier:run@1", ended_ms, 10, cost))
+
+        assert await told("lost", now_ms, 77) == [1, 77, 77]
+        assert await told("lost", now_ms, 77) == [0]
+        # what had ended when the rows were read is in their sums
+        assert await told("read", int(one.counters._keeper.epoch.partition("@")[2]) - 1, 50) == [0]
+        server.ask("DEL", EPOCH)
+        assert await told("too early to say", now_ms, 50) == [-1]
+        assert (await one.budget()).spent_nanos == 77
+
+
 def _noted(worker: Worker) -> list[tuple[str | bytes | int, ...]]:
     """A list that grows by everything that is told from now on."""
     told: list[tuple[str | bytes | int, ...]] = []
@@ -367,3 +386,18 @@ async def test_a_gateway_that_starts_without_a_server_refuses_budgeted_calls_and
         denial = await one.admit(2_000)
         assert isinstance(denial, Denial)
         assert (denial.cause, denial.spent_nanos) == ("budget", 999_100)
+
+
+def test_the_loop_of_serving_will_do(server: RedisServer) -> None:
+    async def work() -> None:
+        rows = Rows()
+        async with workers(server, 1, rows) as (one,):
+            one.settle(await granted(one), 70)
+            server.kill()
+            await until(lambda: not one.counters.up)
+            assert isinstance(await one.admit(), Denial)
+            server.start()
+            one.settle(await budgeted_again(one), 5)
+            await agree(one, rows)
+
+    uvloop.run(work())
