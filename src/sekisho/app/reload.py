@@ -13,7 +13,7 @@ from sekisho.app.build import build_keyring, build_snapshot, price_pairs
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.ports import KeySnapshot
 
 if TYPE_CHECKING:
     from sekisho.app.serving import Installation
@@ -22,7 +22,7 @@ log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
-_FIXED = ("data_dir", "database_path", "server", "spool", "tables")
+_FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
 
 
 class Reloader:
@@ -31,7 +31,7 @@ class Reloader:
     def __init__(
         self,
         running: Installation,
-        keys: SqliteKeySnapshot,
+        keys: KeySnapshot,
         version: int,
         prices: PriceBook,
         pepper: bytes,

@@ -270,10 +270,17 @@ HOME_PATH = Say(
 )
 STATE_UNSUPPORTED = Say(
     "unsupported",
-    "state.url '{scheme}' is not supported by this version",
-    "state.url の '{scheme}' はこのバージョンでは使えません。",
-    "supported: memory://",
-    "使えるもの: memory://",
+    "state.url '{scheme}' cannot be used",
+    "state.url の '{scheme}' は使えません。",
+    "memory:// for one worker; redis://HOST:6379/0, rediss:// (TLS), valkey:// or unix:///PATH?db=0 for several",
+    "1 ワーカーなら memory://、複数なら redis://ホスト:6379/0、rediss://（TLS）、valkey://、unix:///パス?db=0 です。",
+)
+LITERAL_PASSWORD = Say(
+    "literal_secret",
+    "a password stands in the file itself",
+    "ファイルにパスワードが直接書かれています。",
+    "write it as a reference, for example `{example}`",
+    "`{example}` のように参照で書いてください。",
 )
 TABLES_URL = Say(
     "unsupported",
@@ -314,10 +321,10 @@ BAD_REGION = Say(
 )
 DATABASE_UNSUPPORTED = Say(
     "unsupported",
-    "database.url '{scheme}' is not supported by this version",
-    "database.url の '{scheme}' はこのバージョンでは使えません。",
-    "supported: sqlite:///PATH",
-    "使えるもの: sqlite:///パス",
+    "database.url '{scheme}' cannot be used",
+    "database.url の '{scheme}' は使えません。",
+    "sqlite:///PATH for one machine, postgresql://HOST/DATABASE for several",
+    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベース です。",
 )
 TLS_PAIR = Say(
     "missing",
@@ -374,8 +381,22 @@ EMPTY_LIMITS = Say(
     "missing",
     "no limit is given",
     "制限の値がありません。",
-    "give qpm (calls a minute), tpm (tokens a minute) or both",
-    "qpm（毎分の呼び出し数）か tpm（毎分のトークン数）を書いてください。",
+    "give qpm (calls a minute), tpm (tokens a minute) or concurrency (calls at once)",
+    "qpm（毎分の呼び出し数）、tpm（毎分のトークン数）、concurrency（同時呼び出し数）のどれかを書いてください。",
+)
+NO_RATE = Say(
+    "missing",
+    "a budget in yen needs a rate",
+    "円の予算には換算レートが必要です。",
+    "add `fx: {{usd_jpy: 150.0}}`, or give the amount in usd",
+    "`fx: {{usd_jpy: 150.0}}` を加えるか、usd で書いてください。",
+)
+TEAM_TWICE = Say(
+    "duplicate_key",
+    "'group' and 'team' mean the same",
+    "'group' と 'team' は同じ意味です。",
+    "keep one of them",
+    "どちらかを消してください。",
 )
 NOT_ENFORCED = Say(
     "not_enforced",
