@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.services.budget_race import judge, on_memory, on_redis
+from tests.endurance.budget_race import on_memory, on_redis, verdict
 from tests.support.redis_server import RedisServer
 
 
@@ -17,9 +17,9 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_budget_is_used_up_and_not_overspent_by_one_worker(seed: int) -> None:
-    judge(*await on_memory(seed))
+    assert verdict(*await on_memory(seed)).broken == []
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_budget_is_used_up_and_not_overspent_by_four_workers(server: RedisServer, seed: int) -> None:
-    judge(*await on_redis(server, seed))
+    assert verdict(*await on_redis(server, seed)).broken == []

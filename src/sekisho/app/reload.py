@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sekisho.app.build import build_keyring, build_snapshot, price_pairs
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
+from sekisho.domain.http import Secret
 from sekisho.stores.ports import KeySnapshot
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ class Reloader:
             log.error("the configuration cannot be read; the old one stays in force: %s", error)
             return
         for name in _FIXED:
-            if getattr(settings, name) != getattr(old, name):
+            if not _same(getattr(settings, name), getattr(old, name)):
                 log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
         await self._prices.resolve(price_pairs(settings))
         self._swap(settings)
@@ -97,6 +100,15 @@ class Reloader:
 
     def _keyring(self, settings: Settings):
         return build_keyring(settings, self._pepper, self._keys.all())
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal all the way down; secrets do not compare by themselves."""
+    if isinstance(one, Secret) and isinstance(other, Secret):
+        return one.reveal() == other.reveal()
+    if isinstance(one, msgspec.Struct) and type(one) is type(other):
+        return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
+    return one == other
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
-from sekisho.app.settings import messages
+from sekisho.app.settings import messages, money_messages
 from sekisho.app.settings.document import Items, Text
 from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.names import Names, check_reference, check_team
@@ -73,7 +73,7 @@ def _listed(root: Form, section: str) -> list[Form]:
 
 def _limit(form: Form, scope: Scope) -> Limit:
     if all(form.field(name) is None for name in _QUANTITIES):
-        form.reading.error(form.place, messages.EMPTY_LIMITS)
+        form.reading.error(form.place, money_messages.EMPTY_LIMITS)
     usual = Limit(scope=scope)
     return Limit(
         scope=scope,
@@ -87,12 +87,12 @@ def _limit(form: Form, scope: Scope) -> Limit:
 
 def _amount(form: Form, usd_jpy: Decimal | None) -> int:
     if (form.field("usd") is None) == (form.field("jpy") is None):
-        form.reading.error(form.place, messages.ONE_AMOUNT)
+        form.reading.error(form.place, money_messages.ONE_AMOUNT)
     usd = form.positive("usd", most=_LARGEST_AMOUNT)
     jpy = form.positive("jpy", most=_LARGEST_AMOUNT)
     if usd is None and jpy is not None:
         if usd_jpy is None:
-            form.reading.error(form.field("jpy") or form.place, messages.NO_RATE)
+            form.reading.error(form.field("jpy") or form.place, money_messages.NO_RATE)
             return 0
         usd = (jpy / usd_jpy).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)
     return 0 if usd is None else usd_to_nanos(usd)
@@ -107,9 +107,9 @@ def _scope(parent: Form, names: Names) -> Scope:
     with form:
         given = {name: normal_name(form.required_text(name, name)) for name in _SCOPES if form.field(name) is not None}
         if not given:
-            form.reading.error(form.place, messages.EMPTY_SCOPE)
+            form.reading.error(form.place, money_messages.EMPTY_SCOPE)
         if "team" in given and "group" in given:
-            form.reading.error(form.field("group") or form.place, messages.TEAM_TWICE)
+            form.reading.error(form.field("group") or form.place, money_messages.TEAM_TWICE)
         # keys, users and models may be made or met outside the file
         for name, value in given.items():
             place = form.node(name) or form.place

@@ -1,7 +1,9 @@
 """64 clients at once on one small budget, with calls of random sizes: how much of it is used, and is it ever overspent?
 
-`python -m tests.services.budget_race --runs 100` runs it as long as you like: in one process on memory counters, and in
-four processes on a real Redis.
+    .venv/bin/python -m tests.endurance.budget_race --runs 100
+
+Every run is two races: in one process on memory counters, and in four processes on a real Redis. Prints one JSON
+object; exit status 1 when a promise is broken.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from tests.support.redis_server import RedisServer
 
 from sekisho.domain.call import Caller
@@ -34,6 +38,8 @@ CLIENTS = 64
 WORKERS = 4
 AMOUNT = NANOS_PER_USD // 10
 MOST_TOKENS = 1_000
+#: of a budget, when the last client was refused
+LEAST_USED = 0.97
 RULES = Rules(
     [Limit(scope=scope_of({"team": "research"}), qpm=10**7, tpm=10**11)],
     [Budget(scope=scope_of({"team": "research"}), amount_nanos=AMOUNT)],
@@ -113,7 +119,7 @@ async def on_memory(seed: int) -> tuple[dict[str, int], int]:
 async def on_redis(server: RedisServer, seed: int) -> tuple[dict[str, int], int]:
     """The same by four processes that share a Redis."""
     server.empty()
-    command = [sys.executable, "-m", "tests.services.budget_race", "--url", server.url, "--seed"]
+    command = [sys.executable, "-m", "tests.endurance.budget_race", "--url", server.url, "--seed"]
     # one is there before the others, so that the budget is known when the race begins
     async with _counters(server.url) as counters:
         found = [
@@ -133,19 +139,35 @@ async def on_redis(server: RedisServer, seed: int) -> tuple[dict[str, int], int]
     return total, budget.spent_nanos
 
 
-def judge(told: dict[str, int], counted: int) -> str:
-    """One line of figures. AssertionError where a promise is broken."""
+class Verdict(msgspec.Struct, kw_only=True):
+    """Figures of one race. Money in nano-dollars."""
+
+    calls: int
+    used: float
+    over: int
+    peak_bound: int
+    wrongly_refused: int
+    broken: list[str]
+
+
+def verdict(told: dict[str, int], counted: int) -> Verdict:
+    """What became of a race, and which promises it broke."""
     over = max(0, told["spent"] - AMOUNT)
     used = told["spent"] / AMOUNT
-    line = (
-        f"{told['calls']} calls, {used:.2%} used, overspent {format_usd(over)} USD of a bound of "
-        f"{format_usd(told['peak_bound'])} USD, wrongly refused {told['wrongly_refused']}"
+    held = {
+        f"spent {told['spent']} nano-dollars, counted {counted}": told["spent"] == counted,
+        f"overspent {format_usd(over)} USD, more than the bound": over <= told["peak_bound"],
+        f"only {used:.2%} used": used >= LEAST_USED,
+        f"{told['wrongly_refused']} refused while there was room": told["wrongly_refused"] == 0,
+    }
+    return Verdict(
+        calls=told["calls"],
+        used=used,
+        over=over,
+        peak_bound=told["peak_bound"],
+        wrongly_refused=told["wrongly_refused"],
+        broken=[what for what, holds in held.items() if not holds],
     )
-    assert told["spent"] == counted, line
-    assert over <= told["peak_bound"], line
-    assert used >= 0.97, line
-    assert told["wrongly_refused"] == 0, line
-    return line
 
 
 class _Counters:
@@ -186,21 +208,43 @@ async def _worker(url: str, seed: int) -> None:
         print(json.dumps(await Race(counters, seed).run(CLIENTS // WORKERS)))
 
 
-async def _runs(count: int) -> None:
+async def _runs(count: int, seed: int) -> dict[str, list[Verdict]]:
+    found: dict[str, list[Verdict]] = {"in memory": [], "four workers on Redis": []}
     with RedisServer() as server:
-        for seed in range(count):
-            print(f"run {seed + 1}, memory: {judge(*await on_memory(seed))}", flush=True)
-            print(f"run {seed + 1}, 4 workers on Redis: {judge(*await on_redis(server, seed))}", flush=True)
+        for one in range(seed, seed + count):
+            found["in memory"].append(verdict(*await on_memory(one)))
+            found["four workers on Redis"].append(verdict(*await on_redis(server, one)))
+            sys.stderr.write(f"{one - seed + 1} of {count}\n" if sys.stderr.isatty() else "")
+    return found
 
 
-def main(arguments: Any = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def _figures(where: str, races: list[Verdict]) -> dict[str, Any]:
+    worst = max(races, key=lambda race: race.over)
+    return {
+        f"{where}: races": len(races),
+        f"{where}: calls": sum(race.calls for race in races),
+        f"{where}: of 0.10 USD used, least": f"{min(race.used for race in races):.2%}",
+        f"{where}: overspent at most, USD": format_usd(worst.over),
+        f"{where}: the bound that was told for that race, USD": format_usd(worst.peak_bound),
+        f"{where}: refused while there was room": sum(race.wrongly_refused for race in races),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--url", help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    asyncio.run(_worker(given.url, given.seed) if given.url else _runs(given.runs))
+    if given.url:
+        asyncio.run(_worker(given.url, given.seed))
+        return 0
+    found = asyncio.run(_runs(given.runs, given.seed))
+    broken = [f"{where}: {what}" for where, races in found.items() for race in races for what in race.broken]
+    figures = {name: value for where, races in found.items() for name, value in _figures(where, races).items()}
+    print(json.dumps({**figures, "broken": broken}, indent=2))
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
