@@ -128,7 +128,7 @@ async def on_redis(server: RedisServer, seed: int) -> tuple[dict[str, int], int]
         ]
         told = [json.loads((await process.communicate())[0]) for process in found]
         counters.bind([], [], [spec for _, spec in RULES.spending({"team": "research"})])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 _, (budget,) = await counters.look(time.perf_counter())
                 if budget.reserved_nanos == 0:
@@ -185,7 +185,7 @@ class _Counters:
             time.perf_counter(),
             time.time(),
             grace_s=0.05,
-            timeout_s=5,
+            timeout_s=20,
         )
 
     async def __aenter__(self) -> RedisCounters:
@@ -193,7 +193,7 @@ class _Counters:
         return self._counters
 
     async def __aexit__(self, *_: object) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self._counters.untold:
                 await asyncio.sleep(0.005)
         await self._counters.close()

@@ -333,7 +333,7 @@ class OnRedis(Machine):
             self.rows,
             time.perf_counter(),
             time.time(),
-            timeout_s=5,
+            timeout_s=20,
             grace_s=0.1,
         )
         await counters.open()
@@ -378,7 +378,7 @@ class OnRedis(Machine):
 
     def wait_for(self, true: Callable[[], bool]) -> None:
         async def wait() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not true():
                     await asyncio.sleep(0.002)
 

@@ -28,7 +28,12 @@ BLOCK = BudgetSpec(
 WARN = BudgetSpec(
     key=f"{scope_key(SCOPE)}|month|warn", scope=SCOPE, amount_nanos=1_000_000, period="month", on_exceed="warn"
 )
-TIMEOUT_S = 0.25
+#: four times that of serving: on a busy machine a live server may take so long
+TIMEOUT_S = 1.0
+#: only a call that hangs takes longer
+HANGS_S = 10.0
+#: for what has to come about
+PATIENCE_S = 60.0
 
 
 class Rows:
@@ -67,6 +72,8 @@ class Worker:
         self.account = self.counters.bind([METER], [], [BLOCK, WARN])
         self.warned = self.counters.bind([METER], [], [WARN])
         self.longest_s = 0.0
+        #: calls that could not be answered at once
+        self.waits = 0
         self._ticking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,6 +97,7 @@ class Worker:
         began_s = time.perf_counter()
         outcome = self.counters.admit(account or self.account, began_s, 10, reserve, 2 * reserve, "")  # type: ignore[arg-type]
         if not isinstance(outcome, Reservation | Denial):
+            self.waits += 1
             outcome = await outcome
         self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
         return outcome
@@ -122,7 +130,7 @@ async def workers(
         yield [await stack.enter_async_context(Worker(server, rows, lease_s, grace_s)) for _ in range(count)]
 
 
-async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.01)
@@ -136,7 +144,7 @@ async def granted(worker: Worker, reserve: int = 100, account: object = None) ->
 
 async def budgeted_again(worker: Worker) -> Reservation:
     """The first budgeted call that is let in."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             outcome = await worker.admit()
             if isinstance(outcome, Reservation):
@@ -147,7 +155,7 @@ async def budgeted_again(worker: Worker) -> Reservation:
 
 async def agree(worker: Worker, rows: Rows) -> None:
     """Sums of the counters and of the rows are the same, and nothing is reserved."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             state = await worker.budget()
             if (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (rows.total, 0, 0):
@@ -164,10 +172,10 @@ async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: Redi
         assert {outcome.cause for outcome in outcomes if isinstance(outcome, Denial)} == {"unavailable"}
         assert not any(isinstance(outcome, Reservation) for outcome in outcomes)
         # once it is known, nobody waits at all; limits go on, budgets that only warn do not stop anybody
-        one.longest_s = 0
+        one.waits = 0
         local = [await granted(one, account=one.warned) for _ in range(20)]
         assert isinstance(await one.admit(), Denial)
-        assert one.longest_s < 0.1
+        assert one.waits == 0
         for reservation in running[:5]:
             one.settle(reservation, 70)
         for reservation in local:
@@ -185,7 +193,7 @@ async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: Redi
         assert (await one.budget(WARN)).spent_nanos == rows.total
         assert (await one.budget(BLOCK)).spent_nanos == rows.total - 20 * 30
         assert (await one.budget(BLOCK)).reserved_nanos == 0
-        assert max(one.longest_s, other.longest_s) < 1.0
+        assert max(one.longest_s, other.longest_s) < HANGS_S
         assert rows.asked == 1
 
 
@@ -214,7 +222,7 @@ async def test_a_server_back_without_memory_is_rebuilt_before_the_first_budgeted
         for worker in three:
             worker.settle(await budgeted_again(worker), 1)
         await agree(three[2], rows)
-        assert max(worker.longest_s for worker in three) < 1.0
+        assert max(worker.longest_s for worker in three) < HANGS_S
 
 
 async def test_an_empty_server_lets_no_budgeted_call_in_whatever_it_is_asked(server: RedisServer) -> None:
@@ -270,7 +278,7 @@ async def test_a_worker_that_dies_leaves_no_reservation_behind(server: RedisServ
         alive = await granted(other, 40)
         await until(lambda: not one.counters.untold)
         one.stop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (await other.budget()).reserved_nanos != 40:
                 await asyncio.sleep(0.05)
         # what was dispatched is charged as estimated, what was not is void, and who lives keeps what it has

@@ -62,7 +62,7 @@ async def workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[RedisCo
             counters = RedisCounters(
                 *(server.url, ZoneInfo("UTC"), lambda event: None, nothing, time.perf_counter(), time.time()),
                 grace_s=0.01,
-                timeout_s=5,
+                timeout_s=20,
             )
             await counters.open()
             stack.push_async_callback(counters.close)
@@ -88,7 +88,7 @@ async def let_in(workers: list[RedisCounters], spec: MeterSpec, arrivals: list[t
             worker.end(outcome, "settled", time.perf_counter(), tokens)
         else:
             assert isinstance(outcome, Denial)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(worker.untold for worker in workers):
             await asyncio.sleep(0.001)
     return total

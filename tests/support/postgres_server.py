@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
-_START_S = 30.0
+_START_S = 60.0
 
 
 class PostgresServer:

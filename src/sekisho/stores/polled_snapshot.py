@@ -49,5 +49,8 @@ class PolledKeySnapshot:
                 error = None
             except StoreUnavailable as unavailable:
                 known, error = self._known, StoreUnavailable(str(unavailable))
+            except Exception as unforeseen:
+                # a thread that ended here would leave revoked keys in force, and nobody would hear of it
+                known, error = self._known, StoreUnavailable(f"{type(unforeseen).__name__}: {unforeseen}")
             with self._lock:
                 self._known, self._error = known, error

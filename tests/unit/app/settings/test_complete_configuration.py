@@ -178,6 +178,13 @@ def test_rates_of_several_days_are_kept_in_their_order() -> None:
     assert (settings.usd_jpy, settings.fx_date) == (Decimal("150.0"), date(2026, 11, 1))
 
 
+def test_a_budget_in_yen_takes_the_last_of_several_rates() -> None:
+    fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 125.0}}"
+    text = f"providers: {{local: {{type: vllm}}}}\n{fx}\nbudgets: [{{scope: {{team: '*'}}, jpy: 15000}}]\n"
+    (budget,) = parse(text, "sekisho.yaml", {}).budgets
+    assert budget.amount_nanos == 100_000_000_000
+
+
 def test_the_server(settings: Settings) -> None:
     assert settings.server.max_body_bytes == 8 * 1024 * 1024
     assert (settings.server.keepalive_s, settings.server.shutdown_s) == (5.0, 12.5)
