@@ -103,7 +103,13 @@ async def installation(
     await asyncio.gather(migrated(settings), _priced(prices, price_pairs(settings)))
     pepper = await asyncio.to_thread(pepper_of, settings)
     keys = await asyncio.to_thread(key_snapshot, settings)
-    sink, committer = _book(settings)
+    sink = _spool(settings)
+    committer = Committer(
+        settings.data_dir,
+        last_seq=lambda: sink.last_seq,
+        storage=settings.storage,
+        cadence=settings.tables.cadence,
+    )
     try:
         version = keys.version()
         keyring = build_keyring(settings, pepper, keys.all())
@@ -127,21 +133,13 @@ async def installation(
             log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
 
 
-def _book(settings: Settings) -> tuple[SpoolWriter, Committer]:
-    """Where rows wait, and what carries them into the tables."""
-    sink = SpoolWriter(
+def _spool(settings: Settings) -> SpoolWriter:
+    return SpoolWriter(
         settings.data_dir / "spool",
         max_bytes=settings.spool.max_mb * 1024 * 1024,
         sheds_bodies=settings.spool.when_full == "shed_bodies",
         fails_open=settings.spool.on_error == "open",
     )
-    committer = Committer(
-        settings.data_dir,
-        last_seq=lambda: sink.last_seq,
-        storage=settings.storage,
-        cadence=settings.tables.cadence,
-    )
-    return sink, committer
 
 
 async def _keep(running: Installation, reloader: Reloader) -> None:

@@ -26,6 +26,7 @@ class Upkeep:
         self.schedule = Schedule(data_dir, lambda: committer.status().commits, tables_dir=storage.path)
         #: a bucket is not: all of maintenance is about files of this machine
         self._maintained = storage.path is not None
+        self._quota_bytes = sink.max_bytes
         self._alarm = SpoolAlarm(
             sink.root, committer.lag_s, sink.pending_bytes, oldest_s=OLDEST_S + _SPREAD * cadence.every_s
         )
@@ -34,7 +35,7 @@ class Upkeep:
         """Call it about once a second. Raises OSError when the disk cannot be asked."""
         if self._maintained:
             self.schedule.look(plan)
-        self._alarm.look()
+        self._alarm.look(self._quota_bytes)
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
         state = self.schedule.state() if self._maintained else State()

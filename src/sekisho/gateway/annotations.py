@@ -17,19 +17,17 @@ _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 def annotate(entry: Entry, metadata: dict[str, str] | None, end_user: str | None) -> None:
     """Headers win over the body. Raises Refusal 400 for tags that are not a JSON object of strings."""
     headers = entry.call.headers
-    if metadata is None and end_user is None and _SAYING.isdisjoint(headers):
-        return
-    raw = headers.get(b"x-sekisho-tags") or headers.get(b"databricks-ai-gateway-request-tags")
-    if raw is not None:
-        tags = _tags(raw)
-        entry.tags = {**metadata, **tags} if metadata else tags
-    else:
+    if _SAYING.isdisjoint(headers):
         entry.tags = metadata
+    else:
+        raw = headers.get(b"x-sekisho-tags") or headers.get(b"databricks-ai-gateway-request-tags")
+        tags = None if raw is None else _tags(raw)
+        entry.tags = {**metadata, **tags} if metadata and tags else tags or metadata
+        conversation = headers.get(b"x-sekisho-conversation")
+        if conversation is not None:
+            entry.conversation_id = _clean(conversation)
     if entry.tags:
         entry.feature = entry.tags.get("feature")
-    conversation = headers.get(b"x-sekisho-conversation")
-    if conversation is not None:
-        entry.conversation_id = _clean(conversation)
     entry.end_user = end_user
     caller = entry.caller
     if end_user and caller is not None and caller.on_behalf:

@@ -116,6 +116,11 @@ def test_beside_a_committer_that_does_not_stop(tmp_path: Path):
     calls = threading.Thread(target=call)
     calls.start()
     try:
+        # enough files of each day for the first job, however slow the machine
+        deadline_s = time.monotonic() + PATIENCE_S
+        while committer.status().commits < 12:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
         for job in ("light", "night"):
             child = started(tmp_path, job)
             _, errors = child.communicate(timeout=PATIENCE_S)

@@ -95,7 +95,8 @@ def test_what_delta_rs_wrote_is_synced(files: DiskFiles, monkeypatch: pytest.Mon
     synced: list[str] = []
     monkeypatch.setattr("sekisho.tables.disk.fsync", lambda path: synced.append(path.name))
     files.settle()
-    assert synced == [f"{0:020d}.json", LOG, "usage"]
+    names = [LOG, "usage", files.path.parent.name, files.path.parent.parent.name]
+    assert synced == [f"{0:020d}.json", *names]
     synced.clear()
     files.settle(0)
-    assert synced == [f"{0:020d}.checkpoint.parquet", "_last_checkpoint", LOG, "usage"]
+    assert synced == [f"{0:020d}.checkpoint.parquet", "_last_checkpoint", *names]

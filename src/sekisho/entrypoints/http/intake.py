@@ -37,6 +37,8 @@ CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"ap
 #: lists by RFC 9110: repeated, they are one list
 _LISTS = frozenset({b"accept-language", b"content-encoding"})
 _MOST_SPELLINGS = 1000
+#: of an id, after the milliseconds and the version
+_ID_DIGITS = 19
 #: stands in for credentials where a header came twice with different values: no key, so 401
 REPEATED = b"repeated"
 
@@ -65,12 +67,18 @@ class Clock:
             self._millisecond = millisecond
             self._prefix = f"req_{millisecond:012x}7"
         at = self._position
-        digits = self._digits
-        if at >= len(digits):
-            digits = self._digits = os.urandom(9 * 512).hex()
+        if at >= len(self._digits):
+            self._digits = _random_digits()
             at = 0
-        self._position = at + 18
-        return f"{self._prefix}{digits[at : at + 3]}a{digits[at + 3 : at + 18]}"
+        self._position = at + _ID_DIGITS
+        return f"{self._prefix}{self._digits[at : at + _ID_DIGITS]}"
+
+
+def _random_digits() -> str:
+    """Ends of 512 ids: random hex digits, the variant of RFC 9562 among them."""
+    digits = bytearray(os.urandom(_ID_DIGITS * 256).hex().encode())
+    digits[3::_ID_DIGITS] = b"a" * 512
+    return digits.decode()
 
 
 class _KeptNames(dict[bytes, bytes]):
