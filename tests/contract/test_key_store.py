@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
+from tests.support.postgres_server import PostgresServer
 
 from sekisho.stores.memory import MemoryKeyStore
-from sekisho.stores.migrate import migrate
+from sekisho.stores.migrate import migrate, migrate_postgres
 from sekisho.stores.ports import KeyRecord, KeySnapshot, KeyStore, NameTaken, NotCurrent
-from sekisho.stores.sql_engine import sqlite_engine
+from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
+from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
 from sekisho.stores.sql_keys import SqlKeyStore
 from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
 
@@ -32,12 +34,31 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["memory", "sql", "sql read by the snapshot"])
-def stores(request: pytest.FixtureRequest, empty_database: Path, tmp_path: Path) -> Iterator[Stores]:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a migrated database."""
+    with PostgresServer() as server:
+        url = server.new_url()
+        migrate_postgres(url)
+        yield url
+
+
+@pytest.fixture(params=["memory", "sql", "sql read by the snapshot", "postgresql", "postgresql read by the snapshot"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param == "memory":
         store = MemoryKeyStore()
         yield Stores(store, store)
         return
+    if request.param.startswith("postgresql"):
+        url: str = request.getfixturevalue("postgres")
+        engine = postgres_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM keys")
+            connection.exec_driver_sql("UPDATE control_version SET version = 0")
+        store = SqlKeyStore(engine)
+        yield Stores(store, store if request.param == "postgresql" else PostgresKeySnapshot(url))
+        return
+    empty_database: Path = request.getfixturevalue("empty_database")
     path = tmp_path / "control.db"
     shutil.copyfile(empty_database, path)
     store = SqlKeyStore(sqlite_engine(path))

@@ -34,6 +34,11 @@ TITLES = {
     "room": ("Disk full", "Every call that asks the system for room on the disk is refused."),
     "bucket": ("S3 endpoint gone", "The tables are in a bucket, and nobody answers there."),
     "commits": ("A day of small commits", "One commit every five seconds of a simulated day, and its maintenance."),
+    "budgets": (
+        "Races for a budget",
+        "64 clients at once on one small budget, with calls of random sizes, until the last one is refused. "
+        + "The counters are tried by themselves: this version does not ask them about calls yet.",
+    ),
     "calls": ("Many mixed calls", "Calls accepted, rows, metrics and money agree, to the nano-dollar."),
 }
 

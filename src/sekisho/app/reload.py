@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sekisho.app.build import build_keyring, build_snapshot, price_pairs
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.domain.http import Secret
+from sekisho.stores.ports import KeySnapshot
 
 if TYPE_CHECKING:
     from sekisho.app.serving import Installation
@@ -22,7 +25,7 @@ log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
-_FIXED = ("data_dir", "database_path", "server", "spool", "tables")
+_FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
 
 
 class Reloader:
@@ -31,7 +34,7 @@ class Reloader:
     def __init__(
         self,
         running: Installation,
-        keys: SqliteKeySnapshot,
+        keys: KeySnapshot,
         version: int,
         prices: PriceBook,
         pepper: bytes,
@@ -82,7 +85,7 @@ class Reloader:
             log.error("the configuration cannot be read; the old one stays in force: %s", error)
             return
         for name in _FIXED:
-            if getattr(settings, name) != getattr(old, name):
+            if not _same(getattr(settings, name), getattr(old, name)):
                 log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
         await self._prices.resolve(price_pairs(settings))
         self._swap(settings)
@@ -97,6 +100,15 @@ class Reloader:
 
     def _keyring(self, settings: Settings):
         return build_keyring(settings, self._pepper, self._keys.all())
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal all the way down; secrets do not compare by themselves."""
+    if isinstance(one, Secret) and isinstance(other, Secret):
+        return one.reveal() == other.reveal()
+    if isinstance(one, msgspec.Struct) and type(one) is type(other):
+        return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
+    return one == other
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

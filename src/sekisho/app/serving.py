@@ -13,7 +13,6 @@ import logging
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, price_pairs
+from sekisho.app.control import key_snapshot, migrated, pepper_of
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
 from sekisho.app.upkeep import Upkeep
@@ -30,11 +30,8 @@ from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.ledger.tally import ByLabel, Tally
-from sekisho.stores.migrate import schema_is_current
-from sekisho.stores.pepper import load_or_create_pepper
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.supervise import Committer
 
@@ -103,9 +100,9 @@ async def installation(
     private_directory(settings.data_dir)
     prices = PriceBook(settings.data_dir / "prices.json")
     # Both take a process of its own for a second or two, the first time.
-    await asyncio.gather(_migrated(settings.database_path), _priced(prices, price_pairs(settings)))
-    pepper = load_or_create_pepper(settings.data_dir, settings.database_path)
-    keys = SqliteKeySnapshot(settings.database_path)
+    await asyncio.gather(migrated(settings), _priced(prices, price_pairs(settings)))
+    pepper = await asyncio.to_thread(pepper_of, settings)
+    keys = await asyncio.to_thread(key_snapshot, settings)
     sink = _spool(settings)
     committer = Committer(
         settings.data_dir,
@@ -281,18 +278,6 @@ async def _priced(prices: PriceBook, pairs: list[tuple[str | None, str]]) -> Non
     """Look up prices that nobody has looked up yet; those of an earlier day will do for the start."""
     if any(prices.get(*pair) is MISSING for pair in pairs):
         await prices.resolve(pairs)
-
-
-async def _migrated(database: Path) -> None:
-    """Bring the control database up to date in a process of its own, where that is needed."""
-    if schema_is_current(database):
-        return
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sekisho.stores.migrate", str(database), stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate()
-    if process.returncode != 0:
-        raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
 
 
 def _keep_memory() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
 
 #: in the order that `to_record` takes. `user_name`, because an unquoted `user` is the session's user in PostgreSQL.
-COLUMNS = (
+COLUMNS: tuple[LiteralString, ...] = (
     "id",
     "name",
     "digest",

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import file_lock, private_directory
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 #: the newest migration; a test holds it equal to Alembic's head
 HEAD_REVISION = "0001"
+#: a number that only Sekisho's migrations lock
+_POSTGRES_LOCK = 0x5E_C1_50
 
 
 def schema_is_current(path: Path) -> bool:
@@ -40,40 +47,71 @@ def migrate(path: Path) -> None:
     """
     if schema_is_current(path):
         return
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-    from sqlalchemy.exc import DBAPIError
-
     from sekisho.stores.sql_engine import sqlite_engine
 
-    try:
+    with _reported(str(path)):
         private_directory(path.parent)
         with file_lock(path.with_name(path.name + ".lock")):
             # again: another process may have done it while this one waited
             if schema_is_current(path):
                 return
-            engine = sqlite_engine(path, begin="IMMEDIATE")
-            with engine.begin() as connection:
-                config = Config()
-                config.set_main_option("script_location", "sekisho.stores:migrations")
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+            with sqlite_engine(path, begin="IMMEDIATE").begin() as connection:
+                _upgrade(connection)
+
+
+def migrate_postgres(url: str) -> None:
+    """The same for `postgresql://…`: the database has to be there, its tables are made."""
+    from sqlalchemy import text
+
+    from sekisho.stores.sql_engine import postgres_engine
+
+    with _reported("in PostgreSQL"), postgres_engine(url).begin() as connection:
+        # held until the end of the transaction
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRES_LOCK})
+        _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "sekisho.stores:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@contextmanager
+def _reported(name: str) -> Generator[None]:
+    from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
     except CommandError as error:
         # the usual cause is a revision that this version does not know
-        message = f"the control database {path} was written by another version of Sekisho; upgrade to it: {error}"
+        message = f"the control database {name} was written by another version of Sekisho; upgrade to it: {error}"
         raise StoreUnavailable(message) from error
-    except (DBAPIError, OSError) as error:
-        raise StoreUnavailable(f"the control database {path} cannot be upgraded: {error}") from error
+    except DBAPIError as error:
+        # without the address, in which there may be a password
+        raise StoreUnavailable(f"the control database {name} cannot be upgraded: {error.orig}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"the control database {name} cannot be upgraded: {error}") from error
 
 
 def main(arguments: list[str]) -> int:
-    """Exit codes: 0 current now, 2 wrong usage or a database that cannot be upgraded (the reason on stderr)."""
+    """Exit codes: 0 current now, 2 wrong usage or a database that cannot be upgraded (the reason on stderr).
+
+    `-` takes a `postgresql://` address from standard input: an argument could be seen by everybody on the machine.
+    """
     if len(arguments) != 1:
         print("usage: python -m sekisho.stores.migrate PATH", file=sys.stderr)
         return 2
     try:
-        migrate(Path(arguments[0]))
+        if arguments[0] == "-":
+            migrate_postgres(sys.stdin.readline().strip())
+        else:
+            migrate(Path(arguments[0]))
     except StoreUnavailable as error:
         print(error, file=sys.stderr)
         return 2

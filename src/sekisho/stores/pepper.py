@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,17 +17,22 @@ _RESTORE = (
     "Restore it from a backup made together with the control database. If it is lost, no key can be recognised any "
     "more: move {database} away, start again and make new keys."
 )
+_COPY = (
+    "Copy it from the data folder of the machine on which the first key was made: all machines that share a database "
+    "need the same one."
+)
 
 
 class PepperUnusable(Exception):
     """The pepper is missing although there are keys, cannot be read, or is not a pepper. The text says what to do."""
 
 
-def load_or_create_pepper(data_dir: Path, database: Path | None = None) -> bytes:
+def load_or_create_pepper(data_dir: Path, database: Path | Callable[[], bool] | None = None) -> bytes:
     """The 32 bytes of `data_dir/key_pepper`, made at random the first time (file 0600, directory 0700).
 
     Processes that start at once agree on one pepper. `database` is the control database whose keys depend on it,
-    `data_dir/control.db` by default. Raises PepperUnusable, and StoreUnavailable when another process holds the lock.
+    `data_dir/control.db` by default, or says whether there are keys in a database that several machines share. Raises
+    PepperUnusable, and StoreUnavailable when another process holds the lock.
     """
     path = data_dir / FILE_NAME
     try:
@@ -50,8 +56,11 @@ def _read(path: Path) -> bytes | None:
     return content
 
 
-def _create(path: Path, database: Path) -> bytes:
-    if _has_keys(database):
+def _create(path: Path, database: Path | Callable[[], bool]) -> bytes:
+    if not isinstance(database, Path):
+        if database():
+            raise PepperUnusable(f"the key pepper {path} is missing, but the shared database holds keys. {_COPY}")
+    elif _has_keys(database):
         message = f"the key pepper {path} is missing, but {database} holds keys that depend on it. "
         raise PepperUnusable(message + _RESTORE.format(database=database))
     pepper = secrets.token_bytes(PEPPER_BYTES)

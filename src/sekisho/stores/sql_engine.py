@@ -6,13 +6,16 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 
 from sekisho.stores.private_files import private_directory, private_file
 
 #: seconds that a writer waits for another one
 BUSY_TIMEOUT_S = 5
+#: libpq takes nothing below 2
+CONNECT_TIMEOUT_S = 2
+STATEMENT_TIMEOUT_S = 5
 Begin = Literal["DEFERRED", "IMMEDIATE"]
 
 
@@ -32,6 +35,17 @@ def sqlite_engine(path: Path, *, begin: Begin = "DEFERRED") -> Engine:
 
     event.listen(engine, "begin", start)
     return engine
+
+
+def postgres_engine(url: str) -> Engine:
+    """An engine for `postgresql://…`, by psycopg. Connecting and each statement are bounded: a database that is away is
+    an error soon, and not a hang."""
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s"},
+        hide_parameters=True,
+    )
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:

@@ -117,6 +117,12 @@ MESSAGES: dict[str, Message] = {
         "The rate limit is exceeded. Wait as long as the `retry-after` header says and try again.",
         "レート制限を超えました。`retry-after` ヘッダーに示された時間だけ待ってから、もう一度お試しください。",
     ),
+    "budget_exceeded": Message(
+        "The budget of {scope} is used up: {spent_usd} of {limit_usd} USD are spent, {reserved_usd} reserved for "
+        "running calls. It begins anew at {resets_at}.",
+        "{scope} の予算を使い切りました。{limit_usd} USD のうち {spent_usd} USD を使用済み、"
+        "{reserved_usd} USD を実行中の呼び出しのために予約しています。{resets_at} に更新されます。",
+    ),
     "upstream_rate_limit": Message(
         "The provider of the model is limiting requests at present. Wait as long as the `retry-after` header says and "
         "try again.",

@@ -44,9 +44,9 @@ teams:
   sales:
 budgets:
   - {scope: {team: research}, usd: 100, period: month, on_exceed: block}
-  - {scope: {user: "*"}, jpy: 15000, period: day, on_exceed: {degrade: small}}
+  - {scope: {user: "*"}, jpy: 15000, period: day, on_exceed: {degrade: small}, strict: true}
 limits:
-  - {scope: {key: app}, qpm: 60, tpm: 40000}
+  - {scope: {key: app}, qpm: 60, tpm: 40000, concurrency: 5, burst_s: 10, wait_s: 2.5}
 prices:
   openai/gpt-4o-mini: {input_per_mtok: 0.15, cached_input_per_mtok: 0.075, output_per_mtok: 0.60}
   local/*: {input_per_mtok: 1, cache_write_per_mtok: 1.25, output_per_mtok: 2.0}

@@ -11,6 +11,7 @@ import msgspec
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import key_messages as messages
+from sekisho.app.control import key_store, pepper_of, stored_keys
 from sekisho.app.settings import Language, Settings
 from sekisho.app.settings.messages import ALLOWED, DID_YOU_MEAN, Say
 from sekisho.domain.keys import (
@@ -23,10 +24,7 @@ from sekisho.domain.keys import (
     new_key,
     normal_name,
 )
-from sekisho.stores.migrate import migrate, schema_is_current
-from sekisho.stores.pepper import load_or_create_pepper
 from sekisho.stores.ports import KeyRecord, KeyStore, NameTaken, NotCurrent
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
 
 _US = 1_000_000
 _NAME_PROBLEMS = {
@@ -226,24 +224,13 @@ class KeyDesk:
         return records
 
     def _stored(self) -> list[KeyRecord]:
-        path = self._settings.database_path
-        if not path.exists():
-            return []
-        if not schema_is_current(path):
-            migrate(path)
-        return SqliteKeySnapshot(path).all()
+        return stored_keys(self._settings)
 
     def _store(self) -> KeyStore:
-        from sekisho.stores.sql_engine import sqlite_engine
-        from sekisho.stores.sql_keys import SqlKeyStore
-
-        path = self._settings.database_path
-        if not schema_is_current(path):
-            migrate(path)
-        return SqlKeyStore(sqlite_engine(path))
+        return key_store(self._settings)
 
     def _pepper(self) -> bytes:
-        return load_or_create_pepper(self._settings.data_dir, self._settings.database_path)
+        return pepper_of(self._settings)
 
 
 def _checked_name(text: str, what: str) -> str:

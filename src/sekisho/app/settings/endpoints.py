@@ -10,8 +10,9 @@ from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.model import DefaultsSettings, EndpointSettings, TargetSettings
 from sekisho.app.settings.names import Names, check_reference
 from sekisho.app.settings.providers import check_name
-from sekisho.app.settings.spending import read_rates_of_use
+from sekisho.app.settings.spending import read_limit
 from sekisho.domain.endpoint import Durability, LogLevel, Timeouts
+from sekisho.domain.spending import EACH, scope_of
 
 _LOG_LEVELS: tuple[LogLevel, ...] = ("full", "metadata")
 _DURABILITIES: tuple[Durability, ...] = ("process", "sync")
@@ -29,7 +30,7 @@ def read_defaults(root: Form) -> DefaultsSettings:
             log=form.choice("log", _LOG_LEVELS, "metadata"),
             durability=form.choice("durability", _DURABILITIES, "process"),
             timeouts=_timeouts(form, Timeouts()),
-            limits=read_rates_of_use(form),
+            limits=read_limit(form, scope_of({"endpoint": EACH})),
         )
 
 
@@ -58,7 +59,7 @@ def _endpoint(form: Form, entry: Field, names: Names, defaults: DefaultsSettings
         timeouts=_timeouts(form, defaults.timeouts),
         log=form.choice("log", _LOG_LEVELS, defaults.log),
         durability=form.choice("durability", _DURABILITIES, defaults.durability),
-        limits=read_rates_of_use(form),
+        limits=read_limit(form, scope_of({"endpoint": entry.name})),
     )
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from sekisho.app.settings import messages
-from sekisho.app.settings.document import Place
+from sekisho.app.settings.document import Place, Text
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.model import ServerSettings, SpoolSettings
 from sekisho.app.settings.reading import Reading
+from sekisho.domain.http import Secret
+from sekisho.stores.redis_address import address_of
 
+_REFERENCES = re.compile(r"\$\{[^{}]*\}")
 DEFAULT_DATA_DIR = "sekisho-data"
 DATABASE_FILE = "control.db"
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 # what people write who do not know the names of the database of time zones
 _FAMILIAR_ZONES = {
     "jst": "Asia/Tokyo",
@@ -45,35 +50,60 @@ def read_timezone(root: Form) -> str:
     return name
 
 
-def check_state(root: Form) -> None:
-    """Counters live in memory in this version; another place is refused rather than ignored."""
+def read_state_url(root: Form) -> Secret | None:
+    """Where counters live: None for `memory://`, else an address of Redis or Valkey; secret, for a password may be in
+    it."""
     form = root.form("state")
     if form is None:
-        return
+        return None
     with form:
         url = form.text("url")
-        if url is not None and url.rstrip("/") != "memory:":
-            scheme = _scheme(url)
-            form.reading.error(form.node("url") or form.place, messages.STATE_UNSUPPORTED, scheme=scheme)
+        node = form.node("url")
+        if url is None or node is None or url.rstrip("/") == "memory:":
+            return None
+        try:
+            address_of(url)
+        except ValueError:
+            form.reading.error(node, messages.STATE_UNSUPPORTED, scheme=_scheme(url))
+            return None
+        if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
+            form.reading.error(node, messages.LITERAL_PASSWORD, example="redis://:${env:REDIS_PASSWORD}@host:6379/0")
+            return None
+        form.reading.warning(node, messages.STATE_NOT_ASKED)
+        return Secret(url)
 
 
-def read_database_path(root: Form, data_dir: Path) -> Path:
-    """The file of the control database; `${data_dir}` stands for the absolute data folder."""
+def _has_literal_password(written: str) -> bool:
+    """Whether something else than references stands between the user's colon and the last `@`."""
+    before, at, _ = written.partition("://")[2].rpartition("@")
+    return bool(at) and bool(_REFERENCES.sub("", before.partition(":")[2]))
+
+
+def read_database(root: Form, data_dir: Path) -> tuple[Path, Secret | None]:
+    """The file of the control database, or the address of a PostgreSQL one; `${data_dir}` stands for the absolute data
+    folder."""
     default = data_dir / DATABASE_FILE
     form = root.form("database")
     if form is None:
-        return default
+        return default, None
     with form:
         url = form.text("url", {"data_dir": str(data_dir)})
-        if url is None:
-            return default
-        place = form.node("url") or form.place
+        node = form.node("url")
+        if url is None or node is None:
+            return default, None
+        if url.startswith(_POSTGRES):
+            if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
+                form.reading.error(
+                    node, messages.LITERAL_PASSWORD, example="postgresql://sekisho:${env:PG_PASSWORD}@host/sekisho"
+                )
+                return default, None
+            return default, Secret(url)
         path = url.removeprefix(_SQLITE)
         # a query would change how SQLite opens the file, and an empty path is a database that forgets
         if not url.startswith(_SQLITE) or path in ("", ":memory:") or "?" in path:
-            form.reading.error(place, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
-            return default
-        return _path(form.reading, place, path)
+            form.reading.error(node, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
+            return default, None
+        return _path(form.reading, node, path), None
 
 
 def read_server(root: Form) -> ServerSettings:

@@ -15,11 +15,11 @@ from sekisho.app.settings.endpoints import read_defaults, read_endpoints
 from sekisho.app.settings.environment import settings_from_environment
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.installation import (
-    check_state,
     read_data_dir,
-    read_database_path,
+    read_database,
     read_server,
     read_spool,
+    read_state_url,
     read_timezone,
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
@@ -93,15 +93,16 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
     names = names_of(node)
     with Form(reading, node) as root:
         data_dir = read_data_dir(root)
+        database_path, database_url = read_database(root, data_dir)
         timezone = read_timezone(root)
         defaults = read_defaults(root)
         keys = KeyReader(reading, names, timezone)
         currency, fx_rates = read_currency(root)
-        check_state(root)
         tables, maintenance = read_tables(root, data_dir, timezone)
         return Settings(
             data_dir=data_dir,
-            database_path=read_database_path(root, data_dir),
+            database_path=database_path,
+            database_url=database_url,
             timezone=timezone,
             providers=read_providers(root),
             defaults=defaults,
@@ -109,8 +110,9 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             keys=keys.declared(root),
             admin_key=keys.admin(root),
             teams=read_teams(root),
-            budgets=read_budgets(root, names),
+            budgets=read_budgets(root, names, fx_rates[-1][1] if fx_rates else None),
             limits=read_limits(root, names),
+            state_url=read_state_url(root),
             prices=read_prices(root, names),
             unknown_price=read_unknown_price(root),
             currency=currency,

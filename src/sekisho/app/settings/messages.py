@@ -270,10 +270,17 @@ HOME_PATH = Say(
 )
 STATE_UNSUPPORTED = Say(
     "unsupported",
-    "state.url '{scheme}' is not supported by this version",
-    "state.url の '{scheme}' はこのバージョンでは使えません。",
-    "supported: memory://",
-    "使えるもの: memory://",
+    "state.url '{scheme}' cannot be used",
+    "state.url の '{scheme}' は使えません。",
+    "memory:// for one worker; redis://HOST:6379/0, rediss:// (TLS), valkey:// or unix:///PATH?db=0 for several",
+    "1 ワーカーなら memory://、複数なら redis://ホスト:6379/0、rediss://（TLS）、valkey://、unix:///パス?db=0 です。",
+)
+LITERAL_PASSWORD = Say(
+    "literal_secret",
+    "a password stands in the file itself",
+    "ファイルにパスワードが直接書かれています。",
+    "write it as a reference, for example `{example}`",
+    "`{example}` のように参照で書いてください。",
 )
 TABLES_URL = Say(
     "unsupported",
@@ -314,10 +321,10 @@ BAD_REGION = Say(
 )
 DATABASE_UNSUPPORTED = Say(
     "unsupported",
-    "database.url '{scheme}' is not supported by this version",
-    "database.url の '{scheme}' はこのバージョンでは使えません。",
-    "supported: sqlite:///PATH",
-    "使えるもの: sqlite:///パス",
+    "database.url '{scheme}' cannot be used",
+    "database.url の '{scheme}' は使えません。",
+    "sqlite:///PATH for one machine, postgresql://HOST/DATABASE for several",
+    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベース です。",
 )
 TLS_PAIR = Say(
     "missing",
@@ -327,60 +334,18 @@ TLS_PAIR = Say(
     "`{name}` を加えるか、両方消してください。",
 )
 
-# Money
-PRICE_NAME = Say(
-    "bad_name",
-    "'{name}' is not of the form provider/model",
-    "'{name}' は provider/model の形ではありません。",
-    "for example openai/gpt-4o-mini, or openai/* for all its models",
-    "例: openai/gpt-4o-mini。プロバイダーの全モデルなら openai/*。",
-)
-PRICE_DIGITS = Say(
-    "bad_number",
-    "{text} has more than nine decimals",
-    "{text} は小数点以下が 9 桁を超えています。",
-    "prices are US dollars per million tokens, exact to nine decimals",
-    "価格は 100 万トークンあたりの米ドルで、小数点以下 9 桁までです。",
-)
-BAD_DAY = Say(
-    "bad_date",
-    "'{text}' is not a day",
-    "'{text}' は日付ではありません。",
-    "write it like 2026-11-01",
-    "2026-11-01 のように書いてください。",
-)
-FX_MISSING = Say(
-    "fx_missing",
-    "currency JPY without a rate: amounts stay in US dollars",
-    "currency が JPY ですが為替レートがないため、金額は米ドルのままです。",
-    "add `fx: {{usd_jpy: 150.0}}`",
-    "`fx: {{usd_jpy: 150.0}}` を加えてください。",
-)
-ONE_AMOUNT = Say(
-    "missing",
-    "a budget needs exactly one amount",
-    "予算の金額は 1 つだけ書いてください。",
-    "`usd: 100` or `jpy: 15000`",
-    "`usd: 100` か `jpy: 15000` と書いてください。",
-)
-EMPTY_SCOPE = Say(
-    "missing",
-    "the scope names nothing",
-    "scope に何も書かれていません。",
-    "for example `scope: {{team: research}}`",
-    "例: `scope: {{team: research}}`",
-)
-EMPTY_LIMITS = Say(
-    "missing",
-    "no limit is given",
-    "制限の値がありません。",
-    "give qpm (calls a minute), tpm (tokens a minute) or both",
-    "qpm（毎分の呼び出し数）か tpm（毎分のトークン数）を書いてください。",
-)
+# What this version does not do
 NOT_ENFORCED = Say(
     "not_enforced",
     "{name} are read but NOT enforced by this version",
     "{name} は読み込まれますが、このバージョンでは適用されません。",
+    "do not rely on them to stop spending",
+    "支出を止める手段としては使えません。",
+)
+STATE_NOT_ASKED = Say(
+    "not_enforced",
+    "nothing is counted there yet: limits and budgets are NOT enforced by this version",
+    "まだここでは何も数えられません。このバージョンでは limits と budgets は適用されません。",
     "do not rely on them to stop spending",
     "支出を止める手段としては使えません。",
 )

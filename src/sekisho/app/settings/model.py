@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from sekisho.app.settings.problem import Problem
 from sekisho.domain.endpoint import Durability, LogLevel, Timeouts
 from sekisho.domain.http import Secret
 from sekisho.domain.money import Rates
+from sekisho.domain.spending import Budget, Limit
 from sekisho.tables.maintenance.policy import Plan
 from sekisho.tables.storage import Cadence, Storage
 
@@ -56,8 +57,8 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     log: LogLevel = "metadata"
     durability: Durability = "process"
-    #: `qpm` and `tpm`; read, not enforced by this version
-    limits: dict[str, int] = {}
+    #: read, not enforced by this version
+    limits: Limit | None = None
 
 
 class DeclaredKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +87,8 @@ class DefaultsSettings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogLevel = "metadata"
     durability: Durability = "process"
     timeouts: Timeouts = Timeouts()
-    #: `qpm` and `tpm`; read, not enforced by this version
-    limits: dict[str, int] = {}
+    #: read, not enforced by this version
+    limits: Limit | None = None
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,21 +130,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One configuration. Paths are absolute; a Secret in it cannot print."""
 
     data_dir: Path
+    #: the SQLite file of control data, unless there is a `database_url`
     database_path: Path
     providers: dict[str, ProviderSettings]
     #: the file as it was named, or `environment`
     source: str
     #: 12 hex digits of the SHA-256 of the file's text; `config_hash` on rows
     digest: str
+    #: control data in PostgreSQL; secret, for a password may be in it
+    database_url: Secret | None = None
     timezone: str = "UTC"
     endpoints: dict[str, EndpointSettings] = {}
     keys: tuple[DeclaredKey, ...] = ()
     admin_key: Secret | None = None
     teams: dict[str, TeamSettings] = {}
-    #: as declared, amounts as Decimal; read, not enforced by this version
-    budgets: tuple[dict[str, Any], ...] = ()
-    #: as declared; read, not enforced by this version
-    limits: tuple[dict[str, Any], ...] = ()
+    #: read, not enforced by this version
+    budgets: tuple[Budget, ...] = ()
+    #: those of the list `limits`; endpoints and defaults have their own. Read, not enforced by this version
+    limits: tuple[Limit, ...] = ()
+    #: where counters live; None: in the memory of the one worker
+    state_url: Secret | None = None
     #: `provider/model` or `provider/*`; ask `rates_for`
     prices: dict[str, Rates] = {}
     unknown_price: UnknownPrice | Rates = "allow"

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from sekisho.app.settings import messages
+from sekisho.app.settings import messages, money_messages
 from sekisho.app.settings.document import Field, Fields, Node
 from sekisho.app.settings.form import Form, form_of, number_of
 from sekisho.app.settings.model import Currency, FxRates, UnknownPrice
@@ -70,7 +70,7 @@ def read_currency(root: Form) -> tuple[Currency, FxRates]:
                 form.missing("usd_jpy", "usd_jpy: 150.0")
             rates = _fx_rates(form)
     elif currency == "JPY" and root.field("fx") is None:
-        root.reading.warning(root.node("currency") or root.place, messages.FX_MISSING)
+        root.reading.warning(root.node("currency") or root.place, money_messages.FX_MISSING)
     return currency, rates
 
 
@@ -143,7 +143,7 @@ def _size_tier(form: Form, node: Node) -> RateTier | None:
 def _check_price_name(root: Form, entry: Field, names: Names) -> None:
     provider, slash, model = entry.name.partition("/")
     if not (provider and slash and model):
-        root.reading.error(entry, messages.PRICE_NAME, name=entry.name)
+        root.reading.error(entry, money_messages.PRICE_NAME, name=entry.name)
     else:
         check_reference(root.reading, entry, provider, names.providers)
 
@@ -168,7 +168,7 @@ def _nanos(form: Form, key: str) -> int | None:
         return None
     nanos = price * NANOS_PER_USD
     if nanos != nanos.to_integral_value():
-        form.reading.error(node, messages.PRICE_DIGITS, text=price)
+        form.reading.error(node, money_messages.PRICE_DIGITS, text=price)
         return None
     return int(nanos)
 
@@ -181,5 +181,5 @@ def _day(form: Form, node: Node | Field | None, text: str | None = None) -> date
     try:
         return date.fromisoformat(text)
     except ValueError:
-        form.reading.error(node or form.place, messages.BAD_DAY, text=text)
+        form.reading.error(node or form.place, money_messages.BAD_DAY, text=text)
         return None

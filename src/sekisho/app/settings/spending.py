@@ -1,57 +1,64 @@
-"""Budgets and limits as written: checked by shape, kept as data, and said to be without force in this version."""
+"""Budgets and limits as written, read into the rules that are counted. Must not count anything."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any, Literal
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Literal
 
-from sekisho.app.settings import messages
+from sekisho.app.settings import messages, money_messages
 from sekisho.app.settings.document import Items, Text
 from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.names import Names, check_reference, check_team
 from sekisho.domain.keys import normal_name
+from sekisho.domain.money import usd_to_nanos
+from sekisho.domain.spending import EACH, PERIODS, SCOPE_NAMES, Budget, Limit, OnExceed, Scope, scope_of
 
 _LARGEST_AMOUNT = 1_000_000_000
 _LARGEST_LIMIT = 1_000_000_000_000
-
-Period = Literal["day", "week", "month"]
-_PERIODS: tuple[Period, ...] = ("day", "week", "month")
+_LARGEST_CONCURRENCY = 1_000_000
+_LONGEST_BURST_S = 60
+_LONGEST_WAIT_S = 600
 _ON_EXCEED: tuple[Literal["block", "warn"], ...] = ("block", "warn")
-_EACH = "*"
-_SCOPES = ("key", "user", "team", "group", "department", "endpoint", "model", "organisation")
+_SCOPES = (*SCOPE_NAMES, "group")
+_QUANTITIES = ("qpm", "tpm", "concurrency")
 
 
-def read_rates_of_use(parent: Form) -> dict[str, int]:
-    """`limits: {qpm, tpm}` of an endpoint or of the defaults: calls and tokens a minute."""
+def read_limit(parent: Form, scope: Scope) -> Limit | None:
+    """`limits` of an endpoint, or of the defaults for each endpoint."""
     form = parent.form("limits")
     if form is None:
-        return {}
+        return None
     with form:
         parent.reading.warning(form.place, messages.NOT_ENFORCED, name="limits")
-        return _rates_of_use(form)
+        return _limit(form, scope)
 
 
-def read_limits(root: Form, names: Names) -> tuple[dict[str, Any], ...]:
+def read_limits(root: Form, names: Names) -> tuple[Limit, ...]:
     """The list `limits`, each with a scope."""
-    limits: list[dict[str, Any]] = []
+    limits: list[Limit] = []
     for form in _listed(root, "limits"):
         with form:
-            limits.append({"scope": _scope(form, names), **_rates_of_use(form)})
+            limits.append(_limit(form, _scope(form, names)))
     return tuple(limits)
 
 
-def read_budgets(root: Form, names: Names) -> tuple[dict[str, Any], ...]:
-    """The list `budgets`: a scope, one amount (Decimal, in `usd` or `jpy`), a period, and what happens then."""
-    budgets: list[dict[str, Any]] = []
+def read_budgets(root: Form, names: Names, usd_jpy: Decimal | None) -> tuple[Budget, ...]:
+    """The list `budgets`: a scope, one amount in `usd` or `jpy`, a period, and what happens then. Yen become dollars by
+    the rate of the file, rounded half-even to nano-dollars."""
+    budgets: list[Budget] = []
     for form in _listed(root, "budgets"):
         with form:
+            scope = _scope(form, names)
+            on_exceed, degrade_to = _on_exceed(form, names)
             budgets.append(
-                {
-                    "scope": _scope(form, names),
-                    **_amount(form),
-                    "period": form.choice("period", _PERIODS, "month"),
-                    "on_exceed": _on_exceed(form, names),
-                }
+                Budget(
+                    scope=scope,
+                    amount_nanos=_amount(form, usd_jpy),
+                    period=form.choice("period", PERIODS, "month"),
+                    on_exceed=on_exceed,
+                    degrade_to=degrade_to,
+                    strict=form.truth("strict"),
+                )
             )
     return tuple(budgets)
 
@@ -64,48 +71,64 @@ def _listed(root: Form, section: str) -> list[Form]:
     return [form for form in forms if form is not None]
 
 
-def _rates_of_use(form: Form) -> dict[str, int]:
-    if form.field("qpm") is None and form.field("tpm") is None:
-        form.reading.error(form.place, messages.EMPTY_LIMITS)
-    return {name: form.whole(name, 1, most=_LARGEST_LIMIT) for name in ("qpm", "tpm") if form.field(name) is not None}
+def _limit(form: Form, scope: Scope) -> Limit:
+    if all(form.field(name) is None for name in _QUANTITIES):
+        form.reading.error(form.place, money_messages.EMPTY_LIMITS)
+    usual = Limit(scope=scope)
+    return Limit(
+        scope=scope,
+        qpm=form.optional_whole("qpm", most=_LARGEST_LIMIT),
+        tpm=form.optional_whole("tpm", most=_LARGEST_LIMIT),
+        concurrency=form.optional_whole("concurrency", most=_LARGEST_CONCURRENCY),
+        burst_s=form.seconds("burst_s", usual.burst_s, most=_LONGEST_BURST_S),
+        wait_s=form.seconds("wait_s", usual.wait_s, most=_LONGEST_WAIT_S),
+    )
 
 
-def _amount(form: Form) -> dict[str, Decimal]:
+def _amount(form: Form, usd_jpy: Decimal | None) -> int:
     if (form.field("usd") is None) == (form.field("jpy") is None):
-        form.reading.error(form.place, messages.ONE_AMOUNT)
-    amounts = {name: form.positive(name, most=_LARGEST_AMOUNT) for name in ("usd", "jpy")}
-    return {name: amount for name, amount in amounts.items() if amount is not None}
+        form.reading.error(form.place, money_messages.ONE_AMOUNT)
+    usd = form.positive("usd", most=_LARGEST_AMOUNT)
+    jpy = form.positive("jpy", most=_LARGEST_AMOUNT)
+    if usd is None and jpy is not None:
+        if usd_jpy is None:
+            form.reading.error(form.field("jpy") or form.place, money_messages.NO_RATE)
+            return 0
+        usd = (jpy / usd_jpy).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)
+    return 0 if usd is None else usd_to_nanos(usd)
 
 
-def _scope(parent: Form, names: Names) -> dict[str, str]:
+def _scope(parent: Form, names: Names) -> Scope:
     form = parent.form("scope")
     if form is None:
         if parent.node("scope") is None:
             parent.missing("scope", "scope: {team: research}")
-        return {}
+        return ()
     with form:
         given = {name: normal_name(form.required_text(name, name)) for name in _SCOPES if form.field(name) is not None}
         if not given:
-            form.reading.error(form.place, messages.EMPTY_SCOPE)
+            form.reading.error(form.place, money_messages.EMPTY_SCOPE)
+        if "team" in given and "group" in given:
+            form.reading.error(form.field("group") or form.place, money_messages.TEAM_TWICE)
         # keys, users and models may be made or met outside the file
         for name, value in given.items():
             place = form.node(name) or form.place
-            if name in ("team", "group") and value not in ("", _EACH):
+            if name in ("team", "group") and value not in ("", EACH):
                 check_team(form.reading, place, value, names)
-            elif name == "endpoint" and value not in ("", _EACH):
+            elif name == "endpoint" and value not in ("", EACH):
                 check_reference(form.reading, place, value, names.endpoints)
-        return given
+        return scope_of(given)
 
 
-def _on_exceed(form: Form, names: Names) -> str | dict[str, str]:
+def _on_exceed(form: Form, names: Names) -> tuple[OnExceed, str | None]:
     node = form.node("on_exceed")
     if node is None or isinstance(node, Text):
-        return form.choice("on_exceed", _ON_EXCEED, "block")
+        return form.choice("on_exceed", _ON_EXCEED, "block"), None
     inner = form_of(form.reading, node)
     if inner is None:
-        return "block"
+        return "block", None
     with inner:
         endpoint = inner.required_text("degrade", "degrade: small")
         if endpoint:
             check_reference(inner.reading, inner.node("degrade") or inner.place, endpoint, names.endpoints)
-        return {"degrade": endpoint}
+        return "degrade", endpoint

@@ -14,6 +14,7 @@ import yaml
 from sekisho.app.settings import Settings, parse
 from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.money import MediaRates, Rates, RateTier
+from sekisho.domain.spending import Budget, Limit
 from sekisho.tables.storage import Cadence, Storage
 
 Parse = Callable[..., Settings]
@@ -54,7 +55,6 @@ def test_endpoints_inherit_the_defaults(settings: Settings) -> None:
     assert [target.model for target in chat.fallbacks] == ["mock-large"]
     assert chat.timeouts == Timeouts(connect_s=2.5, first_token_s=120, idle_s=30, total_s=300)
     assert (chat.log, small.log) == ("full", "metadata")
-    assert chat.limits == {"qpm": 600, "tpm": 200000}
     assert small.timeouts == Timeouts(connect_s=3, total_s=300)
 
 
@@ -178,18 +178,63 @@ def test_rates_of_several_days_are_kept_in_their_order() -> None:
     assert (settings.usd_jpy, settings.fx_date) == (Decimal("150.0"), date(2026, 11, 1))
 
 
+def test_a_budget_in_yen_takes_the_last_of_several_rates() -> None:
+    fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 125.0}}"
+    text = f"providers: {{local: {{type: vllm}}}}\n{fx}\nbudgets: [{{scope: {{team: '*'}}, jpy: 15000}}]\n"
+    (budget,) = parse(text, "sekisho.yaml", {}).budgets
+    assert budget.amount_nanos == 100_000_000_000
+
+
 def test_the_server(settings: Settings) -> None:
     assert settings.server.max_body_bytes == 8 * 1024 * 1024
     assert (settings.server.keepalive_s, settings.server.shutdown_s) == (5.0, 12.5)
     assert settings.server.metrics_port is None
 
 
-def test_budgets_and_limits_are_kept_as_declared(settings: Settings) -> None:
+def test_budgets_and_limits_become_rules(settings: Settings) -> None:
     assert settings.budgets == (
-        {"scope": {"team": "research"}, "usd": Decimal(100), "period": "month", "on_exceed": "block"},
-        {"scope": {"user": "*"}, "jpy": Decimal(15000), "period": "day", "on_exceed": {"degrade": "small"}},
+        Budget(scope=(("team", "research"),), amount_nanos=100_000_000_000),
+        # 15,000 yen at 151.25
+        Budget(
+            scope=(("user", "*"),),
+            amount_nanos=99_173_553_719,
+            period="day",
+            on_exceed="degrade",
+            degrade_to="small",
+            strict=True,
+        ),
     )
-    assert settings.limits == ({"scope": {"key": "app"}, "qpm": 60, "tpm": 40000},)
+    assert settings.limits == (
+        Limit(scope=(("key", "app"),), qpm=60, tpm=40000, concurrency=5, burst_s=10, wait_s=2.5),
+    )
+    assert settings.endpoints["chat"].limits == Limit(scope=(("endpoint", "chat"),), qpm=600, tpm=200000)
+    assert settings.endpoints["small"].limits is None
+    assert settings.defaults.limits == Limit(scope=(("endpoint", "*"),), qpm=10)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("memory://", None),
+        ("redis://redis.example:6380/2", "redis://redis.example:6380/2"),
+        ("rediss://me:${env:TOKEN}@redis.example", "rediss://me:token-secret-2@redis.example"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+    ],
+)
+def test_counters_live_where_state_says(read: Parse, complete: str, written: str, kept: str | None) -> None:
+    settings = read(complete.replace("{url: memory://}", f'{{url: "{written}"}}'))
+
+    assert (settings.state_url and settings.state_url.reveal()) == kept
+    assert "token-secret-2" not in repr(settings)
+
+
+def test_control_data_may_be_in_postgresql(read: Parse, complete: str) -> None:
+    url = "postgresql://sekisho:${env:TOKEN}@db.example/sekisho"
+    settings = read(complete.replace("sqlite:///${data_dir}/control.db", url))
+
+    assert settings.database_url is not None
+    assert settings.database_url.reveal() == "postgresql://sekisho:token-secret-2@db.example/sekisho"
+    assert "token-secret-2" not in repr(settings)
 
 
 def test_teams_may_be_declared_with_their_name_alone(settings: Settings) -> None:

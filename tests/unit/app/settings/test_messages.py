@@ -6,12 +6,12 @@ import string
 
 import pytest
 
-from sekisho.app.settings import file_messages, messages
+from sekisho.app.settings import file_messages, messages, money_messages
 from sekisho.app.settings.messages import Say
 
 ALL = {
     name: value
-    for module in (messages, file_messages)
+    for module in (messages, file_messages, money_messages)
     for name, value in vars(module).items()
     if isinstance(value, Say)
 }

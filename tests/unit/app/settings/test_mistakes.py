@@ -252,8 +252,12 @@ data_dir: "${env:UNSET_DIR}/x"                          # <- env_unset
 timezone: "${env"                                       # <- bad_reference
 """,
     "stores of later versions": """
-state: {url: "redis://:password@host:6379/0"}           # <- unsupported
-database: {url: "postgresql://u:password@host/db"}      # <- unsupported
+state: {url: "mysql://host/0"}                          # <- unsupported
+database: {url: "mysql://u:password@host/db"}           # <- unsupported
+""",
+    "passwords in addresses": """
+state: {url: "redis://:password@host:6379/0"}           # <- literal_secret
+database: {url: "postgresql://u:password@host/db"}      # <- literal_secret
 """,
     "databases that would forget": """
 database: {url: "sqlite:///:memory:"}                   # <- unsupported
@@ -277,13 +281,20 @@ budgets:                                                # <- not_enforced
   - {scope: {key: a}, usd: 0}                           # <- bad_number
   - {scope: {key: a}, usd: 1, period: year}             # <- bad_choice
   - {scope: {key: a}, usd: 1, on_exceed: stop}          # <- bad_choice
+  - {scope: {key: a}, jpy: 100}                         # <- missing
+  - {scope: {key: a}, usd: 1, strict: 1}                # <- wrong_type
+  - {scope: {team: a, group: a}, usd: 1}                # <- duplicate_key
 limits:                                                 # <- not_enforced
   - {scope: {key: a}}                                   # <- missing
   - {scope: {key: a}, qpm: 0}                           # <- bad_number
   - {scope: {key: a}, tpm: 1.5}                         # <- bad_number
+  - {scope: {key: a}, qpm: 1, burst_s: 61}              # <- bad_number
+  - {scope: {key: a}, qpm: 1, wait_s: 0}                # <- bad_number
+  - {scope: {key: a}, wait_s: 1}                        # <- missing
 """,
     "what is read and not enforced": """
 limits: [{scope: {key: a}, qpm: 1}]                     # <- not_enforced
+state: {url: "redis://:${env:APP_KEY}@host:6379/0"}     # <- not_enforced
 budgets: [{scope: {key: a}, usd: 1}]                    # <- not_enforced
 defaults: {limits: {qpm: 1}}                            # <- not_enforced
 endpoints: {chat: {targets: [{provider: local, model: m}], limits: {tpm: 1}}}   # <- not_enforced

@@ -1,0 +1,92 @@
+"""Which adapter holds the control data, SQLite or PostgreSQL, for commands and for serving. Must not read it itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.util import find_spec
+
+from sekisho.app.settings.model import Settings
+from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
+from sekisho.stores.pepper import load_or_create_pepper
+from sekisho.stores.polled_snapshot import PolledKeySnapshot
+from sekisho.stores.ports import KeyRecord, KeySnapshot, KeyStore, StoreUnavailable
+from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
+from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+
+
+def stored_keys(settings: Settings) -> list[KeyRecord]:
+    """Keys of the database, as they are now. A SQLite file that is not there is not made. Raises StoreUnavailable."""
+    if settings.database_url is not None:
+        return _postgres(settings.database_url.reveal()).all()
+    path = settings.database_path
+    if not path.exists():
+        return []
+    if not schema_is_current(path):
+        migrate(path)
+    return SqliteKeySnapshot(path).all()
+
+
+def key_store(settings: Settings) -> KeyStore:
+    """To change keys; imports what is heavy. Raises StoreUnavailable."""
+    from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
+    from sekisho.stores.sql_keys import SqlKeyStore
+
+    if settings.database_url is not None:
+        url = settings.database_url.reveal()
+        _postgres(url)
+        return SqlKeyStore(postgres_engine(url))
+    path = settings.database_path
+    if not schema_is_current(path):
+        migrate(path)
+    return SqlKeyStore(sqlite_engine(path))
+
+
+def pepper_of(settings: Settings) -> bytes:
+    """The pepper of the data folder. Raises PepperUnusable, StoreUnavailable."""
+    if settings.database_url is None:
+        return load_or_create_pepper(settings.data_dir, settings.database_path)
+    return load_or_create_pepper(settings.data_dir, _reader(settings.database_url.reveal()).has_keys)
+
+
+async def migrated(settings: Settings) -> None:
+    """Bring the control database up to date in a process of its own, where that is needed. Raises StoreUnavailable."""
+    url = settings.database_url
+    if url is None:
+        current = schema_is_current(settings.database_path)
+    else:
+        current = await asyncio.to_thread(_reader(url.reveal()).schema_is_current)
+    if current:
+        return
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sekisho.stores.migrate", "-" if url is not None else str(settings.database_path)),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate(None if url is None else f"{url.reveal()}\n".encode())
+    if process.returncode != 0:
+        raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
+
+
+def key_snapshot(settings: Settings) -> KeySnapshot:
+    """What the serving process reads about once a second; it never waits for long. Raises StoreUnavailable."""
+    if settings.database_url is None:
+        return SqliteKeySnapshot(settings.database_path)
+    return PolledKeySnapshot(_reader(settings.database_url.reveal()))
+
+
+def _postgres(url: str) -> PostgresKeySnapshot:
+    snapshot = _reader(url)
+    if not snapshot.schema_is_current():
+        migrate_postgres(url)
+    return snapshot
+
+
+def _reader(url: str) -> PostgresKeySnapshot:
+    if find_spec("psycopg") is None:
+        raise StoreUnavailable(
+            "`database.url` names PostgreSQL, and its client is not installed: pip install 'sekisho[postgresql]'\n"
+            "`database.url` に PostgreSQL が指定されていますが、クライアントが入っていません: "
+            "pip install 'sekisho[postgresql]' を実行してください。"
+        )
+    return PostgresKeySnapshot(url)

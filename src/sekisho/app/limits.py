@@ -1,0 +1,94 @@
+"""From settings to what lets calls in: rules, counters, and what was spent before. Must not count anything itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from sekisho.app.settings.messages import Say
+from sekisho.app.settings.model import Language, Settings
+from sekisho.domain.periods import window
+from sekisho.domain.spending import Limit, Spent
+from sekisho.ledger.scopes import Rules
+from sekisho.stores.counters import EventSink
+from sekisho.stores.memory_counters import MemoryCounters
+
+if TYPE_CHECKING:
+    from sekisho.stores.redis_counters import RedisCounters
+
+#: sums of what calls cost that ended from a time to another one (seconds since 1970), by their facts; may block
+SpentRows = Callable[[float, float], Iterable[Spent]]
+
+ONE_WORKER = Say(
+    "one_worker",
+    "{workers} workers need shared counters, and `state.url: memory://` counts for one: each would allow the whole of "
+    "every limit and budget",
+    "{workers} ワーカーには共有のカウンターが必要です。`state.url: memory://` は 1 ワーカー用で、"
+    "制限と予算が各ワーカーで別々に数えられてしまいます。",
+    "set `state: {{url: redis://HOST:6379/0}}`, or start one worker",
+    "`state: {{url: redis://ホスト:6379/0}}` と設定するか、1 ワーカーで起動してください。",
+)
+NO_CLIENT = Say(
+    "no_client",
+    "`state.url` names Redis or Valkey, and its client is not installed",
+    "`state.url` に Redis か Valkey が指定されていますが、クライアントが入っていません。",
+    "pip install 'sekisho[redis]'",
+    "pip install 'sekisho[redis]' を実行してください。",
+)
+
+
+def cannot_count(settings: Settings, workers: int, language: Language) -> str | None:
+    """Why so many workers cannot keep the limits and budgets of these settings, and what to do; None: they can."""
+    say: Say | None = None
+    if settings.state_url is None:
+        say = ONE_WORKER if workers > 1 else None
+    elif find_spec("hiredis") is None:
+        say = NO_CLIENT
+    if say is None:
+        return None
+    return f"{say.message(language, workers=workers)}\n{say.hint(language)}"
+
+
+def rules_of(settings: Settings) -> Rules:
+    """All limits and budgets: those of the lists, of endpoints, and of the defaults, which are for each endpoint."""
+    limits: list[Limit] = [*settings.limits]
+    own = (endpoint.limits for endpoint in settings.endpoints.values())
+    limits += [limit for limit in (settings.defaults.limits, *own) if limit is not None]
+    return Rules(limits, settings.budgets)
+
+
+def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[[float], Awaitable[Mapping[str, int]]]:
+    """Reads what was spent, by budget key, of calls that had ended before a time, in the periods that hold it."""
+    zone = ZoneInfo(settings.timezone)
+
+    def read(as_of_s: float) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for period in rules.periods:
+            begins_s, _ = window(period, zone, as_of_s)
+            sums |= rules.spent_by_budget(rows(begins_s, as_of_s), period)
+        return sums
+
+    async def spent(as_of_s: float) -> Mapping[str, int]:
+        return await asyncio.to_thread(read, as_of_s) if rules.budgets else {}
+
+    return spent
+
+
+async def open_counters(
+    settings: Settings, on_event: EventSink, spent: Callable[[float], Awaitable[Mapping[str, int]]]
+) -> MemoryCounters | RedisCounters:
+    """Counters where `state` says, which know what was spent before. Redis ones are to be closed."""
+    zone, now_s, wall_s = ZoneInfo(settings.timezone), time.perf_counter(), time.time()
+    if settings.state_url is None:
+        counters = MemoryCounters(zone, on_event, now_s, wall_s)
+        counters.adopt(await spent(wall_s), wall_s)
+        return counters
+    from sekisho.stores.redis_counters import RedisCounters
+
+    shared = RedisCounters(settings.state_url.reveal(), zone, on_event, spent, now_s, wall_s)
+    await shared.open()
+    return shared

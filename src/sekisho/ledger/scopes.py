@@ -1,0 +1,112 @@
+"""Which limits and budgets hold for a call, found once for each kind of call. Must not count anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import msgspec
+
+from sekisho.domain.spending import (
+    PERIODS,
+    Budget,
+    Facts,
+    Limit,
+    Period,
+    Scope,
+    Spent,
+    concreteness,
+    instance_of,
+    shape,
+)
+from sekisho.stores.counters import BudgetSpec, MeterSpec
+
+_QUANTITIES = ("qpm", "tpm", "concurrency")
+
+
+class Rules:
+    """The limits and budgets of one configuration."""
+
+    def __init__(self, limits: Iterable[Limit], budgets: Iterable[Budget]) -> None:
+        self.limits = tuple(limits)
+        self.budgets = tuple(budgets)
+        #: names of scopes that any rule asks for: two calls that differ in others only are of one kind
+        self.names = frozenset(name for rule in (*self.limits, *self.budgets) for name in shape(rule.scope))
+
+    def meters(self, facts: Facts) -> list[MeterSpec]:
+        """The limits that hold: of one shape a named value comes before `each`, quantity by quantity, and of equals
+        the smaller limit; limits of different shapes hold all together."""
+        best: dict[tuple[tuple[str, ...], str], int] = {}
+        matching = [(rule, at) for rule in self.limits if (at := instance_of(rule.scope, facts)) is not None]
+        for rule, _ in matching:
+            for quantity in _QUANTITIES:
+                if getattr(rule, quantity) is not None:
+                    place = shape(rule.scope), quantity
+                    best[place] = max(best.get(place, -1), concreteness(rule.scope))
+        specs: dict[Scope, MeterSpec] = {}
+        for rule, at in matching:
+            for quantity in _QUANTITIES:
+                if best.get((shape(rule.scope), quantity)) == concreteness(rule.scope):
+                    specs[at] = _stricter(specs.get(at) or MeterSpec(key=scope_key(at), scope=at), rule, quantity)
+        return list(specs.values())
+
+    def spending(self, facts: Facts, period: Period | None = None) -> list[tuple[Budget, BudgetSpec]]:
+        """The budgets that hold. Of one shape and period those of a named value come before those of `each`; a warning
+        and a block of one scope hold both."""
+        matching = [
+            (rule, at)
+            for rule in self.budgets
+            if period in (None, rule.period) and (at := instance_of(rule.scope, facts)) is not None
+        ]
+        best: dict[tuple[tuple[str, ...], str], int] = {}
+        for rule, _ in matching:
+            place = shape(rule.scope), rule.period
+            best[place] = max(best.get(place, -1), concreteness(rule.scope))
+        found: dict[str, tuple[Budget, BudgetSpec]] = {}
+        for rule, at in matching:
+            if best[shape(rule.scope), rule.period] == concreteness(rule.scope):
+                spec = _spec(rule, at)
+                known = found.get(spec.key)
+                if known is None or spec.amount_nanos < known[1].amount_nanos:
+                    found[spec.key] = rule, spec
+        return list(found.values())
+
+    def spent_by_budget(self, rows: Iterable[Spent], period: Period) -> dict[str, int]:
+        """Nano-dollars by budget key, from sums of rows of one period: what counters are rebuilt from."""
+        sums: dict[str, int] = {}
+        for row in rows:
+            for _, spec in self.spending(row.facts, period):
+                sums[spec.key] = sums.get(spec.key, 0) + row.cost_nanos
+        return sums
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """Those that any budget has."""
+        return tuple(period for period in PERIODS if any(rule.period == period for rule in self.budgets))
+
+
+def scope_key(scope: Scope) -> str:
+    """`team=research|user=taro`, every value escaped, so that no two scopes share a key."""
+    return "|".join(f"{name}={quote(value, safe='')}" for name, value in scope)
+
+
+def _spec(rule: Budget, at: Scope) -> BudgetSpec:
+    way = rule.on_exceed if rule.degrade_to is None else f"{rule.on_exceed}:{quote(rule.degrade_to, safe='')}"
+    return BudgetSpec(
+        key=f"{scope_key(at)}|{rule.period}|{way}",
+        scope=at,
+        amount_nanos=rule.amount_nanos,
+        period=rule.period,
+        on_exceed=rule.on_exceed,
+        degrade_to=rule.degrade_to,
+    )
+
+
+def _stricter(spec: MeterSpec, rule: Limit, quantity: str) -> MeterSpec:
+    wanted, known = getattr(rule, quantity), getattr(spec, quantity)
+    if wanted is None or (known is not None and known <= wanted):
+        return spec
+    changes: dict[str, float] = {quantity: wanted, "wait_s": max(spec.wait_s, rule.wait_s)}
+    if quantity != "concurrency":
+        changes[f"{quantity[0]}_burst_s"] = rule.burst_s
+    return msgspec.structs.replace(spec, **changes)

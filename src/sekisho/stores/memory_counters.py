@@ -1,0 +1,281 @@
+"""Counters of one process, in memory. Must cost a microsecond or two a call, and hold all of a call or nothing."""
+
+# ruff: noqa: FURB136  (max() is a call, and these lines run several times in every call)
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sekisho.domain.periods import window
+from sekisho.domain.spending import EACH, MARKS, PERIODS, Period
+from sekisho.stores.counters import (
+    BudgetSpec,
+    BudgetState,
+    Denial,
+    EventSink,
+    Headroom,
+    How,
+    MeterSpec,
+    MeterState,
+    Outcome,
+    Reservation,
+    event_of,
+    next_mark,
+)
+from sekisho.stores.meters import Meter, denial_of, tightest
+
+_ENDLESS = float("inf")
+#: `each` scopes beyond this share one: callers may invent features and users without end
+MOST_SCOPES = 50_000
+_CLOCK_SLIP_S = 0.01
+
+
+class Spend:
+    """One budget in its present period. `held` is what was spent and what is reserved."""
+
+    __slots__ = (
+        "amount",
+        "begins_wall_s",
+        "ends_wall_s",
+        "exposed",
+        "held",
+        "mark",
+        "next_mark_nanos",
+        "spec",
+        "spent",
+        "turn",
+    )
+
+    def __init__(self, spec: BudgetSpec) -> None:
+        self.amount = -1
+        self.begin(0.0, 0.0, 0)
+        self.renew(spec)
+
+    def begin(self, begins_wall_s: float, ends_wall_s: float, turn: int) -> None:
+        """A new period. What is still reserved from the last one does not count in it."""
+        self.begins_wall_s, self.ends_wall_s = begins_wall_s, ends_wall_s
+        self.turn = turn
+        self.spent = self.held = self.exposed = 0
+        self.set_mark(0)
+
+    def renew(self, spec: BudgetSpec) -> None:
+        """Another amount; its marks are passed anew."""
+        self.spec = spec
+        self.amount = spec.amount_nanos
+        self.set_mark(0)
+
+    def set_mark(self, percent: int) -> None:
+        self.mark = percent
+        self.next_mark_nanos = next_mark(self.amount, percent)
+
+    def state(self) -> BudgetState:
+        return BudgetState(
+            spec=self.spec,
+            spent_nanos=self.spent,
+            reserved_nanos=self.held - self.spent,
+            bound_nanos=self.exposed,
+            resets_at_s=self.ends_wall_s,
+        )
+
+
+class Account:
+    """What one kind of call is counted on. `carried` are meters that this attempt adds to without asking them."""
+
+    __slots__ = ("budgets", "carried", "every", "meters", "stopping")
+
+    def __init__(
+        self,
+        meters: tuple[Meter, ...],
+        carried: tuple[Meter, ...],
+        budgets: tuple[Spend, ...],
+        stopping: tuple[Spend, ...],
+    ) -> None:
+        self.meters = meters
+        self.carried = carried
+        self.every = meters + carried
+        self.budgets = budgets
+        self.stopping = stopping
+
+    def headroom(self, _reservation: Reservation | None, now_s: float) -> Headroom | None:
+        return tightest(self.every, now_s)
+
+
+class MemoryCounters:
+    """Counters for one worker; see the port for the methods."""
+
+    remote = False
+
+    def __init__(self, zone: ZoneInfo, on_event: EventSink, now_s: float, wall_s: float) -> None:
+        self._zone = zone
+        self._on_event = on_event
+        self._meters: dict[str, Meter] = {}
+        self._budgets: dict[str, Spend] = {}
+        self._restored: Mapping[str, int] = {}
+        self._restored_wall_s = 0.0
+        self._wall_offset_s = wall_s - now_s
+        self._turn = 0
+        self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
+        self._set_next_roll()
+
+    def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+        """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets on which nothing was
+        counted yet. Before the first call, and before those of a new configuration."""
+        self._restored, self._restored_wall_s = spent_nanos, wall_s
+
+    def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Account:
+        pairs = [(self._budget(spec), spec) for spec in budgets]
+        return Account(
+            tuple(map(self._meter, meters)),
+            tuple(map(self._meter, carried)),
+            tuple(budget for budget, _ in pairs),
+            tuple(budget for budget, spec in pairs if spec.on_exceed != "warn"),
+        )
+
+    def admit(
+        self, account: Account, now_s: float, tokens: int, reserve_nanos: int, most_nanos: int, id: str = ""
+    ) -> Outcome:
+        if now_s >= self._next_roll_s:
+            self._roll(now_s)
+        for meter in account.meters:
+            if (
+                meter.q_full_s > now_s + meter.q_slack_s
+                or meter.running >= meter.most_running
+                or (meter.t_full_s > now_s and meter.t_full_s + tokens * meter.t_interval_s > now_s + meter.t_burst_s)
+            ):
+                return self._deny(account, now_s, tokens, reserve_nanos)
+        for budget in account.stopping:
+            if budget.held + reserve_nanos > budget.amount:
+                return self._deny(account, now_s, tokens, reserve_nanos)
+        for meter in account.meters:
+            full_s = meter.q_full_s
+            meter.q_full_s = (full_s if full_s > now_s else now_s) + meter.q_interval_s
+            full_s = meter.t_full_s
+            meter.t_full_s = (full_s if full_s > now_s else now_s) + tokens * meter.t_interval_s
+            meter.running += 1
+        if account.carried:
+            _carry(account.carried, now_s, tokens)
+        for budget in account.budgets:
+            budget.held += reserve_nanos
+            budget.exposed += most_nanos - reserve_nanos
+        return Reservation(account, now_s, tokens, reserve_nanos, most_nanos, id, self._turn)
+
+    def dispatched(self, reservation: Reservation) -> None:
+        reservation.dispatched = True
+
+    def end(self, reservation: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
+        if reservation.how is not None:
+            return False
+        reservation.how = how
+        account: Account = reservation.account
+        more = tokens - reservation.tokens
+        for meter in account.every:
+            meter.running -= 1
+            if more < 0:
+                meter.t_full_s += more * meter.t_interval_s
+            elif more:
+                full_s = meter.t_full_s
+                meter.t_full_s = (full_s if full_s > now_s else now_s) + more * meter.t_interval_s
+        reserved = reservation.reserved_nanos
+        for budget in account.budgets:
+            # what was reserved in an earlier period went with it
+            if reservation.turn >= budget.turn:
+                budget.held += cost_nanos - reserved
+                budget.spent += cost_nanos
+                budget.exposed -= reservation.most_nanos - reserved
+                if budget.spent >= budget.next_mark_nanos:
+                    self._fire(budget, now_s + self._wall_offset_s)
+        return True
+
+    def tick(self, now_s: float, wall_s: float) -> bool:
+        if abs(wall_s - now_s - self._wall_offset_s) > _CLOCK_SLIP_S:
+            self._wall_offset_s = wall_s - now_s
+            self._set_next_roll()
+        if now_s >= self._next_roll_s:
+            self._roll(now_s)
+        if len(self._meters) < MOST_SCOPES // 2:
+            return False
+        self._meters = {key: meter for key, meter in self._meters.items() if not meter.idle(now_s)}
+        return True
+
+    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+        meters = [meter.state(now_s) for meter in self._meters.values()]
+        return meters, [budget.state() for budget in self._budgets.values()]
+
+    def _meter(self, spec: MeterSpec) -> Meter:
+        spec = bounded(spec, self._meters)
+        meter = self._meters.get(spec.key)
+        if meter is None:
+            meter = self._meters[spec.key] = Meter(spec)
+        elif meter.spec != spec:
+            meter.renew(spec)
+        return meter
+
+    def _budget(self, spec: BudgetSpec) -> Spend:
+        spec = bounded(spec, self._budgets)
+        budget = self._budgets.get(spec.key)
+        if budget is None:
+            budget = self._budgets[spec.key] = Spend(spec)
+            budget.begin(*self._windows[spec.period], self._turn)
+            self._take_restored(budget)
+        elif budget.amount != spec.amount_nanos:
+            budget.renew(spec)
+        return budget
+
+    def _take_restored(self, budget: Spend) -> None:
+        if budget.begins_wall_s <= self._restored_wall_s < budget.ends_wall_s:
+            spent = self._restored.get(budget.spec.key, 0)
+            budget.spent += spent
+            budget.held += spent
+            if budget.spent >= budget.next_mark_nanos:
+                self._fire(budget, self._restored_wall_s)
+
+    def _deny(self, account: Account, now_s: float, tokens: int, reserve_nanos: int) -> Denial:
+        budgets = [
+            (budget.spec, budget.spent, budget.held - budget.spent, budget.ends_wall_s - self._wall_offset_s)
+            for budget in account.stopping
+        ]
+        return denial_of(account.meters, budgets, now_s, tokens, reserve_nanos)
+
+    def _fire(self, budget: Spend, wall_s: float) -> None:
+        for percent in MARKS:
+            if percent > budget.mark and budget.spent >= next_mark(budget.amount, percent - 1):
+                self._on_event(event_of(budget.spec, budget.begins_wall_s, percent, budget.spent, wall_s))
+                budget.set_mark(percent)
+
+    def _roll(self, now_s: float) -> None:
+        """Begin the periods that have come."""
+        wall_s = now_s + self._wall_offset_s
+        self._turn += 1
+        for period, (_, ends_s) in self._windows.items():
+            if wall_s >= ends_s:
+                self._windows[period] = window(period, self._zone, wall_s)
+        for budget in self._budgets.values():
+            if wall_s >= budget.ends_wall_s:
+                budget.begin(*self._windows[budget.spec.period], self._turn)
+        self._set_next_roll()
+
+    def _set_next_roll(self) -> None:
+        self._next_roll_s = min(end for _, end in self._windows.values()) - self._wall_offset_s
+
+
+def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:
+    for meter in meters:
+        full_s = meter.t_full_s
+        meter.t_full_s = (full_s if full_s > now_s else now_s) + tokens * meter.t_interval_s
+        meter.running += 1
+
+
+_Spec = TypeVar("_Spec", MeterSpec, BudgetSpec)
+
+
+def bounded(spec: _Spec, known: Mapping[str, object]) -> _Spec:
+    """The specification, or that of all scopes of its shape together once there are too many others."""
+    if spec.key in known or len(known) < MOST_SCOPES:
+        return spec
+    key = "+".join(name for name, _ in spec.scope)
+    if isinstance(spec, BudgetSpec):
+        key += "|" + "|".join(spec.key.rsplit("|", 2)[1:])
+    return msgspec.structs.replace(spec, key=f"others:{key}", scope=tuple((name, EACH) for name, _ in spec.scope))

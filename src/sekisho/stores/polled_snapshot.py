@@ -1,0 +1,56 @@
+"""Keys as they were a moment ago, read in a thread. Must never make the event loop wait for a database."""
+
+from __future__ import annotations
+
+import threading
+
+from sekisho.stores.ports import KeyRecord, KeySnapshot, StoreUnavailable
+
+EVERY_S = 1.0
+
+
+class PolledKeySnapshot:
+    """A KeySnapshot in front of one that may block. Answers at once from what it read last.
+
+    While the source is away `version` raises StoreUnavailable, and `all` gives the keys that were known: no valid key
+    is refused because a database is being restarted.
+    """
+
+    def __init__(self, source: KeySnapshot, every_s: float = EVERY_S) -> None:
+        self._source = source
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._error: StoreUnavailable | None = None
+        self._known = source.version(), source.all()
+        self._thread = threading.Thread(target=self._poll, name="keys", daemon=True)
+        self._thread.start()
+
+    def all(self) -> list[KeyRecord]:
+        with self._lock:
+            return self._known[1]
+
+    def version(self) -> int:
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            return self._known[0]
+
+    def close(self) -> None:
+        """Read no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                version = self._source.version()
+                known = self._known if version == self._known[0] else (version, self._source.all())
+                error = None
+            except StoreUnavailable as unavailable:
+                known, error = self._known, StoreUnavailable(str(unavailable))
+            except Exception as unforeseen:
+                # a thread that ended here would leave revoked keys in force, and nobody would hear of it
+                known, error = self._known, StoreUnavailable(f"{type(unforeseen).__name__}: {unforeseen}")
+            with self._lock:
+                self._known, self._error = known, error

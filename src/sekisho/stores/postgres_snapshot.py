@@ -1,0 +1,70 @@
+"""Reads keys from the PostgreSQL control database with psycopg alone. Must never write.
+
+The serving process uses this instead of the SQL adapter, for the reason given in `sqlite_snapshot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+from sekisho.stores.key_rows import COLUMNS, to_record
+from sekisho.stores.migrate import HEAD_REVISION
+from sekisho.stores.ports import KeyRecord, StoreUnavailable
+
+#: libpq takes nothing below 2
+_CONNECT_TIMEOUT_S = 2
+_STATEMENT_TIMEOUT_S = 2
+_ALL: LiteralString = "SELECT " + ", ".join(COLUMNS) + " FROM keys ORDER BY created_at_us, id"
+_VERSION: LiteralString = "SELECT version FROM control_version"
+_REVISION: LiteralString = "SELECT version_num FROM alembic_version"
+
+
+class PostgresKeySnapshot:
+    """A KeySnapshot of a database that other processes change. It may block for some seconds: see `polled_snapshot`.
+
+    Read `version` before `all`, so that a change between the two is read once more and not missed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def all(self) -> list[KeyRecord]:
+        return [to_record(row) for row in self._rows(_ALL)]
+
+    def version(self) -> int:
+        rows = self._rows(_VERSION)
+        if len(rows) != 1:
+            raise StoreUnavailable("the control database has no version row")
+        return int(rows[0][0])
+
+    def schema_is_current(self) -> bool:
+        """Whether a migration has nothing to do."""
+        try:
+            return self._rows(_REVISION) == [(HEAD_REVISION,)]
+        except _MissingTable:
+            return False
+
+    def has_keys(self) -> bool:
+        """Whether any key depends on the pepper. StoreUnavailable where that cannot be known."""
+        return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
+
+    def _rows(self, query: LiteralString) -> list[Sequence[Any]]:
+        import psycopg
+
+        try:
+            with psycopg.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_S}s",
+            ) as connection:
+                return list(connection.execute(query).fetchall())
+        except psycopg.errors.UndefinedTable as error:
+            raise _MissingTable(f"the control database has no tables yet: {error}") from error
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"the control database cannot be read: {error}") from error
+
+
+class _MissingTable(StoreUnavailable):
+    pass

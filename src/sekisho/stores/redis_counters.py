@@ -1,0 +1,330 @@
+"""Counters of many workers in Redis or Valkey: one script, one round trip a call. A sick server must not cost a call
+more than a quarter of a second, a budget its bound, or a settlement its effect.
+
+While the server is away limits are counted here on this worker's share of them, blocking budgets refuse with
+`unavailable`, and what has to be told is kept and told later. See `redis_memory` for a server that lost its memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sekisho.domain.periods import window
+from sekisho.domain.spending import MARKS, PERIODS, Period
+from sekisho.stores.counters import (
+    BUSY_RETRY_S,
+    BudgetSpec,
+    BudgetState,
+    Denial,
+    EventSink,
+    How,
+    MeterSpec,
+    MeterState,
+    Outcome,
+    Reservation,
+    event_of,
+    left_of,
+    next_mark,
+)
+from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, bounded
+from sekisho.stores.meters import Meter, denial_of
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.redis_address import address_of
+from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
+from sekisho.stores.redis_memory import GRACE_S, LEASE_S, Keeper, SpentReader
+from sekisho.stores.redis_outbox import Outbox
+from sekisho.stores.redis_words import (
+    SCRIPT,
+    SENT,
+    Place,
+    RedisAccount,
+    Seen,
+    adopting,
+    asking,
+    begins_of,
+    budget_key,
+    ending,
+    levels,
+    meter_keys,
+)
+
+log = logging.getLogger("sekisho.stores")
+
+#: the epoch of what was let in without the server
+_LOCAL = "-"
+
+
+class RedisCounters:
+    """Counters for any number of workers; see the port for the methods. `open` before the first call, `tick` about once
+    a second, `close` at the end. `spent` reads what was spent before, from rows."""
+
+    remote = True
+
+    def __init__(
+        self,
+        url: str,
+        zone: ZoneInfo,
+        on_event: EventSink,
+        spent: SpentReader,
+        now_s: float,
+        wall_s: float,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        lease_s: float = LEASE_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._zone = zone
+        self._on_event = on_event
+        self._name = os.urandom(6).hex()
+        self._count = 0
+        self._link = RedisLink(address_of(url), self._came_up, timeout_s)
+        self._outbox = Outbox(self._link)
+        self._keeper = Keeper(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at)
+        self._share = MemoryCounters(zone, on_event, now_s, wall_s)
+        self._shares = 1
+        self._meters: dict[str, MeterSpec] = {}
+        self._budgets: dict[str, BudgetSpec] = {}
+        #: the server's clock (seconds since 1970) less our monotonic one
+        self._offset_s = wall_s - now_s
+        self._turn = 0
+        self._windows = self._windows_at(wall_s)
+        self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
+        self._fired: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Connect, and wait until budgets can be counted or the server is known to be away."""
+        await self._link.open()
+        await self._keeper.ready()
+
+    async def close(self) -> None:
+        """What was told is waited for, as far as the server answers. Reservations that still run expire there."""
+        await self._keeper.close()
+        await self._link.close()
+
+    async def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+        """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets that are new in the
+        configuration. Every worker may say it, the first one is heard. Raises StoreUnavailable."""
+        if spent_nanos:
+            await self._link.send(adopting(int(wall_s * 1000), spent_nanos, self._windows_at(wall_s)))
+
+    @property
+    def up(self) -> bool:
+        """Whether the server answers."""
+        return self._link.up
+
+    @property
+    def untold(self) -> int:
+        """How much waits to be told to the server."""
+        return len(self._outbox)
+
+    def bind(
+        self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]
+    ) -> RedisAccount:
+        # callers may invent features and users without end
+        asked = tuple(bounded(spec, self._meters) for spec in meters)
+        added = tuple(bounded(spec, self._meters) for spec in carried)
+        kept = tuple(bounded(spec, self._budgets) for spec in budgets)
+        self._meters.update((spec.key, spec) for spec in asked + added)
+        self._budgets.update((spec.key, spec) for spec in kept)
+        local = self._share.bind(map(self._shared, asked), map(self._shared, added), ())
+        return RedisAccount(asked, added, kept, local)
+
+    def admit(
+        self, account: RedisAccount, now_s: float, tokens: int, reserve_nanos: int, most_nanos: int, id: str
+    ) -> Outcome | Awaitable[Outcome]:
+        self._roll(now_s)
+        reservation = Reservation(account, now_s, tokens, reserve_nanos, most_nanos, id or self._new_id(), self._turn)
+        return self._ask(reservation) if self._link.up else self._without_server(reservation)
+
+    def dispatched(self, reservation: Reservation) -> None:
+        reservation.dispatched = True
+        if isinstance(reservation.seen, Seen) and reservation.how is None:
+            self._outbox.tell(("SADD", SENT, reservation.id))
+
+    def end(self, reservation: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
+        if reservation.how is not None:
+            return False
+        reservation.how = how
+        account: RedisAccount = reservation.account
+        seen = reservation.seen
+        if isinstance(seen, Seen):
+            self._keeper.live.pop(reservation.id, None)
+            self._tell_end(reservation.id, account, seen.place, seen.epoch, now_s, tokens, cost_nanos)
+        elif isinstance(seen, Reservation):
+            self._share.end(seen, how, now_s, tokens)
+            if cost_nanos and account.budgets:
+                place = account.placed(self._windows, self._turn)
+                self._tell_end(reservation.id, account, place, _LOCAL, now_s, tokens, cost_nanos)
+        return True
+
+    def tick(self, now_s: float, wall_s: float) -> bool:
+        forgot = self._share.tick(now_s, wall_s)
+        if forgot:
+            self._meters.clear()
+        if len(self._fired) > MOST_SCOPES:
+            # told again under the same names
+            self._fired.clear()
+        if not self._link.up:
+            self._offset_s = wall_s - now_s
+        self._roll(now_s)
+        if self._shares != self._keeper.workers:
+            self._shares = self._keeper.workers
+            self._share.bind(map(self._shared, self._meters.values()), (), ())
+        self._keeper.tick(now_s)
+        return forgot
+
+    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+        """Of the scopes that this worker has met. Raises StoreUnavailable."""
+        server_us = (now_s + self._offset_s) * 1e6
+        meters = await asyncio.gather(*(self._look_at_meter(spec, server_us) for spec in self._meters.values()))
+        return meters, await asyncio.gather(*map(self._look_at_budget, self._budgets.values()))
+
+    async def _ask(self, reservation: Reservation) -> Outcome:
+        account: RedisAccount = reservation.account
+        place = account.placed(self._windows, self._turn)
+        epoch = self._keeper.epoch
+        try:
+            reply = await self._link.send(asking("admit", reservation, place, epoch, self._keeper.lease_ms))
+        except (StoreUnavailable, RedisError) as error:
+            if isinstance(error, RedisError):
+                log.error("the counters' server refuses: %s", error)
+            # it may have been granted all the same
+            self._tell_end(reservation.id, account, place, epoch, reservation.made_s, 0, 0)
+            return self._without_server(reservation)
+        except asyncio.CancelledError:
+            self._tell_end(reservation.id, account, place, epoch, reservation.made_s, 0, 0)
+            raise
+        self._offset_s = int(reply[1]) / 1e6 - reservation.made_s
+        if reply[0] == 0:
+            return self._denial(account, reservation, reply)
+        now_epoch = reply[2].decode()
+        if reply[0] == -1:
+            self._keeper.notice(now_epoch)
+            return self._without_server(reservation)
+        reservation.seen = Seen(now_epoch, place, reply)
+        self._keeper.live[reservation.id] = reservation
+        return reservation
+
+    def _without_server(self, reservation: Reservation) -> Outcome:
+        """Blocking budgets fail closed; limits are counted here, on this worker's share."""
+        account: RedisAccount = reservation.account
+        if account.blocks:
+            return Denial(cause="unavailable", retry_after_s=BUSY_RETRY_S)
+        outcome = self._share.admit(account.local, reservation.made_s, reservation.tokens, 0, 0)
+        if isinstance(outcome, Denial):
+            return outcome
+        # a new name: under the old one the server may hold a reservation that is about to be voided
+        reservation.id = self._new_id()
+        reservation.seen = outcome
+        return reservation
+
+    def _denial(self, account: RedisAccount, reservation: Reservation, reply: list[Any]) -> Denial:
+        """The facts of a refusal, as memory counters would tell them that had seen the same."""
+        now_s, at = reservation.made_s, 3 + 3 * len(account.meters)
+        meters: list[Meter] = []
+        for spec, (q_s, t_s, running) in zip(account.meters, levels(reply, len(account.meters)), strict=True):
+            meter = Meter(spec)
+            meter.q_full_s, meter.t_full_s, meter.running = now_s + q_s, now_s + t_s, running
+            meters.append(meter)
+        budgets: list[tuple[BudgetSpec, int, int, float]] = []
+        for spec in account.budgets:
+            if spec.on_exceed != "warn":
+                ends_s = self._windows[spec.period][1] - self._offset_s
+                budgets.append((spec, int(reply[at]), int(reply[at + 1]), ends_s))
+            at += 2
+        return denial_of(meters, budgets, now_s, reservation.tokens, reservation.reserved_nanos)
+
+    def _tell_end(
+        self,
+        id: str,
+        account: RedisAccount,
+        place: Place,
+        epoch: str,
+        now_s: float,
+        tokens: int,
+        cost_nanos: int,
+    ) -> None:
+        def fire(sums: list[Any]) -> None:
+            self._fire(account, place, sums)
+
+        words = ending(id, place, epoch, int((now_s + self._offset_s) * 1000), tokens, cost_nanos)
+        self._outbox.tell(words, fire if place.budget_keys else None)
+
+    def _fire(self, account: RedisAccount, place: Place, sums: list[Any]) -> None:
+        """Events of the budgets whose new sums these are. Every worker tells each once; the sink keeps one."""
+        for spec, key, spent in zip(account.budgets, place.budget_keys, sums[1:], strict=False):
+            name = f"{key}:{spec.amount_nanos}"
+            fired = self._fired.get(name, 0)
+            if spent < next_mark(spec.amount_nanos, fired):
+                continue
+            for percent in MARKS:
+                if percent > fired and spent >= next_mark(spec.amount_nanos, percent - 1):
+                    self._on_event(event_of(spec, begins_of(key), percent, int(spent), self._keeper.server_s()))
+                    self._fired[name] = percent
+
+    def _came_up(self) -> None:
+        """On a new connection: the script, then the leases, so that none expires, then all that is untold."""
+        self._link.call("SCRIPT", "LOAD", SCRIPT).add_done_callback(_heard)
+        self._keeper.came_up()
+        self._outbox.again()
+
+    def _shared(self, spec: MeterSpec) -> MeterSpec:
+        """This worker's share of a limit."""
+        return msgspec.structs.replace(
+            spec,
+            qpm=_part(spec.qpm, self._shares),
+            tpm=_part(spec.tpm, self._shares),
+            concurrency=_part(spec.concurrency, self._shares),
+        )
+
+    def _roll(self, now_s: float) -> None:
+        """Go on to the periods that hold a time."""
+        server_s = now_s + self._offset_s
+        if server_s >= self._windows_end_s:
+            self._windows = self._windows_at(server_s)
+            self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
+            self._turn += 1
+
+    def _windows_at(self, server_s: float) -> dict[Period, tuple[float, float]]:
+        return {period: window(period, self._zone, server_s) for period in PERIODS}
+
+    def _new_id(self) -> str:
+        self._count += 1
+        return f"{self._name}-{self._count}"
+
+    async def _look_at_meter(self, spec: MeterSpec, server_us: float) -> MeterState:
+        buckets, running = meter_keys(spec)
+        found, count = await asyncio.gather(self._link.call("GET", buckets), self._link.call("SCARD", running))
+        q_us, t_us = map(float, found.split()) if found else (0.0, 0.0)
+        return MeterState(
+            spec=spec,
+            remaining_requests=None
+            if spec.qpm is None
+            else left_of(spec.qpm, spec.q_burst_s, (q_us - server_us) / 1e6),
+            remaining_tokens=None if spec.tpm is None else left_of(spec.tpm, spec.t_burst_s, (t_us - server_us) / 1e6),
+            running=count,
+        )
+
+    async def _look_at_budget(self, spec: BudgetSpec) -> BudgetState:
+        begins_s, ends_s = self._windows[spec.period]
+        found = await self._link.call("HMGET", budget_key(spec.key, begins_s), "spent", "reserved", "beyond")
+        spent, reserved, beyond = (int(value or 0) for value in found)
+        return BudgetState(
+            spec=spec, spent_nanos=spent, reserved_nanos=reserved, bound_nanos=beyond, resets_at_s=ends_s
+        )
+
+
+def _part(limit: int | None, shares: int) -> int | None:
+    return None if limit is None else max(1, limit // shares)
+
+
+def _heard(future: asyncio.Future[Any]) -> None:
+    """Its failure is noticed elsewhere."""
+    future.exception()

@@ -1,0 +1,194 @@
+"""One connection to Redis or Valkey on which many commands are under way. Must never let a caller wait for long.
+
+Whatever is not answered in time closes the connection, and while there is none every command fails at once: a dead
+server costs a few calls their time-out, and not each. Answers come in the order of commands (RESP2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.redis_address import Address
+
+log = logging.getLogger("sekisho.stores")
+
+#: how long a connection or an answer may take
+TIMEOUT_S = 0.25
+_FIRST_RETRY_S, _MOST_RETRY_S = 0.1, 1.0
+
+
+class _Connection(asyncio.Protocol):
+    """Bytes to answers, as long as the link has not gone on to another connection."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._reader = hiredis.Reader(protocolError=StoreUnavailable, replyError=RedisError)
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is no asyncio.Transport by its class
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (answer := self._reader.gets()) is not False:
+                self._link.answered(self, answer)
+        except StoreUnavailable:
+            log.exception("the counters' server sent something that is not RESP")
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.lost(self)
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class RedisError(Exception):
+    """The server's own word that a command failed."""
+
+
+class RedisLink:
+    """Keeps the connection; `came_up` is called whenever there is a new one, before any other command."""
+
+    def __init__(self, address: Address, came_up: Callable[[], None], timeout_s: float = TIMEOUT_S) -> None:
+        self._address = address
+        self._came_up = came_up
+        self._timeout_s = timeout_s
+        self._connection: _Connection | None = None
+        #: commands that were sent: their future, and when
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._down = asyncio.Event()
+        self.up = False
+        #: how often a connection was lost or refused, for metrics
+        self.failures = 0
+
+    async def open(self) -> None:
+        """Connect, or begin to try: does not raise."""
+        await self._connect()
+        self._keeper = asyncio.ensure_future(self._keep())
+
+    async def close(self) -> None:
+        """Let everything go; what is under way fails."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        self._drop()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def call(self, *words: str | bytes | int) -> asyncio.Future[Any]:
+        """Send a command; its answer, a RedisError, or StoreUnavailable comes within the time-out."""
+        return self.send(words)
+
+    def send(self, words: tuple[str | bytes | int, ...]) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        connection = self._connection
+        if connection is None or connection.transport is None:
+            future.set_exception(StoreUnavailable("the counters' server does not answer"))
+            return future
+        self._waiting.append((future, loop.time()))
+        connection.transport.write(hiredis.pack_command(words))  # pyright: ignore[reportArgumentType]  # a stub for one word
+        if self._watch is None:
+            self._watch = loop.call_later(self._timeout_s, self._look)
+        return future
+
+    def _look(self) -> None:
+        """One timer for all commands: the oldest one decides."""
+        self._watch = None
+        if not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        left_s = self._waiting[0][1] + self._timeout_s - loop.time()
+        if left_s <= 0.001:
+            log.warning("the counters' server did not answer within %g s", self._timeout_s)
+            self._drop()
+        else:
+            self._watch = loop.call_later(left_s, self._look)
+
+    def answered(self, connection: _Connection, answer: Any) -> None:
+        """The next answer has come."""
+        if connection is not self._connection:
+            return
+        future, _ = self._waiting.popleft()
+        if future.done():
+            return
+        if isinstance(answer, RedisError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self.up = False
+        if connection is not None:
+            self.failures += 1
+            connection.abort()
+        waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            if not future.done():
+                future.set_exception(StoreUnavailable("the counters' server does not answer"))
+                # whoever asked may have gone
+                future.exception()
+        self._down.set()
+
+    async def _keep(self) -> None:
+        retry_s = _FIRST_RETRY_S
+        while True:
+            if self.up:
+                retry_s = _FIRST_RETRY_S
+                self._down.clear()
+                await self._down.wait()
+            elif not await self._connect():
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, _MOST_RETRY_S)
+
+    async def _connect(self) -> bool:
+        loop = asyncio.get_running_loop()
+        at = self._address
+        try:
+            async with asyncio.timeout(self._timeout_s * 4):
+                connection = _Connection(self)
+                if at.path is not None:
+                    await loop.create_unix_connection(lambda: connection, at.path)
+                else:
+                    context = ssl.create_default_context() if at.tls else None
+                    await loop.create_connection(lambda: connection, at.host, at.port, ssl=context)
+                self._connection = connection
+                await self._greet()
+        except (OSError, TimeoutError, StoreUnavailable, RedisError) as error:
+            if not self.failures:
+                log.warning("the counters' server cannot be reached: %s", error)
+            self.failures += 1
+            self._drop()
+            return False
+        self.up = True
+        self._came_up()
+        return True
+
+    async def _greet(self) -> None:
+        at = self._address
+        if at.password is not None:
+            await self.send(("AUTH", *((at.user,) if at.user else ()), at.password))
+        if at.database:
+            await self.send(("SELECT", at.database))
+        # also what finds a server that takes connections and does not answer
+        await self.send(("PING",))
+
+    def lost(self, connection: _Connection) -> None:
+        """A connection has ended by itself."""
+        if self._connection is connection:
+            self._drop()

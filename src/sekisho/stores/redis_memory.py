@@ -1,0 +1,218 @@
+"""What a worker does about once a second for the counters in Redis: its leases, and a server that lost its memory.
+
+A server with budgets that can be trusted has an `epoch`, which names its run. Where there is none, one worker writes
+`building:…`, reads from the rows what was spent, and waits until every other worker has had the time to notice and to
+put its running reservations back; then it names a new epoch. Until then no budgeted call is let in anywhere, and none
+has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from sekisho.stores.counters import Reservation
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.redis_link import RedisError, RedisLink
+from sekisho.stores.redis_outbox import Outbox
+from sekisho.stores.redis_words import (
+    EPOCH,
+    LEASES,
+    SENT,
+    WORKERS,
+    Seen,
+    Windows,
+    Words,
+    asking,
+    building,
+    expiring,
+    restoring,
+)
+
+log = logging.getLogger("sekisho.stores")
+
+#: sums by budget key of the calls that had ended before a time (seconds since 1970), in the periods that hold it
+SpentReader = Callable[[float], Awaitable[Mapping[str, int]]]
+
+#: after which a reservation expires whose worker is not heard of
+LEASE_S = 60.0
+#: how long a worker may take to notice that the server has lost its memory
+GRACE_S = 2.5
+_BUILDING = "building:"
+#: after which another worker builds instead
+_BUILD_MS = 30_000
+#: a worker that was heard of within this time has its share of the limits
+_WORKER_MS = 10_000
+_EXPIRED_AT_ONCE = 200
+
+
+class Keeper:
+    """One worker's part in keeping the server's counters true. `live` are the reservations that it holds there."""
+
+    def __init__(
+        self,
+        link: RedisLink,
+        outbox: Outbox,
+        name: str,
+        spent: SpentReader,
+        lease_s: float,
+        grace_s: float,
+        windows_at: Callable[[float], Windows],
+    ) -> None:
+        self._link = link
+        self._outbox = outbox
+        self._name = name
+        self._spent = spent
+        self._grace_s = grace_s
+        self._windows_at = windows_at
+        self.lease_ms = int(lease_s * 1000)
+        #: the epoch in which this worker's reservations are known
+        self.epoch = ""
+        self.live: dict[str, Reservation] = {}
+        #: workers that share the server
+        self.workers = 1
+        self._held_in = ""
+        self._run = ""
+        self._renewed_s = 0.0
+        self._server_ms = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beating = self._building = False
+
+    def tick(self, now_s: float) -> None:
+        """Leases are renewed three times in their life."""
+        if not self._link.up or self._beating:
+            return
+        renew = (now_s - self._renewed_s) * 3000 >= self.lease_ms
+        if renew:
+            self._renewed_s = now_s
+        self._start(self._beat(renew))
+
+    def came_up(self) -> None:
+        """A new connection: until it is known whose memory is behind it, no budget is trusted."""
+        self.epoch = self._run = ""
+        self._start(self._beat(True))
+
+    async def ready(self) -> None:
+        """Until there is an epoch, or no server."""
+        while self._link.up and not self.epoch:
+            await self._beat(False)
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._link.up:
+            done, _ = await asyncio.wait({self._link.call("ZREM", WORKERS, self._name)})
+            for one in done:
+                one.exception()
+
+    def server_s(self) -> float:
+        """The server's clock as it was at the last beat."""
+        return self._server_ms / 1000
+
+    def notice(self, epoch: str) -> None:
+        """The server's epoch is this one; empty: it has lost its memory."""
+        if not self._run or (epoch and epoch == self.epoch):
+            return
+        if epoch.startswith(_BUILDING):
+            self._hold_all(epoch)
+        elif epoch and self._run in epoch:
+            self._hold_all(epoch)
+            self.epoch = epoch
+        elif not self._building:
+            # it has been started anew, with nothing or with what it had saved some time ago
+            self._building = True
+            self._start(self._build(epoch))
+
+    async def _beat(self, renew: bool) -> None:
+        self._beating = True
+        try:
+            if not self._run:
+                self._run = _run_of(await self._link.call("INFO", "server"))
+            now_ms = self._server_ms = await self._now_ms()
+            renewed: list[Words] = []
+            if renew and self.live:
+                until_ms = now_ms + self.lease_ms
+                renewed.append(("ZADD", LEASES, "XX", *(word for name in self.live for word in (until_ms, name))))
+            epoch, _, _, workers, *_ = await asyncio.gather(
+                self._link.call("GET", EPOCH),
+                self._link.call("ZADD", WORKERS, now_ms, self._name),
+                self._link.call("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - _WORKER_MS),
+                self._link.call("ZCARD", WORKERS),
+                *map(self._link.send, renewed),
+                self._link.send(expiring(_EXPIRED_AT_ONCE)),
+            )
+            self.workers = max(1, workers)
+            self._outbox.again_refused()
+            if self._outbox.lost and not self._building:
+                self._outbox.lost = False
+                log.error("settlements were lost while the counters' server was away; budgets are rebuilt from rows")
+                await self._link.call("DEL", EPOCH)
+                epoch = None
+            self.notice((epoch or b"").decode())
+        except (StoreUnavailable, RedisError) as error:
+            log.warning("the counters' server: %s", error)
+        finally:
+            self._beating = False
+
+    async def _now_ms(self) -> int:
+        seconds, micros = await self._link.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def _hold_all(self, epoch: str) -> None:
+        """Put the running reservations back, once an epoch."""
+        if self._held_in == epoch:
+            return
+        self._held_in = epoch
+        for reservation in self.live.values():
+            seen = reservation.seen
+            if isinstance(seen, Seen) and seen.epoch != epoch:
+                self._outbox.tell(asking("hold", reservation, seen.place, epoch, self.lease_ms))
+                if reservation.dispatched:
+                    self._outbox.tell(("SADD", SENT, reservation.id))
+
+    async def _build(self, old_epoch: str) -> None:
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        try:
+            as_of_ms = await self._now_ms()
+            claim = f"{_BUILDING}{self._name}{os.urandom(3).hex()}@{as_of_ms}"
+            if await self._link.send(building(old_epoch, claim, _BUILD_MS)) != 1:
+                return
+            self._hold_all(claim)
+            log.warning("the counters' server does not know what was spent; it is rebuilt from rows")
+            try:
+                sums = await self._spent(as_of_ms / 1000)
+            except Exception:
+                log.exception("what was spent could not be read from rows; it is tried again")
+                await asyncio.sleep(self._grace_s)
+                await self._link.call("DEL", EPOCH)
+                return
+            await asyncio.sleep(started_s + self._grace_s - loop.time())
+            epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
+            if await self._link.send(restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))) == 1:
+                # what was put back while it was building needs not be put back again
+                self._held_in = self.epoch = epoch
+                log.info("budgets are counted again, from %d sums", len(sums))
+        except (StoreUnavailable, RedisError) as error:
+            log.warning("budgets could not be rebuilt; it is tried again: %s", error)
+        finally:
+            self._building = False
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _run_of(info: bytes) -> str:
+    """The name of the server's present run; another one has another memory."""
+    for line in info.decode("utf-8", "replace").splitlines():
+        if line.startswith("run_id:"):
+            return line[7:].strip()
+    return "unnamed"

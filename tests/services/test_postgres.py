@@ -1,0 +1,170 @@
+"""Control data in PostgreSQL: migrations take turns, keys stay valid while it is restarted, no password is told."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.support.postgres_server import PostgresServer
+
+from sekisho.app.control import key_snapshot, key_store, migrated, pepper_of, stored_keys
+from sekisho.app.settings import Settings, parse
+from sekisho.stores.migrate import migrate_postgres
+from sekisho.stores.pepper import FILE_NAME, PepperUnusable
+from sekisho.stores.polled_snapshot import PolledKeySnapshot
+from sekisho.stores.ports import KeyRecord, StoreUnavailable
+from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
+from sekisho.stores.sql_engine import postgres_engine
+from sekisho.stores.sql_keys import SqlKeyStore
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as one:
+        yield one
+
+
+def key(number: int) -> KeyRecord:
+    return KeyRecord(id=f"key_{number}", name=f"key {number}", digest=bytes([number]) * 32, created_at_us=number)
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def settings(server: PostgresServer, folder: Path) -> Settings:
+    return _parse(server.new_url(), folder, "data")
+
+
+def _parse(url: str, folder: Path, data_dir: str) -> Settings:
+    text = f"""
+data_dir: {data_dir}
+providers: {{a: {{type: openai, base_url: "https://a.example/v1"}}}}
+database: {{url: "{url}"}}
+"""
+    return parse(text, base_dir=folder, environ={})
+
+
+def test_threads_and_processes_that_migrate_at_once_take_turns(server: PostgresServer) -> None:
+    url = server.new_url()
+    assert not PostgresKeySnapshot(url).schema_is_current()
+    command = [sys.executable, "-m", "sekisho.stores.migrate", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(migrate_postgres, url) for _ in range(3)]
+        _, errors = process.communicate(f"{url}\n".encode())
+        for one in done:
+            one.result()
+    assert (process.returncode, errors) == (0, b"")
+    assert PostgresKeySnapshot(url).schema_is_current()
+    assert PostgresKeySnapshot(url).version() == 0
+
+
+def test_writers_at_once_all_raise_the_version(server: PostgresServer) -> None:
+    url = server.new_url()
+    migrate_postgres(url)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: SqlKeyStore(postgres_engine(url)).add(key(number)), range(1, 9)))
+    assert PostgresKeySnapshot(url).version() == 8
+    assert len(PostgresKeySnapshot(url).all()) == 8
+
+
+def test_a_restart_under_load_refuses_no_key_and_makes_nobody_wait(server: PostgresServer) -> None:
+    url = server.new_url()
+    migrate_postgres(url)
+    store = SqlKeyStore(postgres_engine(url))
+    store.add(key(1))
+    snapshot = PolledKeySnapshot(PostgresKeySnapshot(url), every_s=0.05)
+    stop = threading.Event()
+    longest_s = 0.0
+    known: set[int] = set()
+
+    def look() -> None:
+        nonlocal longest_s
+        while not stop.is_set():
+            began_s = time.monotonic()
+            known.add(len(snapshot.all()))
+            try:
+                snapshot.version()
+            except StoreUnavailable:
+                known.add(-1)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            time.sleep(0.001)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        server.kill()
+        until(lambda: -1 in known)
+        with pytest.raises(StoreUnavailable):
+            store.add(key(2))
+        server.start()
+        until(lambda: _adds(store, key(2)))
+        until(lambda: 2 in known)
+    finally:
+        stop.set()
+        looker.join()
+        snapshot.close()
+    assert known == {1, 2, -1}
+    assert longest_s < 10.0  # only what hangs takes longer
+
+
+def _adds(store: SqlKeyStore, record: KeyRecord) -> bool:
+    try:
+        store.add(record)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def test_the_database_of_a_newer_version_is_refused(server: PostgresServer) -> None:
+    url = server.new_url()
+    migrate_postgres(url)
+    with postgres_engine(url).begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert not PostgresKeySnapshot(url).schema_is_current()
+    with pytest.raises(StoreUnavailable, match="another version of Sekisho"):
+        migrate_postgres(url)
+
+
+def test_no_error_tells_the_password(tmp_path: Path) -> None:
+    url = f"postgresql://sekisho:PRIVATE@/db?host={tmp_path}"
+    for ask in (
+        PostgresKeySnapshot(url).version,
+        PostgresKeySnapshot(url).all,
+        lambda: migrate_postgres(url),
+        SqlKeyStore(postgres_engine(url)).version,
+    ):
+        with pytest.raises(StoreUnavailable) as told:
+            ask()
+        assert "PRIVATE" not in str(told.value)
+
+
+async def test_the_installation_uses_the_database_of_its_settings(server: PostgresServer, tmp_path: Path) -> None:
+    given = settings(server, tmp_path)
+    await migrated(given)
+    pepper = await asyncio.to_thread(pepper_of, given)
+    assert pepper == pepper_of(given)
+    assert stored_keys(given) == []
+    key_store(given).add(key(1))
+    snapshot = key_snapshot(given)
+    assert isinstance(snapshot, PolledKeySnapshot)
+    assert snapshot.all() == stored_keys(given) == [key(1)]
+    snapshot.close()
+    # a second machine has to be given the pepper, or it would know no key
+    assert given.database_url is not None
+    other = _parse(given.database_url.reveal(), tmp_path, "other")
+    with pytest.raises(PepperUnusable, match="Copy it from the data folder"):
+        pepper_of(other)
+    (other.data_dir / FILE_NAME).write_bytes(pepper)
+    assert pepper_of(other) == pepper

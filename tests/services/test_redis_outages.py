@@ -1,0 +1,411 @@
+"""A Redis that is paused, killed, or back without its memory: nobody waits long, and sums agree again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import pytest
+import uvloop
+from tests.support.redis_server import RedisServer
+
+from sekisho.domain.spending import scope_of
+from sekisho.ledger.scopes import scope_key
+from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation
+from sekisho.stores.redis_counters import RedisCounters
+from sekisho.stores.redis_words import EPOCH, asking, ending
+
+SCOPE = scope_of({"team": "research"})
+METER = MeterSpec(key=scope_key(SCOPE), scope=SCOPE, qpm=100_000, tpm=10**9, concurrency=1_000)
+BLOCK = BudgetSpec(
+    key=f"{scope_key(SCOPE)}|month|block", scope=SCOPE, amount_nanos=1_000_000, period="month", on_exceed="block"
+)
+WARN = BudgetSpec(
+    key=f"{scope_key(SCOPE)}|month|warn", scope=SCOPE, amount_nanos=1_000_000, period="month", on_exceed="warn"
+)
+#: four times that of serving: on a busy machine a live server may take so long
+TIMEOUT_S = 1.0
+#: only a call that hangs takes longer
+HANGS_S = 10.0
+#: for what has to come about
+PATIENCE_S = 60.0
+
+
+class Rows:
+    """What the tables would hold: when a call ended, and what it cost."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[float, int]] = []
+        self.asked = 0
+
+    async def spent(self, as_of_s: float) -> dict[str, int]:
+        self.asked += 1
+        total = sum(cost for at_s, cost in self.ended if at_s < as_of_s)
+        return {BLOCK.key: total, WARN.key: total}
+
+    @property
+    def total(self) -> int:
+        return sum(cost for _, cost in self.ended)
+
+
+class Worker:
+    """One worker: counters that are ticked ten times as often as in life, so that a test takes a tenth of the time."""
+
+    def __init__(self, server: RedisServer, rows: Rows, lease_s: float, grace_s: float) -> None:
+        self.rows = rows
+        self.counters = RedisCounters(
+            server.url,
+            ZoneInfo("UTC"),
+            lambda event: None,
+            rows.spent,
+            time.perf_counter(),
+            time.time(),
+            timeout_s=TIMEOUT_S,
+            lease_s=lease_s,
+            grace_s=grace_s,
+        )
+        self.account = self.counters.bind([METER], [], [BLOCK, WARN])
+        self.warned = self.counters.bind([METER], [], [WARN])
+        self.longest_s = 0.0
+        #: calls that could not be answered at once
+        self.waits = 0
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.counters.open()
+        self.go_on()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        await self.counters.close()
+
+    def go_on(self) -> None:
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    def stop(self) -> None:
+        """As if the process stood still."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def admit(self, reserve: int = 100, account: object = None) -> Outcome:
+        began_s = time.perf_counter()
+        outcome = self.counters.admit(account or self.account, began_s, 10, reserve, 2 * reserve, "")  # type: ignore[arg-type]
+        if not isinstance(outcome, Reservation | Denial):
+            self.waits += 1
+            outcome = await outcome
+        self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+        return outcome
+
+    def settle(self, reservation: Reservation, cost: int) -> None:
+        self.rows.ended.append((time.time(), cost))
+        self.counters.end(reservation, "settled", time.perf_counter(), 10, cost)
+
+    async def budget(self, spec: BudgetSpec = BLOCK) -> BudgetState:
+        _, budgets = await self.counters.look(time.perf_counter())
+        return next(state for state in budgets if state.spec.key == spec.key)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            self.counters.tick(time.perf_counter(), time.time())
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as one:
+        yield one
+
+
+@asynccontextmanager
+async def workers(
+    server: RedisServer, count: int, rows: Rows, lease_s: float = 60.0, grace_s: float = 0.25
+) -> AsyncIterator[list[Worker]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Worker(server, rows, lease_s, grace_s)) for _ in range(count)]
+
+
+async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def granted(worker: Worker, reserve: int = 100, account: object = None) -> Reservation:
+    outcome = await worker.admit(reserve, account)
+    assert isinstance(outcome, Reservation), outcome
+    return outcome
+
+
+async def budgeted_again(worker: Worker) -> Reservation:
+    """The first budgeted call that is let in."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            outcome = await worker.admit()
+            if isinstance(outcome, Reservation):
+                return outcome
+            assert outcome.cause == "unavailable"
+            await asyncio.sleep(0.01)
+
+
+async def agree(worker: Worker, rows: Rows) -> None:
+    """Sums of the counters and of the rows are the same, and nothing is reserved."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            state = await worker.budget()
+            if (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (rows.total, 0, 0):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        running = [await granted(worker) for worker in (one, other) for _ in range(5)]
+        server.pause()
+        outcomes = await asyncio.gather(*(worker.admit() for worker in (one, other) for _ in range(20)))
+        assert {outcome.cause for outcome in outcomes if isinstance(outcome, Denial)} == {"unavailable"}
+        assert not any(isinstance(outcome, Reservation) for outcome in outcomes)
+        # once it is known, nobody waits at all; limits go on, budgets that only warn do not stop anybody
+        one.waits = 0
+        local = [await granted(one, account=one.warned) for _ in range(20)]
+        assert isinstance(await one.admit(), Denial)
+        assert one.waits == 0
+        for reservation in running[:5]:
+            one.settle(reservation, 70)
+        for reservation in local:
+            one.settle(reservation, 30)
+        assert one.counters.untold > 20
+        await asyncio.sleep(2)
+        server.resume()
+        await until(lambda: one.counters.up and other.counters.up)
+        for reservation in running[5:]:
+            other.settle(reservation, 80)
+        last = await budgeted_again(one)
+        one.settle(last, 10)
+        await until(lambda: not one.counters.untold and not other.counters.untold)
+        # what only warned went over the server's head, and is counted all the same
+        assert (await one.budget(WARN)).spent_nanos == rows.total
+        assert (await one.budget(BLOCK)).spent_nanos == rows.total - 20 * 30
+        assert (await one.budget(BLOCK)).reserved_nanos == 0
+        assert max(one.longest_s, other.longest_s) < HANGS_S
+        assert rows.asked == 1
+
+
+async def test_a_server_back_without_memory_is_rebuilt_before_the_first_budgeted_call(server: RedisServer) -> None:
+    rows = Rows()
+    # long enough for all to find the server again on a busy machine
+    async with workers(server, 3, rows, grace_s=1.5) as three:
+        for worker in three:
+            for _ in range(10):
+                worker.settle(await granted(worker), 90)
+        running = [(worker, await granted(worker, 1_000)) for worker in three for _ in range(4)]
+        await until(lambda: not any(worker.counters.untold for worker in three))
+        server.kill()
+        await until(lambda: not any(worker.counters.up for worker in three))
+        # one ends while there is no server
+        worker, reservation = running.pop()
+        worker.settle(reservation, 500)
+        assert isinstance(await three[0].admit(), Denial)
+        server.start()
+        first = await budgeted_again(three[0])
+        state = await three[1].budget()
+        assert (state.spent_nanos, state.reserved_nanos) == (3 * 10 * 90 + 500, 11 * 1_000 + 100)
+        for worker, reservation in running:
+            worker.settle(reservation, 700)
+        three[0].settle(first, 50)
+        for worker in three:
+            worker.settle(await budgeted_again(worker), 1)
+        await agree(three[2], rows)
+        assert max(worker.longest_s for worker in three) < HANGS_S
+
+
+async def test_an_empty_server_lets_no_budgeted_call_in_whatever_it_is_asked(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        place = (await granted(one)).seen.place
+        unseen = Reservation(one.account, time.perf_counter(), 10, 100, 200, "unseen", 0)
+        server.empty()
+        for epoch in ("", "building:x@1", "another:run@1"):
+            asked = asking("admit", unseen, place, epoch, 60_000)
+            assert (await one.counters._link.send(asked))[0] == -1
+
+
+async def test_a_server_back_with_an_old_memory_is_rebuilt_too(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        one.settle(await granted(one), 100)
+        leftover = await granted(one)
+        await until(lambda: not one.counters.untold)
+        server.save()
+        one.settle(leftover, 100)
+        for _ in range(5):
+            one.settle(await granted(one), 100)
+        await until(lambda: not one.counters.untold)
+        server.kill()
+        await until(lambda: not one.counters.up and not other.counters.up)
+        server.start()
+        other.settle(await budgeted_again(other), 5)
+        await agree(other, rows)
+        assert rows.total == 705
+
+
+async def test_calls_that_end_while_budgets_are_rebuilt_are_counted_once(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        running = [await granted(one) for _ in range(50)]
+        server.kill()
+        await until(lambda: not one.counters.up)
+        server.start()
+        for reservation in running:
+            one.settle(reservation, 60)
+            await asyncio.sleep(0.01)
+        other.settle(await budgeted_again(other), 5)
+        await until(lambda: not one.counters.untold)
+        await agree(other, rows)
+
+
+async def test_a_worker_that_dies_leaves_no_reservation_behind(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows, lease_s=1.0) as (one, other):
+        sent, unsent = await granted(one, 300), await granted(one, 500)
+        one.counters.dispatched(sent)
+        alive = await granted(other, 40)
+        await until(lambda: not one.counters.untold)
+        one.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await other.budget()).reserved_nanos != 40:
+                await asyncio.sleep(0.05)
+        # what was dispatched is charged as estimated, what was not is void, and who lives keeps what it has
+        assert (await other.budget()).spent_nanos == 300
+        # it was not dead: what it says now is believed
+        one.settle(sent, 220)
+        one.settle(unsent, 10)
+        one.go_on()
+        other.settle(alive, 41)
+        await agree(other, rows)
+
+
+async def test_a_reservation_is_taken_back_whose_grant_was_never_heard(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        server.pause()
+        assert isinstance(await one.admit(400), Denial)
+        server.resume()
+        one.settle(await budgeted_again(one), 7)
+        await until(lambda: not one.counters.untold)
+        await agree(other, rows)
+
+
+async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        reservation, other = await granted(one, 400), await granted(one, 50)
+        told = _noted(one)
+        one.settle(reservation, 300)
+        (words,) = told
+        for _ in range(3):
+            assert await one.counters._link.send(words) == [0]
+        assert (await one.budget()).reserved_nanos == 50
+        one.settle(other, 50)
+        await agree(one, rows)
+
+
+async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        place = (await granted(one)).seen.place
+        now_ms = int(time.time() * 1000) + 1_000
+
+        async def told(name: str, ended_ms: int, cost: int) -> list[int]:
+            return await one.counters._link.send(ending(name, place, "earlier:run@1", ended_ms, 10, cost))
+
+        assert await told("lost", now_ms, 77) == [1, 77, 77]
+        assert await told("lost", now_ms, 77) == [0]
+        # what had ended when the rows were read is in their sums
+        assert await told("read", int(one.counters._keeper.epoch.partition("@")[2]) - 1, 50) == [0]
+        server.ask("DEL", EPOCH)
+        assert await told("too early to say", now_ms, 50) == [-1]
+        assert (await one.budget()).spent_nanos == 77
+
+
+def _noted(worker: Worker) -> list[tuple[str | bytes | int, ...]]:
+    """A list that grows by everything that is told from now on."""
+    told: list[tuple[str | bytes | int, ...]] = []
+    tell = worker.counters._outbox.tell
+
+    def noting(words: tuple[str | bytes | int, ...], after: Callable[[object], None] | None = None) -> None:
+        told.append(words)
+        tell(words, after)
+
+    worker.counters._outbox.tell = noting  # type: ignore[method-assign]
+    return told
+
+
+async def test_a_caller_that_leaves_while_it_asks_holds_nothing(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        for delay in (0, 1, 2, 3):
+            asking = asyncio.ensure_future(one.admit(400))
+            for _ in range(delay):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait({asking})
+            if not asking.cancelled() and isinstance(outcome := asking.result(), Reservation):
+                one.counters.end(outcome, "void", time.perf_counter())
+        await until(lambda: not one.counters.untold)
+        await agree(one, rows)
+
+
+async def test_a_limit_is_shared_out_while_the_server_is_away(server: RedisServer) -> None:
+    rows = Rows()
+    scope = scope_of({"user": "taro"})
+    spec = MeterSpec(key=scope_key(scope), scope=scope, qpm=40)
+    async with workers(server, 4, rows) as four:
+        accounts = [worker.counters.bind([spec], [], []) for worker in four]
+        await until(lambda: all(worker.counters._keeper.workers == 4 for worker in four))
+        for worker in four:
+            worker.counters.tick(time.perf_counter(), time.time())
+        server.kill()
+        await until(lambda: not any(worker.counters.up for worker in four))
+        let_in: Counter[int] = Counter()
+        for number, (worker, account) in enumerate(zip(four, accounts, strict=True)):
+            for _ in range(20):
+                let_in[number] += isinstance(await worker.admit(account=account), Reservation)
+        assert let_in == {0: 10, 1: 10, 2: 10, 3: 10}
+
+
+async def test_a_gateway_that_starts_without_a_server_refuses_budgeted_calls_and_recovers(server: RedisServer) -> None:
+    rows = Rows()
+    rows.ended.append((time.time() - 60, 999_000))
+    server.kill()
+    async with workers(server, 1, rows) as (one,):
+        outcome = await one.admit()
+        assert isinstance(outcome, Denial)
+        assert (outcome.cause, outcome.retry_after_s) == ("unavailable", 1.0)
+        server.start()
+        # the budget is nearly spent, and that is known from the rows
+        one.settle(await budgeted_again(one), 100)
+        denial = await one.admit(2_000)
+        assert isinstance(denial, Denial)
+        assert (denial.cause, denial.spent_nanos) == ("budget", 999_100)
+
+
+def test_the_loop_of_serving_will_do(server: RedisServer) -> None:
+    async def work() -> None:
+        rows = Rows()
+        async with workers(server, 1, rows) as (one,):
+            one.settle(await granted(one), 70)
+            server.kill()
+            await until(lambda: not one.counters.up)
+            assert isinstance(await one.admit(), Denial)
+            server.start()
+            one.settle(await budgeted_again(one), 5)
+            await agree(one, rows)
+
+    uvloop.run(work())

@@ -1,0 +1,94 @@
+"""From settings to counters: rules, what was spent before, and who may count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from sekisho.app import limits as module
+from sekisho.app.limits import cannot_count, open_counters, rules_of, spent_before
+from sekisho.app.settings import Settings, parse
+from sekisho.domain.spending import Spent
+from sekisho.stores.memory_counters import MemoryCounters
+
+TEXT = """
+timezone: Asia/Tokyo
+providers: {local: {type: openai, base_url: "https://llm.example.com/v1"}}
+defaults: {limits: {qpm: 100}}
+endpoints:
+  chat: {targets: [{provider: local, model: m}], limits: {qpm: 50}}
+  small: {targets: [{provider: local, model: s}]}
+limits: [{scope: {user: "*"}, tpm: 1000}]
+budgets:
+  - {scope: {user: "*"}, usd: 5, period: day}
+  - {scope: {team: research}, usd: 1}
+"""
+
+
+def settings(tmp_path: Path, more: str = "") -> Settings:
+    return parse(TEXT + more, base_dir=tmp_path, environ={})
+
+
+def test_an_endpoints_own_limit_comes_before_that_of_the_defaults(tmp_path: Path) -> None:
+    rules = rules_of(settings(tmp_path))
+    found = {
+        endpoint: [spec.qpm for spec in rules.meters({"endpoint": endpoint})]
+        for endpoint in ("chat", "small", "local/anything")
+    }
+    assert found == {"chat": [50], "small": [100], "local/anything": [100]}
+
+
+async def test_what_was_spent_is_read_for_the_periods_that_hold_now(tmp_path: Path) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def rows(since_s: float, until_s: float) -> Iterable[Spent]:
+        asked.append((since_s, until_s))
+        yield Spent(facts={"user": "taro", "team": "research"}, cost_nanos=7)
+        yield Spent(facts={"user": "taro", "team": "sales"}, cost_nanos=3)
+
+    given = settings(tmp_path)
+    zone = ZoneInfo("Asia/Tokyo")
+    now = datetime(2026, 11, 20, 15, 30, tzinfo=zone).timestamp()
+    sums = await spent_before(given, rules_of(given), rows)(now)
+    assert sums == {"user=taro|day|block": 10, "team=research|month|block": 7}
+    assert asked == [
+        (datetime(2026, 11, 20, tzinfo=zone).timestamp(), now),
+        (datetime(2026, 11, 1, tzinfo=zone).timestamp(), now),
+    ]
+
+
+async def test_counters_in_memory_begin_with_what_was_spent(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    rules = rules_of(given)
+
+    async def spent(_as_of_s: float) -> dict[str, int]:
+        return {"team=research|month|block": 123}
+
+    counters = await open_counters(given, lambda event: None, spent)
+    assert isinstance(counters, MemoryCounters)
+    counters.bind([], [], [spec for _, spec in rules.spending({"team": "research"})])
+    _, (state,) = await counters.look(time.perf_counter())
+    assert (state.spent_nanos, state.reserved_nanos) == (123, 0)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_more_than_one_worker_in_memory_is_refused(tmp_path: Path, language: str) -> None:
+    given = settings(tmp_path)
+    assert cannot_count(given, 1, "en") is None
+    text = cannot_count(given, 4, language)  # type: ignore[arg-type]
+    assert text is not None
+    assert "4" in text
+    assert "memory://" in text
+    assert "redis://" in text.splitlines()[1]
+
+
+def test_several_workers_may_share_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings(tmp_path, 'state: {url: "redis://127.0.0.1"}\n')
+    assert cannot_count(given, 4, "en") is None
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    assert "pip install 'sekisho[redis]'" in str(cannot_count(given, 4, "en"))

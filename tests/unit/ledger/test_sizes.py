@@ -1,0 +1,88 @@
+"""What is reserved, and what a call can cost at most."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.domain.money import Rates, RateTier, cost_nanos
+from sekisho.domain.usage import Usage
+from sekisho.ledger.sizes import OutputSizes, Tariff
+
+M = 1_000_000
+RATES = Rates(input_nanos_per_mtok=150 * M, output_nanos_per_mtok=600 * M)
+prices = st.integers(0, 100_000 * M)
+
+
+def test_little_is_known_before_twenty_outputs() -> None:
+    sizes = OutputSizes()
+    for _ in range(19):
+        sizes.observe(7)
+        assert sizes.guess == 1_024
+    sizes.observe(7)
+    assert sizes.guess == 7
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=20, max_size=200))
+def test_the_guess_is_the_95th_percentile_of_the_last_64(outputs: list[int]) -> None:
+    sizes = OutputSizes()
+    for output in outputs:
+        sizes.observe(output)
+    last = sorted(outputs[-64:])
+    assert sizes.guess == last[math.ceil(0.95 * len(last)) - 1]
+
+
+def test_a_reservation_is_the_price_of_the_tokens_rounded_up() -> None:
+    # 101 x 0.15 + 203 x 0.60 USD a million tokens
+    assert Tariff(RATES).likely_nanos(101, 203) == 15_150 + 121_800
+    assert Tariff(Rates(input_nanos_per_mtok=1, output_nanos_per_mtok=0)).likely_nanos(1, 0) == 1
+
+
+def test_large_requests_are_reserved_at_the_rates_of_their_tier() -> None:
+    tier = RateTier(over_input_tokens=200_000, input_nanos_per_mtok=300 * M, output_nanos_per_mtok=900 * M)
+    tariff = Tariff(Rates(input_nanos_per_mtok=150 * M, output_nanos_per_mtok=600 * M, tiers=(tier,)))
+    assert tariff.likely_nanos(200_000, 10) == 200_000 * 150 + 10 * 600
+    assert tariff.likely_nanos(200_001, 10) == 200_001 * 300 + 10 * 900
+
+
+@given(
+    st.tuples(prices, prices, prices, prices, prices),
+    st.tuples(prices, prices, prices),
+    st.integers(0, 300_000),
+    st.integers(0, 5_000),
+    st.data(),
+)
+def test_no_call_costs_more_than_the_most(
+    base: tuple[int, ...], other: tuple[int, ...], inputs: int, outputs: int, data: st.DataObject
+) -> None:
+    tier = RateTier(
+        over_input_tokens=200_000,
+        input_nanos_per_mtok=other[0],
+        cache_write_nanos_per_mtok=other[1],
+        output_nanos_per_mtok=other[2],
+    )
+    flex = Rates(input_nanos_per_mtok=other[1], output_nanos_per_mtok=other[0])
+    rates = Rates(
+        input_nanos_per_mtok=base[0],
+        output_nanos_per_mtok=base[1],
+        cached_input_nanos_per_mtok=base[2],
+        cache_write_nanos_per_mtok=base[3],
+        cache_write_1h_nanos_per_mtok=base[4],
+        tiers=(tier,),
+        service_tiers=(("flex", flex), ("secret", None)),
+    )
+    read = data.draw(st.integers(0, inputs))
+    written = data.draw(st.integers(0, inputs - read))
+    usage = Usage(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=written,
+        cache_creation_1h_input_tokens=data.draw(st.integers(0, written)),
+    )
+    most = Tariff(rates).most_nanos(inputs, outputs)
+    assert cost_nanos(usage, rates) <= most
+    assert cost_nanos(usage, flex) <= most
+    assert Tariff(rates).likely_nanos(inputs, outputs) <= most
