@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -139,6 +139,20 @@ class Gateway:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return bool(found)
+
+    @contextmanager
+    def committers_held(self) -> Generator[None]:
+        """They stand still meanwhile: whoever finds no folder for the tables makes one."""
+        held = self.committers()
+        for pid in held:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in held:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def freeze(self) -> float:
         """Stop every process where it stands, as a power cut does; returns when, by the monotonic clock."""

@@ -129,11 +129,13 @@ async def folder_gone(folder: Path, seed: int, lasting_s: float) -> Outage:
     async with trial(folder, seed) as one:
         tables = one.gateway.data_dir / "tables"
         away = one.gateway.data_dir / "tables.away"
-        tables.rename(away)
-        tables.write_text("in the way")
+        with one.gateway.committers_held():
+            tables.rename(away)
+            tables.write_text("in the way")
         await one.endure(lasting_s)
-        tables.unlink()
-        away.rename(tables)
+        with one.gateway.committers_held():
+            tables.unlink()
+            away.rename(tables)
         await one.serve(50)
         return await one.finish()
 
@@ -144,11 +146,13 @@ async def spool_full(folder: Path, seed: int, lasting_s: float, when_full: str) 
     async with trial(folder, seed, more=bound, kinds=LARGE) as one:
         tables = one.gateway.data_dir / "tables"
         away = one.gateway.data_dir / "tables.away"
-        tables.rename(away)
-        tables.write_text("in the way")
+        with one.gateway.committers_held():
+            tables.rename(away)
+            tables.write_text("in the way")
         await one.endure(lasting_s, least_answers=2 * SPOOL_BYTES // LARGE_BYTES)
-        tables.unlink()
-        away.rename(tables)
+        with one.gateway.committers_held():
+            tables.unlink()
+            away.rename(tables)
         await one.serve(50)
         return await one.finish()
 
