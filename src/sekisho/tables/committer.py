@@ -34,7 +34,7 @@ from sekisho.tables.storage import Cadence, Storage, from_parent
 from sekisho.tables.waiting import Waiting
 
 _WAKE_S = 0.2
-_BATCH_ROWS = 20_000
+_BATCH_ROWS = 10_000
 #: of payload; measured with bodies of 200 KB, the process grows to 210 MB then, and to 250 MB with 32 MiB
 _BATCH_BYTES = 12 * 1024 * 1024
 _LONGEST_BACKOFF_S = 5.0
