@@ -86,6 +86,9 @@ class Call(msgspec.Struct, eq=False):
     #: the client has closed its connection
     left: bool = False
 
+    def __repr__(self) -> str:
+        return f"Call({self.request_id!r})"  # never the headers, which hold the key, nor the body
+
 
 # Classes with slots, not structs: a call sets some forty of these attributes, and setting one on a struct costs five
 # times as much.

@@ -17,12 +17,13 @@ def plain_answer(packet: bytes) -> bytes | None:
     end = packet.find(b"\r\n\r\n")
     if end < 0 or not packet.startswith(b"HTTP/1.1 200 "):
         return None
-    head = packet[:end].lower()
+    head = packet[: end + 2].lower()
     at = head.find(b"\r\ncontent-length: ")
     if at < 0 or head.count(b"content-length") != 1 or b"transfer-encoding" in head:
         return None
-    if b"connection:" in head and b"\r\nconnection: keep-alive" not in head:
-        return None
+    if said := head.count(b"connection:"):
+        if said > 1 or b"\r\nconnection: keep-alive\r\n" not in head:
+            return None
     digits = head[at + 18 :].partition(b"\r")[0]
     return packet[end + 4 :] if digits.isdigit() and len(packet) == end + 4 + int(digits) else None
 

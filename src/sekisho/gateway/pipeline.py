@@ -15,7 +15,7 @@ from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Endpoint
 from sekisho.domain.errors import Refusal, UpstreamError
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import Usage, estimate_tokens
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.edges import edge_for
 from sekisho.gateway.outbox import Outbox
@@ -24,7 +24,7 @@ from sekisho.gateway.refusals import refusal_of
 from sekisho.gateway.snapshot import Snapshot
 from sekisho.gateway.stream import StreamExchange, WhenDurable
 from sekisho.gateway.transport import Transport
-from sekisho.gateway.upstream import Upstream, estimate_tokens
+from sekisho.gateway.upstream import Upstream
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
 from sekisho.wire.messages import language_of
@@ -42,6 +42,9 @@ class Reply(msgspec.Struct, eq=False):
     body: bytes | None = None
     stream: StreamExchange | None = None
     refusal: Refusal | None = None
+
+    def __repr__(self) -> str:
+        return f"Reply({self.entry.call.request_id!r}, {self.status})"  # never the body
 
 
 class Pipeline:

@@ -18,7 +18,7 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import Usage, estimate_tokens
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.drive import Waiter, own_task
 from sekisho.gateway.snapshot import Provider, Snapshot
@@ -279,11 +279,6 @@ def _observe(entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, bod
     attempt.usage = usage
     entry.service_tier = facts.service_tier
     entry.response = body
-
-
-def estimate_tokens(length: int) -> int:
-    """Databricks' rule for a provider that reports no usage: (length + 1) / 4."""
-    return (length + 1) // 4
 
 
 def _facts(body: bytes) -> AnswerFacts:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sekisho.domain.call import Attempt, Call, Entry, TerminalState
 from sekisho.domain.errors import Refusal
 from sekisho.domain.money import cost_nanos
+from sekisho.domain.usage import estimate_tokens
 from sekisho.ledger.recorder import Recorder
 from sekisho.ledger.tally import Tally
 from sekisho.stores.ports import RowSink
@@ -60,7 +61,7 @@ class Ledger:
             raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
         entry.begun = True
         if (
-            not sink.begin(self._recorder.begun(entry, attempt, (len(entry.call.body) + 1) // 4))
+            not sink.begin(self._recorder.begun(entry, attempt, estimate_tokens(len(entry.call.body))))
             and not sink.takes_calls
         ):
             raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)

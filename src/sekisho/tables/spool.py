@@ -66,8 +66,8 @@ class SpoolWriter:
     __slots__ = (
         "_at", "_begun", "_current", "_failing", "_flusher", "_head", "_limit", "_lock_fd", "_monotonic_s", "_number",
         "_prepare_at", "_prepared", "_preparing", "_retired", "_retry_at_s", "_room", "_segment_bytes", "_spool_id",
-        "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed", "fails_open", "full", "last_seq",
-        "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
+        "_stored", "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed", "fails_open", "full",
+        "last_seq", "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +93,7 @@ class SpoolWriter:
         self._segment_bytes = max(segment_bytes, 64 * 1024)
         self._monotonic_s = monotonic_s
         self._retry_at_s = 0.0
-        self._failing = False
+        self._failing, self._stored = False, True
         self._number, self._spool_id = resume(root)
         self._head = head_bytes(self._spool_id)
         self._current: Mapped | None = None
@@ -123,7 +123,9 @@ class SpoolWriter:
             payload = encode_record(record)
         except Exception:
             payload = _salvaged(record)
-        if payload is None or not self._put(payload, KIND_BEGIN):
+        if payload is None:
+            return False
+        if not self._put(payload, KIND_BEGIN):
             self._failing = True
             self._decide()
             return False
@@ -139,6 +141,7 @@ class SpoolWriter:
             payload = encode_record(record)
         except Exception:
             payload = _salvaged(record)
+        self._stored = payload is not None
         if payload is None:
             self.failed += 1
         elif self._put(payload, KIND_ROW):
@@ -148,8 +151,9 @@ class SpoolWriter:
             self._keep(record)
 
     def when_durable(self, told: Told) -> None:
-        """Tell, on the running loop, when every row so far would survive a power cut; False where it would not."""
-        if self._waiting or self._current is None:
+        """Tell, on the running loop, when every row so far would survive a power cut; False where it would not, also
+        for a row just appended that could not be stored at all."""
+        if not self._stored or self._waiting or self._current is None:
             asyncio.get_running_loop().call_soon(told, False)
         else:
             self._flusher.when_durable(told)
@@ -167,7 +171,7 @@ class SpoolWriter:
             if full and not self.full:
                 log.error("the spool is full", extra={"spool": str(self.root), "bytes": used, "most": self.max_bytes})
             self.full = full
-        if self._waiting or self._current is None:
+        if self._waiting or self._failing or self._current is None:
             self._roll(0)
         self._decide()
 
@@ -252,6 +256,7 @@ class SpoolWriter:
         closed = self._lock_fd < 0
         if payload is None or closed or self._waiting_bytes + len(payload) > _MOST_WAITING_BYTES:
             self.failed += 1
+            self._stored = False
         else:
             self._waiting.append(payload)
             self._waiting_bytes += len(payload)
@@ -266,7 +271,7 @@ class SpoolWriter:
         left = begun_and_not_ended(self.root)
         self._begun = {str(n): payload for n, payload in enumerate(left)}
         if not self._roll(0):
-            self._begun, self._waiting = {}, left
+            self._begun, self._waiting, self._waiting_bytes = {}, left, sum(map(len, left))
             return
         for payload in left:
             self.recovered += self._put(payload, KIND_ROW)

@@ -7,11 +7,13 @@ import asyncio
 import pytest
 from tests.component.http.client import AUTH, chat, connected, http
 from tests.component.http.test_connections import hot, said
-from tests.support.gateway import Gateway
+from tests.support.gateway import KEY, Gateway
 
+from sekisho.domain.call import Call, Entry
 from sekisho.entrypoints.http.hot_call import HotCall
 from sekisho.entrypoints.http.intake import ROUTES
 from sekisho.entrypoints.http.known_heads import known_head
+from sekisho.gateway.pipeline import Reply
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = b"/v1/chat/completions"
@@ -120,3 +122,12 @@ async def test_a_call_that_says_something_new_each_time_is_still_read(gateway: G
             assert (await wire.answer()).status == 200
     named = [row.client_request_id for row in gateway.rows]
     assert named == [f"never-{n}" for n in range(30)]
+
+
+async def test_what_is_remembered_does_not_print_the_key() -> None:
+    headers = {b"authorization": AUTH.split(" ", 1)[1].strip().encode()}
+    known = known_head(packet(b"2", b"{}"), call(b"{}", headers))
+    assert known is not None
+    one = Call(ROUTES[PATH], headers, b"{}", "req_1", 0, None, known=known.known)
+    for text in (repr(known), repr(one), str(one), repr(Reply(Entry(one), 200))):
+        assert KEY not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -320,6 +321,49 @@ def test_a_full_disk_at_the_start_does_not_keep_the_gateway_from_starting(
     writer.close()
     writer.append(record_of(a_row(2)))
     assert writer.failed == 1, "a closed spool counts what it cannot keep"
+
+
+def test_a_gateway_that_takes_no_calls_without_room_takes_them_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    disk, now = FullDisk(), [100.0]
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", disk)
+    writer = SpoolWriter(tmp_path, SMALL, fails_open=False, monotonic_s=lambda: now[0])
+    disk.full = True
+    while writer.begin(record_of(a_row(1))):
+        pass
+    assert not writer.takes_calls
+    disk.full, now[0] = False, 102.0
+    writer.look()
+    assert writer.takes_calls, "nobody has to be refused for it"
+    writer.close()
+
+
+def test_a_begin_record_that_cannot_be_written_as_such_says_nothing_of_the_disk(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL, fails_open=False)
+    odd = record_of(a_row(1))
+    assert not writer.begin((*odd[:-1], _Unencodable()))
+    assert writer.takes_calls
+    assert not writer.failing
+    writer.close()
+
+
+class _Unencodable:
+    def __str__(self) -> str:
+        raise TypeError("not to be written")
+
+
+async def test_a_row_that_was_lost_is_not_durable(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL)
+    writer.append((*record_of(a_row(1))[:-1], _Unencodable()))
+    assert writer.failed == 1
+    told: list[bool] = []
+    writer.when_durable(told.append)
+    async with asyncio.timeout(20):
+        while not told:
+            await asyncio.sleep(0.01)
+    assert told == [False]
+    writer.close()
 
 
 def test_the_next_segment_is_made_ahead(tmp_path: Path):

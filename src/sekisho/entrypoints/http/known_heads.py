@@ -23,6 +23,9 @@ class KnownHead(msgspec.Struct, frozen=True, eq=False):
     headers: dict[bytes, bytes]
     known: Known
 
+    def __repr__(self) -> str:
+        return "KnownHead(***)"  # a head holds the key
+
     def body_in(self, packet: bytes) -> bytes | None:
         """HOT. The body of a packet that is this head and one whole body; None where it is anything else."""
         at = len(self.prefix)
