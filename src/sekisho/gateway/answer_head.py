@@ -21,9 +21,8 @@ def plain_answer(packet: bytes) -> bytes | None:
     at = head.find(b"\r\ncontent-length: ")
     if at < 0 or head.count(b"content-length") != 1 or b"transfer-encoding" in head:
         return None
-    if said := head.count(b"connection:"):
-        if said > 1 or b"\r\nconnection: keep-alive\r\n" not in head:
-            return None
+    if (said := head.count(b"connection:")) and (said > 1 or b"\r\nconnection: keep-alive\r\n" not in head):
+        return None
     digits = head[at + 18 :].partition(b"\r")[0]
     return packet[end + 4 :] if digits.isdigit() and len(packet) == end + 4 + int(digits) else None
 
