@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sekisho.domain.money import NANOS_PER_USD
 from sekisho.tables.books import Counted, Doubt
 
-#: rows that wait longer than this for the committer are late; it takes about a second
+#: rows that wait longer than this for the committer are late; by default it takes five seconds
 LATE_S = 60.0
 
 

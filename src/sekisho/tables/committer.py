@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(50_000, 20, 20)
     # No use in more threads: this process is meant to take a part of one core.
     pa.set_cpu_count(1)
-    # Arrow's own allocator keeps some 40 MB more than malloc for what is used and freed once a second.
+    # Arrow's own allocator keeps some 40 MB more than malloc for what is used and freed with every batch.
     pa.set_memory_pool(pa.system_memory_pool())
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
     spool = options.data_dir / "spool"
