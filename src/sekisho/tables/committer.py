@@ -27,10 +27,10 @@ import msgspec
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder
-from sekisho.tables.disk import fsync
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.status import CommitterStatus, StatusFile
 from sekisho.tables.storage import Cadence, Storage, from_parent
+from sekisho.tables.sync import fsync
 from sekisho.tables.waiting import Waiting
 
 _WAKE_S = 0.2

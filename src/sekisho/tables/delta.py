@@ -20,7 +20,7 @@ import msgspec
 from sekisho.tables.arrow import Table
 from sekisho.tables.disk import DiskFiles
 from sekisho.tables.files import TableFiles, entry_path
-from sekisho.tables.parts import Part, write_parts
+from sekisho.tables.parts import Part, add_action, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.storage import Storage, forget_aws_variables
 
@@ -234,16 +234,6 @@ def _actions(parts: list[Part], app_id: str, last_seq: int) -> list[dict[str, An
         "operationParameters": {"mode": "Append"},
         "engineInfo": "sekisho",
     }
-    adds = [
-        {
-            "path": part.path,
-            "partitionValues": {PARTITION: part.day},
-            "size": part.size,
-            "modificationTime": now_ms,
-            "dataChange": True,
-            "stats": part.stats,
-        }
-        for part in parts
-    ]
+    adds = [add_action(part, now_ms, data_change=True) for part in parts]
     txn = {"appId": app_id, "version": last_seq, "lastUpdated": now_ms}
     return [{"commitInfo": info}, *({"add": add} for add in adds), {"txn": txn}]

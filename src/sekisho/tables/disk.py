@@ -19,6 +19,7 @@ import msgspec
 
 from sekisho.tables.files import LOG, entry_path
 from sekisho.tables.mending import is_checkpoint_broken, mend_checkpoint
+from sekisho.tables.sync import fsync
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -117,15 +118,6 @@ def set_aside_broken_entry(path: Path) -> str | None:
             broken.rename(broken.with_suffix(".json.broken"))
             fsync(path / LOG)
     return None if broken is None else broken.name
-
-
-def fsync(path: Path) -> None:
-    """Have the kernel put a file or a folder on the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_synced(path: Path, body: Any) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sekisho.tables.sync import fsync
+
 log = logging.getLogger("sekisho.tables")
 
 #: a power cut may cost rows of level `process` so old at most, and what one sync of the disk takes
@@ -89,7 +91,7 @@ class Flusher:
                 _fdatasync(fd)
             if names:
                 for folder in (self._root, self._root.parent):
-                    _sync_folder(folder)
+                    fsync(folder)
         except OSError as error:
             self._new_names = True
             self.failures += 1
@@ -107,11 +109,3 @@ class Flusher:
 
 def _fdatasync(fd: int) -> None:
     (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(fd)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sekisho.tables.arrow import ChunkedArray, Field, Schema, Table, pa, pc, pq
-from sekisho.tables.disk import fsync
 from sekisho.tables.files import TableFiles
 from sekisho.tables.schema import BODIES, PARTITION
+from sekisho.tables.sync import fsync
 
 #: columns with statistics, in Parquet and in the Delta log: what queries select files and row groups by
 _INDEXED = ("event_time", "request_id")
@@ -35,6 +35,18 @@ class Part(NamedTuple):
     size: int
     rows: int
     stats: str
+
+
+def add_action(part: Part, now_ms: int, *, data_change: bool) -> dict[str, Any]:
+    """The entry in the Delta log that names a file. Source: Delta Transaction Log Protocol, "Add File"."""
+    return {
+        "path": part.path,
+        "partitionValues": {PARTITION: part.day},
+        "size": part.size,
+        "modificationTime": now_ms,
+        "dataChange": data_change,
+        "stats": part.stats,
+    }
 
 
 def write_parts(files: TableFiles, name: str, rows: Table) -> list[Part]:

@@ -24,8 +24,8 @@ async def test_a_row_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatc
     synced: list[str] = []
     real = os.fdatasync
     monkeypatch.setattr(durability, "_fdatasync", lambda fd: (real(fd), synced.append("file")))
-    folder = durability._sync_folder
-    monkeypatch.setattr(durability, "_sync_folder", lambda path: (folder(path), synced.append(path.name)))
+    folder = durability.fsync
+    monkeypatch.setattr(durability, "fsync", lambda path: (folder(path), synced.append(path.name)))
     writer = SpoolWriter(tmp_path / "spool")
     writer.append(record_of(a_row(1)))
     assert await told(writer)

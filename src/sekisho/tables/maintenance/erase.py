@@ -15,13 +15,13 @@ import msgspec
 from sekisho.tables.arrow import Table, pa, pc, pq
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import app_id, open_table
-from sekisho.tables.disk import fsync
 from sekisho.tables.files import LOG
 from sekisho.tables.maintenance.merge import Progress, merge
 from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot, told_as_os_error
 from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.schema import PARTITION
 from sekisho.tables.segments import SpoolReader
+from sekisho.tables.sync import fsync
 
 #: columns that name a person
 _NAMES = ("requester", "end_user")

@@ -16,10 +16,10 @@ import msgspec
 
 from sekisho.tables.arrow import pq
 from sekisho.tables.delta import HISTORY_HOURS, checkpoint
-from sekisho.tables.disk import fsync
 from sekisho.tables.files import LOG
 from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
 from sekisho.tables.maintenance.transaction import ENGINE, OPERATIONS
+from sekisho.tables.sync import fsync
 
 _CHECKPOINT = ".checkpoint.parquet"
 

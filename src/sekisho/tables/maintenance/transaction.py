@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from sekisho.tables.disk import DiskFiles, fsync
+from sekisho.tables.disk import DiskFiles
 from sekisho.tables.files import entry_path
 from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, UnknownFeatures
-from sekisho.tables.parts import Part
+from sekisho.tables.parts import Part, add_action
 from sekisho.tables.schema import PARTITION
+from sekisho.tables.sync import fsync
 
 Operation = Literal["OPTIMIZE", "DELETE"]
 #: how the log tells the commits of maintenance from those of committers and of other programs
@@ -90,15 +91,5 @@ def _actions(
         }
         for file in gone
     ]
-    adds = [
-        {
-            "path": part.path,
-            "partitionValues": {PARTITION: part.day},
-            "size": part.size,
-            "modificationTime": now_ms,
-            "dataChange": data_change,
-            "stats": part.stats,
-        }
-        for part in made
-    ]
+    adds = [add_action(part, now_ms, data_change=data_change) for part in made]
     return [{"commitInfo": info}, *({"remove": remove} for remove in removes), *({"add": add} for add in adds)]
