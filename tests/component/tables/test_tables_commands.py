@@ -15,7 +15,7 @@ import polars
 import pytest
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server, storage_at
 from tests.unit.tables.maintenance.days import DAY_US, data_files, filled, ids, want
-from tests.unit.tables.rows import a_row, record_of
+from tests.unit.tables.rows import NOON_US, a_row, record_of
 from typer.testing import CliRunner, Result
 
 from sekisho.app.cli import build
@@ -26,8 +26,8 @@ from sekisho.tables.maintenance.state import Run, alone, read_state, write_state
 from sekisho.tables.schema import TABLES
 from sekisho.tables.spool import SpoolWriter
 
-#: today's number of days since 2026-11-20, so that "today" in the tests is today
-TODAY = (time.time_ns() // 1000 - 1_795_184_000_000_000) // DAY_US
+#: noon of 2026-11-26, six days after the first of the days that the tables are filled with
+SIX_DAYS_LATER_US = NOON_US + 6 * DAY_US
 
 
 @pytest.fixture
@@ -61,14 +61,12 @@ def test_compact_says_what_it_did(data_dir: Path):
     assert done.stderr == ""
 
 
-def test_expire_takes_the_retention_of_each_table_or_one_that_is_given(data_dir: Path):
+def test_expire_takes_the_retention_of_each_table_or_one_that_is_given(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sekisho.tables.maintenance.state.now_us", lambda: SIX_DAYS_LATER_US)
     assert tables(data_dir, "expire", "--days", "3").exit_code == 2
     usual = tables(data_dir, "expire", "--dry-run").stdout.splitlines()
     assert [line.split()[0] for line in usual[1:3]] == ["usage", "inference_log"]
-    days = str(max(1, TODAY - 1))
-    if TODAY < 2:
-        pytest.skip("the clock of this machine stands before the days of the test")
-    done = tables(data_dir, "expire", "--table", "usage", "--days", days)
+    done = tables(data_dir, "expire", "--table", "usage", "--days", "5")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[1].split()[:5] == ["usage", "2026-11-21", "1", "4", "20"]
     assert ids(data_dir / "tables" / "usage") == want(60)[20:]
