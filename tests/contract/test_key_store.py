@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from tests.support.postgres_server import PostgresServer
 
 from sekisho.stores.memory import MemoryKeyStore
-from sekisho.stores.migrate import migrate, migrate_postgres
 from sekisho.stores.ports import KeyRecord, KeySnapshot, KeyStore, NameTaken, NotCurrent
 from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
 from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
@@ -25,22 +23,6 @@ class Stores(NamedTuple):
 
     store: KeyStore
     reader: KeySnapshot
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("control") / "control.db"
-    migrate(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a migrated database."""
-    with PostgresServer() as server:
-        url = server.new_url()
-        migrate_postgres(url)
-        yield url
 
 
 @pytest.fixture(params=["memory", "sql", "sql read by the snapshot", "postgresql", "postgresql read by the snapshot"])

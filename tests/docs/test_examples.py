@@ -17,7 +17,9 @@ from tests.docs.workspace import Demo, Worker, matches, workspace
 
 README = ROOT / "README.md"
 HOW_TO = [page for page in sorted((DOCS / "how-to").glob("*.md")) if not page.name.endswith(".ja.md")]
-EXECUTED = [README, DOCS / "start.md", *HOW_TO]
+#: where the Japanese page has names of its own, it is run as well
+OWN_JAPANESE = [DOCS / "how-to" / "give-every-department-a-budget.ja.md"]
+EXECUTED = [README, DOCS / "start.md", *HOW_TO, *OWN_JAPANESE]
 JAPANESE = [page for page in PAGES if page.name.endswith(".ja.md")]
 PAGES_AT_ONCE = 4
 READING = "test_every_block_of_a_page_does_what_it_says"
@@ -123,7 +125,7 @@ def test_a_page_that_is_run_says_so(page: Path) -> None:
     assert says in page.read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", JAPANESE, ids=name_of)
+@pytest.mark.parametrize("page", [page for page in JAPANESE if page not in OWN_JAPANESE], ids=name_of)
 def test_a_japanese_page_has_the_blocks_of_the_english_one(page: Path) -> None:
     english = page.with_name(page.name.replace(".ja.md", ".md"))
     assert [_bare(block) for block in blocks(page)] == [_bare(block) for block in blocks(english)]

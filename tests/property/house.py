@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
+from tests.support.counting import Counting
 from tests.support.gateway import CONFIG, KEY, PEPPER, Door, read_record, settings_for
 
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot
@@ -62,7 +63,10 @@ class Sink:
 class House:
     """One running gateway in front of the mock provider."""
 
-    def __init__(self, pipeline: Pipeline, server: Server, sink: Sink, mock: MockProvider, port: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, server: Server, sink: Sink, mock: MockProvider, port: int, counting: Counting
+    ) -> None:
+        self.counting = counting
         self.pipeline = pipeline
         self.server = server
         self.sink = sink
@@ -129,6 +133,9 @@ class House:
         assert counted == sum(tally.rows.values())
         assert tally.rows["appended"] == len(self.sink.rows)
         assert tally.rows["failed"] == self.sink.refused
+        self.counting.check(
+            None if self.sink.refused else (attempt for row in self.sink.rows for attempt in row.attempts)
+        )
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -225,9 +232,10 @@ async def running_house(
     async with MockProvider() as mock:
         settings = settings_for(mock, config, dead=dead)
         prices = PriceBook(Path(tempfile.mkdtemp()) / "prices.json", timeout_s=0.01)
-        snapshot = build_snapshot(settings, build_keyring(settings, PEPPER, []), prices)
+        counting = Counting(settings)
+        snapshot = build_snapshot(settings, build_keyring(settings, PEPPER, []), prices, counting.planner)
         sink = Sink()
-        pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
+        pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), counting.limiter)
         clock = Clock()
         asgi = AsgiGateway(pipeline, clock, metrics=lambda: b"", ready=lambda: {"status": "ok"}).application()
         sock = socket.socket()
@@ -242,7 +250,7 @@ async def running_house(
         serving = asyncio.ensure_future(server.serve([sock]))
         while not server.started:
             await asyncio.sleep(0.001)
-        house = House(pipeline, server, sink, mock, sock.getsockname()[1])
+        house = House(pipeline, server, sink, mock, sock.getsockname()[1], counting)
         try:
             yield house
         finally:

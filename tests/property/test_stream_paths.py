@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from sekisho.domain.call import Attempt, Call, Entry, Route, TerminalState
-from sekisho.domain.endpoint import Target
+from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.formats.openai import decode_chunk
 from sekisho.formats.openai_chunks import assemble
 from sekisho.formats.sse import DONE, SseSplitter
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.edges import PassThrough
+from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.stream import StreamExchange
 from sekisho.gateway.transport import TransportError
 from sekisho.providers.dialects.openai_chat import OpenAIChat
@@ -27,6 +28,7 @@ from sekisho.wire.openai_chat_stream import StreamRenderer
 
 STEADY = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=300)
 ROUTE = Route(path="/v1/chat/completions", protocol="openai_chat", operation="chat", api_type="openai/v1/chat")
+TIMEOUTS = Timeouts(first_token_s=9, idle_s=9)
 TARGET = Target(provider="mock", model="mock-small")
 encode = msgspec.json.encode
 
@@ -188,7 +190,7 @@ def fed(packets: list[bytes], ending: str, *, wants_usage: bool) -> tuple[Told, 
     attempt.sent_s = 0.75
     told: Any = Told()
     edge = PassThrough(entry, wants_usage)
-    exchange = StreamExchange(told, entry, attempt, edge, told.close, first_token_s=9, idle_s=9, total_deadline_s=99)
+    exchange = StreamExchange(told, entry, attempt, edge, told.close, Estimates(), TIMEOUTS, 99)
     exchange.connection = told
     drive = Drive(told.serve(exchange), lambda _: None)
     drive.go_on()
@@ -213,7 +215,6 @@ def facts(told: Told, entry: Entry, attempt: Attempt) -> dict[str, Any]:
         "failure": None if failure is None else (type(failure), str(failure), getattr(failure, "detail", "")),
         "finish": entry.finish_reasons,
         "tier": entry.service_tier,
-        "seen": entry.observed_chars,
         "events": entry.events,
         "usage": (attempt.usage, attempt.usage_source, attempt.error_code),
     }
@@ -351,9 +352,9 @@ def test_a_stream_cut_short_settles_on_what_was_seen(stream: list[dict[str, Any]
     finishing = next(n for n, one in enumerate(stream) if any(c["finish_reason"] for c in one["choices"]))
     assume(cut <= finishing)
     events = [event(encode(one), "one", b"\n") for one in stream[:cut]]
-    told, entry, _ = fed(events, "clean", wants_usage=True)
+    told, _, attempt = fed(events, "clean", wants_usage=True)
     if told.failure is not None:
-        assert entry.observed_chars == 0
+        assert attempt.usage_source != "estimated"
         return
     assert told.closed == [(200, "truncated", "stream_truncated")]
     assert told.abandoned == 1
@@ -363,7 +364,12 @@ def test_a_stream_cut_short_settles_on_what_was_seen(stream: list[dict[str, Any]
         for choice in whole["choices"].values()
         for name in ("content", "refusal", "reasoning_content")
     )
-    assert entry.observed_chars >= said > 0 or any(choice["tools"] for choice in whole["choices"].values())
+    assert attempt.usage is not None
+    if attempt.usage_source == "provider":
+        return
+    assert attempt.usage.output_tokens > 0
+    assert attempt.usage.output_tokens <= len(encode(whole))
+    assert said > 0 or any(choice["tools"] for choice in whole["choices"].values())
 
 
 def test_a_last_event_without_its_empty_line_counts_if_it_is_whole() -> None:
@@ -380,7 +386,7 @@ async def test_held_frames_come_out_in_order_when_the_sink_comes_late() -> None:
     entry = Entry(Call(ROUTE, {}, b"{}", "req_1", 0, None))
     exchange = StreamExchange(
         asyncio.get_running_loop(), entry, Attempt(TARGET, "primary", 0.0), PassThrough(entry, True), told.close,
-        first_token_s=9, idle_s=9, total_deadline_s=99,
+        Estimates(), TIMEOUTS, 99,
     )  # fmt: skip
     exchange.connection = told
     exchange.on_head(200, {})
@@ -405,7 +411,7 @@ async def test_the_provider_is_read_to_its_end_though_the_caller_paused_it() -> 
     entry = Entry(Call(ROUTE, {}, b"{}", "req_1", 0, None))
     exchange = StreamExchange(
         told, entry, Attempt(TARGET, "primary", 0.0), PassThrough(entry, True), told.close,
-        first_token_s=9, idle_s=9, total_deadline_s=99,
+        Estimates(), TIMEOUTS, 99,
     )  # fmt: skip
     exchange.connection = told
     exchange.on_head(200, {})

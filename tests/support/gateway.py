@@ -26,6 +26,7 @@ from sekisho.entrypoints.http.metrics import exposition
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.ledger.tally import Tally
 from sekisho.mock.server import MockProvider
+from tests.support.counting import WIDE, Counting
 
 Door = Literal["hot", "asgi"]
 DOORS: tuple[Door, ...] = ("hot", "asgi")
@@ -35,7 +36,8 @@ EXPIRED_KEY = "sk-past-0123456789abcdef"
 PEPPER = b"p" * 32
 
 #: {mock} is the base URL of the mock provider, {dead} one where nobody listens
-CONFIG = """
+CONFIG = (
+    """
 data_dir: ./data
 language: en
 providers:
@@ -70,6 +72,8 @@ prices:
   mock/*: {input_per_mtok: 1.00, cached_input_per_mtok: 0.10, output_per_mtok: 2.00}
   dead/gone: {input_per_mtok: 1.00, output_per_mtok: 2.00}
 """
+    + WIDE
+)
 
 
 class ListSink:
@@ -114,7 +118,16 @@ def read_record(record: Record) -> InferenceRow:
 class Gateway:
     """What a test holds of a running gateway."""
 
-    def __init__(self, url: str, pipeline: Pipeline, sink: ListSink, mock: MockProvider, settings: Settings) -> None:
+    def __init__(
+        self,
+        url: str,
+        pipeline: Pipeline,
+        sink: ListSink,
+        mock: MockProvider,
+        settings: Settings,
+        counting: Counting,
+    ) -> None:
+        self.counting = counting
         self.url = url
         self.base_url = f"{url}/v1"
         self.key = KEY
@@ -152,6 +165,7 @@ class Gateway:
         assert self.pipeline.live_streams == 0
         ids = [row.request_id for row in self.rows]
         assert len(ids) == len(set(ids)), "one row a call"
+        self.counting.check(attempt for row in self.rows for attempt in row.attempts)
 
 
 def settings_for(mock: MockProvider, config: str = CONFIG, *, dead: str = "http://127.0.0.1:9/v1") -> Settings:
@@ -164,9 +178,10 @@ async def running_gateway(mock: MockProvider, *, door: Door = "hot", config: str
     """The gateway on a free port of loopback. At its end it must have no open exchange left."""
     settings = settings_for(mock, config)
     prices = PriceBook(Path(tempfile.mkdtemp()) / "prices.json", timeout_s=0.01)
-    snapshot = build_snapshot(settings, build_keyring(settings, PEPPER, []), prices)
+    counting = Counting(settings)
+    snapshot = build_snapshot(settings, build_keyring(settings, PEPPER, []), prices, counting.planner)
     sink = ListSink()
-    pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
+    pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), counting.limiter)
     clock = Clock()
     asgi = AsgiGateway(
         pipeline, clock, metrics=exposition(pipeline.tally, dict), ready=lambda: {"status": "ok"}
@@ -181,7 +196,7 @@ async def running_gateway(mock: MockProvider, *, door: Door = "hot", config: str
     serving = asyncio.ensure_future(server.serve([sock]))
     while not server.started:
         await asyncio.sleep(0.001)
-    gateway = Gateway(f"http://127.0.0.1:{sock.getsockname()[1]}", pipeline, sink, mock, settings)
+    gateway = Gateway(f"http://127.0.0.1:{sock.getsockname()[1]}", pipeline, sink, mock, settings, counting)
     try:
         yield gateway
     finally:

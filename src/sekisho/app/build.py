@@ -14,26 +14,39 @@ from sekisho.domain.endpoint import Endpoint, Target
 from sekisho.domain.http import Origin
 from sekisho.domain.keys import declared_key_id, digest_of
 from sekisho.domain.money import Rates
+from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.policies.authentication import Keyring
+from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.snapshot import Provider, Snapshot
 from sekisho.gateway.transport import Transport
 from sekisho.gateway.upstream import Upstream
 from sekisho.ledger.book import Ledger
+from sekisho.ledger.limiter import Limiter
+from sekisho.ledger.plans import Planner
 from sekisho.ledger.tally import Tally
 from sekisho.providers.catalog import CATALOG, chat_dialect, embeddings_dialect
 from sekisho.stores.ports import KeyRecord, RowSink
 
 
-def build_pipeline(snapshot: Snapshot, sink: RowSink, tally: Tally, loop: asyncio.AbstractEventLoop) -> Pipeline:
-    """The parts that outlive a reload, around the first snapshot."""
-    ledger = Ledger(sink, tally, gateway_version=__version__)
+def build_pipeline(
+    snapshot: Snapshot,
+    sink: RowSink,
+    tally: Tally,
+    loop: asyncio.AbstractEventLoop,
+    limiter: Limiter | None = None,
+) -> Pipeline:
+    """The parts that outlive a reload, around the first snapshot. Without a limiter nothing is limited."""
+    ledger = Ledger(sink, tally, gateway_version=__version__, limiter=limiter)
     transport = Transport(loop)
-    return Pipeline(snapshot, ledger, Upstream(transport, loop, ledger.begin), transport)
+    estimates = Estimates()
+    spending = None if limiter is None else Spending(limiter, estimates)
+    upstream = Upstream(transport, loop, ledger, estimates, spending)
+    return Pipeline(snapshot, ledger, upstream, transport, estimates, spending)
 
 
-def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook) -> Snapshot:
-    """One configuration as the gateway uses it."""
+def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook, planner: Planner | None = None) -> Snapshot:
+    """One configuration as the gateway uses it; without a planner nothing is limited."""
 
     async def rates_of(provider: str, model: str) -> Rates | None:
         found = _rates(settings, prices, provider, model)
@@ -56,6 +69,7 @@ def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook) -> S
         max_body_bytes=settings.server.max_body_bytes,
         keepalive_s=settings.server.keepalive_s,
         config_hash=settings.digest,
+        planner=planner,
     )
 
 
@@ -103,6 +117,11 @@ def build_keyring(settings: Settings, pepper: bytes, records: Iterable[KeyRecord
         )
         callers[digest] = _caller(settings, record)
     return Keyring(pepper, callers)
+
+
+def key_names(keyring: Keyring, records: Iterable[KeyRecord]) -> dict[str, str]:
+    """Id -> name of all keys, those included that were revoked or rotated: what they spent is still their name's."""
+    return {record.id: record.name for record in records} | keyring.names()
 
 
 def price_pairs(settings: Settings) -> list[tuple[str | None, str]]:

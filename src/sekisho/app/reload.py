@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sekisho.app.build import build_keyring, build_snapshot, price_pairs
+from sekisho.app.build import build_keyring, build_snapshot, key_names, price_pairs
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
 from sekisho.domain.http import Secret
-from sekisho.stores.ports import KeySnapshot
+from sekisho.gateway.policies.authentication import Keyring
+from sekisho.stores.ports import KeySnapshot, StoreUnavailable
+from sekisho.tables.spent import SpentUnknown
 
 if TYPE_CHECKING:
     from sekisho.app.serving import Installation
@@ -64,11 +66,14 @@ class Reloader:
         if time.monotonic() - self._prices_at_s > _PRICES_EVERY_S:
             self._prices_at_s = time.monotonic()
             if await self._prices.resolve(price_pairs(self._running.settings)):
-                self._swap(self._running.settings)
+                await self._swap(self._running.settings)
         version = self._keys.version()
         if version != self._version:
             pipeline = self._running.pipeline
-            pipeline.snapshot = pipeline.snapshot.with_keyring(self._keyring(self._running.settings))
+            limits = self._running.limits
+            keyring, names = self._keyring(self._running.settings)
+            await limits.change(self._running.settings, names)
+            pipeline.snapshot = pipeline.snapshot.with_keyring(keyring, limits.planner())
             self._version = version
             log.info("keys changed; %d in force", len(pipeline.snapshot.keyring))
 
@@ -88,18 +93,32 @@ class Reloader:
             if not _same(getattr(settings, name), getattr(old, name)):
                 log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
         await self._prices.resolve(price_pairs(settings))
-        self._swap(settings)
+        try:
+            await self._swap(settings)
+        except (SpentUnknown, StoreUnavailable) as error:
+            log.error(
+                "new budgets cannot be kept; the old configuration stays in force, save it again or send SIGHUP to try "
+                "again: %s",
+                error,
+            )
+            return
         for problem in settings.warnings:
             log.warning("%s: %s", problem.path, problem.message)
         log.info("configuration %s is in force", settings.digest)
 
-    def _swap(self, settings: Settings) -> None:
-        snapshot = build_snapshot(settings, self._keyring(settings), self._prices)
+    async def _swap(self, settings: Settings) -> None:
+        """Raises SpentUnknown or StoreUnavailable, and then nothing has changed."""
+        keyring, names = self._keyring(settings)
+        limits = self._running.limits
+        await limits.change(settings, names)
+        snapshot = build_snapshot(settings, keyring, self._prices, limits.planner())
         self._running.settings = settings
         self._running.pipeline.snapshot = snapshot
 
-    def _keyring(self, settings: Settings):
-        return build_keyring(settings, self._pepper, self._keys.all())
+    def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:
+        records = list(self._keys.all())
+        keyring = build_keyring(settings, self._pepper, records)
+        return keyring, key_names(keyring, records)
 
 
 def _same(one: object, other: object) -> bool:

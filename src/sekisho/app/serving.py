@@ -20,8 +20,9 @@ from typing import Any
 
 import uvicorn
 
-from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, price_pairs
+from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, key_names, price_pairs
 from sekisho.app.control import key_snapshot, migrated, pepper_of
+from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
 from sekisho.app.upkeep import Upkeep
@@ -29,6 +30,7 @@ from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
+from sekisho.gateway.policies.authentication import Keyring
 from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
@@ -47,13 +49,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 class Installation:
     """The parts of a running gateway that commands and tests may look at."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, committer: Committer, sink: SpoolWriter) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        committer: Committer,
+        sink: SpoolWriter,
+        limits: LimitsAndBudgets,
+        upkeep: Upkeep | None = None,
+    ) -> None:
         self.settings = settings
+        self.limits = limits
         self.pipeline = pipeline
         self.committer = committer
         self.sink = sink
         self.tally: Tally = pipeline.tally
-        self.upkeep: Upkeep | None = None
+        self.upkeep = upkeep
         #: since when the counters count; microseconds since 1970, UTC
         self.started_us = time.time_ns() // 1000
         self._lost = 0
@@ -64,6 +75,7 @@ class Installation:
         self._count_lost()
         return {
             **(self.upkeep.gauges() if self.upkeep is not None else {}),
+            **self.limits.gauges(),
             "committed": ("", float(self.committer.committed_rows)),
             "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
             "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
@@ -99,24 +111,21 @@ async def installation(
     """A gateway without its HTTP door: control database, spool, committer, prices, snapshot, and what keeps them."""
     private_directory(settings.data_dir)
     prices = PriceBook(settings.data_dir / "prices.json")
-    # Both take a process of its own for a second or two, the first time.
+    # Each takes a process of its own for a second or two, the first time.
     await asyncio.gather(migrated(settings), _priced(prices, price_pairs(settings)))
     pepper = await asyncio.to_thread(pepper_of, settings)
     keys = await asyncio.to_thread(key_snapshot, settings)
     sink = _spool(settings)
-    committer = Committer(
-        settings.data_dir,
-        last_seq=lambda: sink.last_seq,
-        storage=settings.storage,
-        cadence=settings.tables.cadence,
-    )
+    committer = _committer(settings, sink)
     try:
         version = keys.version()
-        keyring = build_keyring(settings, pepper, keys.all())
-        snapshot = build_snapshot(settings, keyring, prices)
-        pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop())
-        running = Installation(settings, pipeline, committer, sink)
-        running.upkeep = upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
+        records = list(keys.all())
+        keyring = build_keyring(settings, pepper, records)
+        # after the spool, where calls that died in flight have become rows
+        limits = await open_limits_and_budgets(settings, key_names(keyring, records))
+        pipeline = _pipeline(settings, keyring, prices, limits, sink)
+        upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
+        running = Installation(settings, pipeline, committer, sink, limits, upkeep)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
         committer.start()
         watch = asyncio.ensure_future(_keep(running, reloader))
@@ -127,10 +136,27 @@ async def installation(
             await asyncio.wait({watch})
             upkeep.stop()
             pipeline.close()
+            await limits.close()
     finally:
         sink.close()
         if not await asyncio.to_thread(committer.stop, _DRAIN_S):
             log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
+
+
+def _pipeline(
+    settings: Settings, keyring: Keyring, prices: PriceBook, limits: LimitsAndBudgets, sink: SpoolWriter
+) -> Pipeline:
+    snapshot = build_snapshot(settings, keyring, prices, limits.planner())
+    return build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), limits.limiter)
+
+
+def _committer(settings: Settings, sink: SpoolWriter) -> Committer:
+    return Committer(
+        settings.data_dir,
+        last_seq=lambda: sink.last_seq,
+        storage=settings.storage,
+        cadence=settings.tables.cadence,
+    )
 
 
 def _spool(settings: Settings) -> SpoolWriter:
@@ -153,6 +179,7 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
                 await reloader.wanted.wait()
         try:
             running.pipeline.tick(loop.time())
+            running.limits.tick()
             running.committer.poll()
             running.sink.look()
             await reloader.look()

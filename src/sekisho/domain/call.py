@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -98,14 +98,16 @@ class Attempt:
     """One try at one target. Mutable until it ends."""
 
     __slots__ = (
-        "cost_nanos", "ended_s", "error_code", "reason", "sent_s", "started_s", "status", "target", "usage",
+        "cost_nanos", "ended_s", "error_code", "held", "reason", "sent_s", "started_s", "status", "target", "usage",
         "usage_source",
     )  # fmt: skip
 
-    def __init__(self, target: Target, reason: str, started_s: float) -> None:
+    def __init__(self, target: Target, reason: str, started_s: float, held: Any = None) -> None:
         self.target = target
         self.reason = reason
         self.started_s = started_s
+        #: its reservation in the books, where anything is limited
+        self.held = held
         #: when the request had been handed to the socket; None = never dispatched, so nothing can be charged
         self.sent_s: float | None = None
         self.ended_s: float | None = None
@@ -122,14 +124,21 @@ class Entry:
     __slots__ = (
         "attempts", "begun", "call", "caller", "closed", "config_hash", "conversation_id", "cost_nanos", "end_user",
         "endpoint", "error_code", "error_message", "events", "feature", "finish_reasons", "first_byte_s",
-        "keep_request", "language", "logging_errors", "observed_chars", "request_model", "response", "service_tier",
-        "status", "streaming", "tags", "terminal_state", "waited_s",
+        "held", "keep_request", "language", "limited", "logging_errors", "reason", "request_model", "response",
+        "service_tier", "status", "streaming", "tags", "targets", "terminal_state", "waited_s",
     )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         self.call = call
         self.caller: Caller | None = None
         self.endpoint: Endpoint | None = None
+        #: where the call may go, in this order, and why the first of them was chosen
+        self.targets: tuple[Target, ...] = ()
+        self.reason = "primary"
+        #: the reservation of the next attempt, until that one has it
+        self.held: Any = None
+        #: there are limits to tell in `x-ratelimit-*`
+        self.limited = False
         self.request_model: str | None = None
         self.streaming = False
         self.attempts: list[Attempt] = []
@@ -153,8 +162,6 @@ class Entry:
         self.response: bytes | None = None
         #: payloads of a stream, kept for `log: full`
         self.events: list[bytes] | None = None
-        #: characters of content seen on a stream, for an estimate where the provider gives no usage
-        self.observed_chars = 0
         self.logging_errors: list[str] | None = None
         #: digest of the configuration the call began with
         self.config_hash = ""

@@ -20,7 +20,7 @@ class AttemptRow(NamedTuple):
     status_code: int | None
     latency_us: int
     error_code: str | None
-    #: why this attempt was made: primary | weighted | fallback | stale_connection
+    #: why this attempt was made: primary | weighted | fallback | degraded
     reason: str
     input_tokens: int | None
     output_tokens: int | None

@@ -121,18 +121,22 @@ class DeltaFacts(msgspec.Struct, gc=False):
     refusal: str | None = None
     tool_calls: MaybeRaw = None
 
-    def is_content(self) -> bool:
-        """Non-empty text, reasoning, refusal or tool call; the role alone is not content."""
-        if self.content or self.reasoning_content or self.reasoning or self.refusal:
-            return True
-        return self.tool_calls is not None and bytes(self.tool_calls) not in (b"null", b"[]", b"")
+    def text(self) -> str:
+        """HOT. What a model wrote: text, reasoning, refusal, or tool calls as their JSON; empty where it is no content,
+        as a role alone. For an estimate of tokens where the provider reports none."""
+        content = self.content
+        calls = self.tool_calls
+        if content and calls is None and not (self.reasoning_content or self.reasoning or self.refusal):
+            return content if type(content) is str else _joined(content)
+        found = (content if isinstance(content, str) else _joined(content)) if content else ""
+        found += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
+        if calls is not None and (raw := bytes(calls)) not in (b"null", b"[]", b""):
+            found += raw.decode("utf-8", "replace")
+        return found
 
-    def length(self) -> int:
-        """Characters of content, for an estimate of tokens where the provider reports none."""
-        content = self.content or ""
-        found = len(content) if isinstance(content, str) else sum(len(bytes(part)) for part in content)
-        found += len(self.reasoning_content or self.reasoning or "") + len(self.refusal or "")
-        return found + (len(bytes(self.tool_calls)) if self.tool_calls is not None else 0)
+
+def _joined(parts: str | list[msgspec.Raw]) -> str:
+    return parts if isinstance(parts, str) else b"".join(map(bytes, parts)).decode("utf-8", "replace")
 
 
 class ChunkChoice(msgspec.Struct, gc=False):

@@ -8,6 +8,7 @@ import msgspec
 
 from sekisho.domain.call import Entry
 from sekisho.domain.errors import Refusal
+from sekisho.domain.keys import normal_name
 
 MAX_TAGS_BYTES = 10 * 1024
 _SAYING = frozenset({b"x-sekisho-tags", b"databricks-ai-gateway-request-tags", b"x-sekisho-conversation"})
@@ -31,7 +32,7 @@ def annotate(entry: Entry, metadata: dict[str, str] | None, end_user: str | None
     entry.end_user = end_user
     caller = entry.caller
     if end_user and caller is not None and caller.on_behalf:
-        entry.caller = msgspec.structs.replace(caller, user=end_user)
+        entry.caller = msgspec.structs.replace(caller, user=normal_name(end_user))
 
 
 def _tags(raw: bytes) -> dict[str, str]:

@@ -15,10 +15,11 @@ from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Endpoint
 from sekisho.domain.errors import Refusal, UpstreamError
-from sekisho.domain.usage import Usage, estimate_tokens
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.edges import edge_for
+from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.outbox import Outbox
+from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.protocols import read
 from sekisho.gateway.refusals import refusal_of
 from sekisho.gateway.snapshot import Snapshot
@@ -50,10 +51,20 @@ class Reply(msgspec.Struct, eq=False):
 class Pipeline:
     """One per process. `snapshot` is swapped whole by a reload; a call keeps the one it began with."""
 
-    def __init__(self, snapshot: Snapshot, ledger: Ledger, upstream: Upstream, transport: Transport) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        ledger: Ledger,
+        upstream: Upstream,
+        transport: Transport,
+        estimates: Estimates,
+        spending: Spending | None = None,
+    ) -> None:
         self.snapshot = snapshot
         self._ledger = ledger
         self._upstream = upstream
+        self._estimates = estimates
+        self._spending = spending
         self._transport = transport
         self.outbox: Outbox = transport.outbox
         self._live: dict[str, StreamExchange] = {}
@@ -69,9 +80,15 @@ class Pipeline:
             entry.keep_request = True
             request = read(call, entry, snapshot.default_model)  # 400
             endpoint = snapshot.named(entry, caller, request.model)  # 403
-            entry.endpoint = endpoint or await snapshot.direct(caller, request.model)  # 404
+            entry.endpoint = endpoint = endpoint or await snapshot.direct(caller, request.model)  # 404
             if snapshot.block_unpriced:
-                _require_prices(entry.endpoint)  # 400
+                _require_prices(endpoint)  # 400
+            choice = snapshot.choice(endpoint)
+            entry.targets, entry.reason = choice.order(), choice.first_reason
+            if snapshot.planner is not None and self._spending is not None:
+                decision = self._spending.first(entry, request, snapshot)  # 429: of all scopes, all or none
+                if decision is not None:
+                    await decision
             if entry.streaming:
                 return await self._stream(entry, request, snapshot)
             body = await self._upstream.plain(entry, request, snapshot)
@@ -87,7 +104,7 @@ class Pipeline:
             return self._refuse(entry, Refusal(500, "internal_error", type="server_error"), "refused")
         entry.first_byte_s = call.now_s()
         self._ledger.close(entry, 200, "completed")
-        if entry.endpoint.durability == "sync":
+        if endpoint.durability == "sync":
             return await self._durable(Reply(entry, 200, body=body))
         return Reply(entry, 200, body=body)
 
@@ -156,7 +173,6 @@ class Pipeline:
         self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
-        _estimate(entry)
         self._ledger.close(entry, status, state, code, detail)
         sync = entry.endpoint is not None and entry.endpoint.durability == "sync"
         return self._ledger.when_durable if sync else None
@@ -172,12 +188,24 @@ class Pipeline:
 
     def _cancelled(self, entry: Entry) -> Reply:
         """The caller left, or the gateway stops. What the provider may have begun is charged as estimated."""
-        _estimate(entry)
+        self._estimate(entry)
         if entry.call.left:
             self._ledger.close(entry, CLIENT_LEFT_STATUS, "client_left", "client_left")
             raise asyncio.CancelledError
         refusal = Refusal(503, "shutting_down", type="server_error", retry_after_s=1)
         return self._refuse(entry, refusal, "interrupted")
+
+    def _estimate(self, entry: Entry) -> None:
+        """An attempt that was cut off without the provider's own count is charged on its request, and says so."""
+        if not entry.attempts:
+            return
+        attempt = entry.attempts[-1]
+        if attempt.usage is not None or attempt.sent_s is None or (attempt.status or 200) != 200:
+            return
+        attempt.usage = self._estimates.usage_of(entry, attempt.target, None)
+        attempt.usage_source = "estimated"
+        if attempt.ended_s is None:
+            attempt.ended_s = entry.call.now_s()
 
 
 def _language(call: Call, snapshot: Snapshot) -> Language:
@@ -189,18 +217,3 @@ def _require_prices(endpoint: Endpoint) -> None:
     for target in (*endpoint.targets, *endpoint.fallbacks):
         if target.rates is None:
             raise Refusal(400, "price_unknown", param="model", model=f"{target.provider}/{target.model}")
-
-
-def _estimate(entry: Entry) -> None:
-    """A served attempt without the provider's own count is charged on what was observed, and says so."""
-    if not entry.attempts:
-        return
-    attempt = entry.attempts[-1]
-    if attempt.usage is not None or attempt.sent_s is None or (attempt.status or 200) != 200:
-        return
-    attempt.usage = Usage(
-        input_tokens=estimate_tokens(len(entry.call.body)), output_tokens=estimate_tokens(entry.observed_chars)
-    )
-    attempt.usage_source = "estimated"
-    if attempt.ended_s is None:
-        attempt.ended_s = entry.call.now_s()

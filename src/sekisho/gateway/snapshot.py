@@ -14,6 +14,7 @@ from sekisho.domain.money import Rates
 from sekisho.gateway.drive import own_task
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.transport import Pool
+from sekisho.ledger.plans import Planner
 from sekisho.providers.catalog import ProviderRow
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 from sekisho.providers.signing import sign
@@ -94,10 +95,6 @@ class Choice:
             return self._fixed
         return (random.choices(self._targets, cum_weights=self._sums)[0], *self.fallbacks)
 
-    def reason(self, entry: Entry) -> str:
-        """Why the next attempt is made."""
-        return "fallback" if entry.attempts else self.first_reason
-
 
 class Snapshot:
     """One configuration in force. Immutable but for the memory of directly addressed models."""
@@ -118,6 +115,7 @@ class Snapshot:
         max_body_bytes: int,
         keepalive_s: float,
         config_hash: str,
+        planner: Planner | None = None,
     ) -> None:
         self.providers = providers
         self.endpoints = endpoints
@@ -135,13 +133,17 @@ class Snapshot:
         self.max_body_bytes = max_body_bytes
         self.keepalive_s = keepalive_s
         self.config_hash = config_hash
+        #: what calls are counted on; None: nothing is limited
+        self.planner = planner
         self._direct: dict[str, Endpoint] = {}
 
-    def with_keyring(self, keyring: Keyring) -> Snapshot:
-        """The same configuration with other keys; what is known of direct models is kept."""
+    def with_keyring(self, keyring: Keyring, planner: Planner | None) -> Snapshot:
+        """The same configuration with other keys, whose plans are others too; what is known of direct models is
+        kept."""
         other = object.__new__(Snapshot)
         other.__dict__.update(self.__dict__)
         other.keyring = keyring
+        other.planner = planner
         return other
 
     def identify(self, call: Call) -> Caller:

@@ -15,13 +15,16 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from sekisho.domain.call import CLIENT_LEFT_STATUS, Attempt, Entry, TerminalState
+from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.openai import ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
 from sekisho.gateway.drive import Waiter
+from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.transport import Connection, TransportError
 from sekisho.ledger.recorder import MAX_BODY_BYTES
+from sekisho.tokens.answer import Written
 
 #: held events before the first content: beyond this the stream opens, content or not
 _HELD_EVENTS, _HELD_BYTES = 256, 1024 * 1024
@@ -54,31 +57,10 @@ class StreamExchange:
     """The exchange of a streamed attempt, and the answer it becomes."""
 
     __slots__ = (
-        "_body",
-        "_close",
-        "_ended",
-        "_finished",
-        "_held",
-        "_held_bytes",
-        "_idle_s",
-        "_loop",
-        "_paused",
-        "_pending",
-        "_saw_done",
-        "_splitter",
-        "attempt",
-        "connection",
-        "deadline_s",
-        "done",
-        "edge",
-        "entry",
-        "headers",
-        "last_write_s",
-        "opened",
-        "sink",
-        "status",
-        "total_deadline_s",
-    )
+        "_body", "_close", "_ended", "_estimates", "_finished", "_held", "_held_bytes", "_idle_s", "_loop", "_paused",
+        "_pending", "_saw_done", "_splitter", "_written", "attempt", "connection", "deadline_s", "done", "edge",
+        "entry", "headers", "last_write_s", "opened", "sink", "status", "total_deadline_s",
+    )  # fmt: skip
 
     reads_headers: ClassVar[bool] = True
 
@@ -89,20 +71,21 @@ class StreamExchange:
         attempt: Attempt,
         edge: Edge,
         close: Close,
-        *,
-        first_token_s: float,
-        idle_s: float,
+        estimates: Estimates,
+        timeouts: Timeouts,
         total_deadline_s: float,
     ) -> None:
         self._loop = loop
         self._close = close
+        self._estimates = estimates
+        self._written = Written()
         self.entry = entry
         self.attempt = attempt
         self.edge = edge
-        self._idle_s = idle_s
+        self._idle_s = timeouts.idle_s
         self.total_deadline_s = total_deadline_s
         now = loop.time()
-        self.deadline_s = min(now + first_token_s, total_deadline_s)
+        self.deadline_s = min(now + timeouts.first_token_s, total_deadline_s)
         self.last_write_s = now
         self.opened: Waiter[None] = Waiter()
         self.done: Waiter[None] = Waiter()
@@ -222,9 +205,9 @@ class StreamExchange:
                 finished[index] = None
             if delta is None:
                 continue
-            if delta.is_content():
+            if text := delta.text():
                 content = True
-                entry.observed_chars += delta.length()
+                self._written.feed(text)
         if entry.events is not None:
             self._keep(entry, payload)
         if content and entry.first_byte_s is None:
@@ -341,7 +324,13 @@ class StreamExchange:
             self.opened.fail(NotAStream(self.status, self.headers, b"".join(self._body or [])))
 
     def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> WhenDurable | None:
-        note_wait(self.entry, self.attempt)
+        attempt = self.attempt
+        note_wait(self.entry, attempt)
+        if attempt.usage is not None:
+            self._estimates.learn(self.entry, attempt, attempt.usage)
+        else:
+            attempt.usage = self._estimates.usage_of(self.entry, attempt.target, self._written)
+            attempt.usage_source = "estimated"
         return self._close(self.entry, status, state, code, detail)
 
     def _last(self, frames: bytes, when_durable: WhenDurable | None) -> None:

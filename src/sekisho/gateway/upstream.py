@@ -15,23 +15,23 @@ import msgspec
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
-from sekisho.domain.endpoint import Timeouts
+from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
-from sekisho.domain.usage import Usage, estimate_tokens
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.drive import Waiter, own_task
+from sekisho.gateway.estimates import Estimates
+from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.snapshot import Provider, Snapshot
 from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange, note_wait
 from sekisho.gateway.transport import Connection, Pool, Transport, TransportError
+from sekisho.ledger.book import Ledger
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 NO_ERROR = frozenset({b"null", b"{}", b'""'})
 #: makes a fresh edge for an attempt, since each provider may need another reading
 EdgeOf = Callable[[Provider], Edge]
-#: notes that a call is about to be dispatched; may refuse it
-Begin = Callable[[Entry, Attempt], None]
 
 
 class PlainExchange(Waiter[None]):
@@ -79,27 +79,38 @@ class PlainExchange(Waiter[None]):
 class Upstream:
     """Opens answers. One per process; the snapshot comes with each call."""
 
-    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop, begin: Begin) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        loop: asyncio.AbstractEventLoop,
+        ledger: Ledger,
+        estimates: Estimates,
+        spending: Spending | None = None,
+    ) -> None:
         self._transport = transport
         self._loop = loop
-        self._begin = begin
+        self._ledger = ledger
+        self._begin = ledger.begin
+        self._estimates = estimates
+        self._spending = spending
 
     async def plain(self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot) -> bytes:
         """The body of the first whole answer. Raises UpstreamError of the first failure when the chain is used up."""
         failure: UpstreamError | None = None
         endpoint = entry.endpoint
         assert endpoint is not None
-        choice = snapshot.choice(endpoint)
-        for target in choice.order():
-            attempt = Attempt(target, choice.reason(entry), entry.call.now_s())
-            entry.attempts.append(attempt)
+        for target in entry.targets:
+            if entry.attempts and not await self._let_in(entry, request, snapshot, target):
+                continue
+            attempt = _attempt(entry, target)
             provider = snapshot.providers[target.provider]
             dialect = provider.chat if type(request) is ChatRequest else provider.embeddings
             try:
                 exchange = await self._answered(entry, attempt, provider, dialect, request, endpoint.timeouts)
-                return _taken(entry, attempt, exchange, dialect, type(request) is ChatRequest)
+                return self._taken(entry, attempt, exchange, dialect, type(request) is ChatRequest)
             except UpstreamError as error:
                 attempt.error_code, attempt.status = error.code, error.status
+                self._ledger.failed(entry, attempt)
                 failure = failure or error
                 if not error.fallback:
                     break
@@ -114,25 +125,37 @@ class Upstream:
         endpoint = entry.endpoint
         assert endpoint is not None
         keep = entry.events is not None
-        choice = snapshot.choice(endpoint)
-        for target in choice.order():
-            attempt = Attempt(target, choice.reason(entry), entry.call.now_s())
-            entry.attempts.append(attempt)
+        for target in entry.targets:
+            if entry.attempts and not await self._let_in(entry, request, snapshot, target):
+                continue
+            attempt = _attempt(entry, target)
             entry.events = [] if keep else None
             entry.first_byte_s = None
             entry.service_tier = None
-            entry.observed_chars = 0
-            opening = _Opening(entry, attempt, edge_of, close, endpoint.timeouts)
+            opening = _Opening(entry, attempt, edge_of, close, self._estimates, endpoint.timeouts)
             try:
                 return await self._stream(opening, request, snapshot)
             except UpstreamError as error:
                 attempt.error_code, attempt.status = error.code, error.status
+                self._ledger.failed(entry, attempt)
                 failure = failure or error
                 if not error.fallback:
                     break
         entry.events = None  # what a failed attempt began was nobody's answer
         assert failure is not None
         raise failure
+
+    async def _let_in(
+        self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot, target: Target
+    ) -> bool:
+        """Whether a fallback may be tried."""
+        return self._spending is None or await self._spending.later(entry, request, snapshot, target)
+
+    def _sent(self, entry: Entry, attempt: Attempt) -> None:
+        """The request goes out now."""
+        attempt.sent_s = entry.call.now_s()
+        if attempt.held is not None and self._spending is not None:
+            self._spending.dispatched(attempt.held)
 
     def _pool(self, provider: Provider) -> Pool:
         pool = provider.pool = self._transport.pool(provider.origin)
@@ -165,7 +188,7 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
-                attempt.sent_s = entry.call.now_s()
+                self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange
                 return exchange
@@ -180,6 +203,41 @@ class Upstream:
                 raise
             finally:
                 note_wait(entry, attempt)
+
+    def _taken(
+        self, entry: Entry, attempt: Attempt, exchange: PlainExchange, dialect: Dialect | EmbeddingsDialect, chat: bool
+    ) -> bytes:
+        """The body of an answer that is one, noted for the books. Raises UpstreamError."""
+        status, body = exchange.status, exchange.body
+        attempt.status = status
+        if status != 200:
+            raise dialect.error(status, exchange.headers, body)
+        facts = _facts(body)
+        if facts.error is not None and bytes(facts.error) not in NO_ERROR:
+            raise dialect.error(status, exchange.headers, body)
+        self._observe(entry, attempt, facts, chat, body)
+        return body
+
+    def _observe(self, entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, body: bytes) -> None:
+        """Usage, finish reasons and the body for the books. Raises UpstreamError for an answer that answers nothing."""
+        choices = facts.choices
+        if choices is not None and len(choices) == 1:
+            reason = choices[0].finish_reason
+            entry.finish_reasons = [reason] if reason else None
+        elif choices:
+            entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
+        elif chat or facts.data is None:
+            raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
+        usage = facts.usage.normalised() if facts.usage is not None else None
+        if usage is not None:
+            attempt.usage_source = "provider"
+            self._estimates.learn(entry, attempt, usage)
+        else:
+            usage = self._estimates.usage_of(entry, attempt.target, body)
+            attempt.usage_source = "estimated"
+        attempt.usage = usage
+        entry.service_tier = facts.service_tier
+        entry.response = body
 
     # -- stream
 
@@ -199,7 +257,7 @@ class Upstream:
                 if connection is None:
                     connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
-                attempt.sent_s = entry.call.now_s()
+                self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange.opened
                 return exchange
@@ -221,13 +279,22 @@ class Upstream:
 class _Opening:
     """What every exchange of one streamed attempt is made from."""
 
-    __slots__ = ("attempt", "close", "edge_of", "entry", "timeouts")
+    __slots__ = ("attempt", "close", "edge_of", "entry", "estimates", "timeouts")
 
-    def __init__(self, entry: Entry, attempt: Attempt, edge_of: EdgeOf, close: Close, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        attempt: Attempt,
+        edge_of: EdgeOf,
+        close: Close,
+        estimates: Estimates,
+        timeouts: Timeouts,
+    ) -> None:
         self.entry = entry
         self.attempt = attempt
         self.edge_of = edge_of
         self.close = close
+        self.estimates = estimates
         self.timeouts = timeouts
 
     def exchange(self, loop: asyncio.AbstractEventLoop, provider: Provider, total_deadline_s: float) -> StreamExchange:
@@ -237,48 +304,20 @@ class _Opening:
             self.attempt,
             self.edge_of(provider),
             self.close,
-            first_token_s=self.timeouts.first_token_s,
-            idle_s=self.timeouts.idle_s,
-            total_deadline_s=total_deadline_s,
+            self.estimates,
+            self.timeouts,
+            total_deadline_s,
         )
 
 
-def _taken(
-    entry: Entry, attempt: Attempt, exchange: PlainExchange, dialect: Dialect | EmbeddingsDialect, chat: bool
-) -> bytes:
-    """The body of an answer that is one, noted for the books. Raises UpstreamError."""
-    status, body = exchange.status, exchange.body
-    attempt.status = status
-    if status != 200:
-        raise dialect.error(status, exchange.headers, body)
-    facts = _facts(body)
-    if facts.error is not None and bytes(facts.error) not in NO_ERROR:
-        raise dialect.error(status, exchange.headers, body)
-    _observe(entry, attempt, facts, chat, body)
-    return body
-
-
-def _observe(entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, body: bytes) -> None:
-    """Usage, finish reasons and the body for the books. Raises UpstreamError for an answer that answers nothing."""
-    choices = facts.choices
-    if choices is not None and len(choices) == 1:
-        reason = choices[0].finish_reason
-        entry.finish_reasons = [reason] if reason else None
-    elif choices:
-        entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
-    elif chat or facts.data is None:
-        raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
-    usage = facts.usage.normalised() if facts.usage is not None else None
-    if usage is not None:
-        attempt.usage_source = "provider"
-    else:
-        usage = Usage(
-            input_tokens=estimate_tokens(len(entry.call.body)), output_tokens=estimate_tokens(len(body)) if chat else 0
-        )
-        attempt.usage_source = "estimated"
-    attempt.usage = usage
-    entry.service_tier = facts.service_tier
-    entry.response = body
+def _attempt(entry: Entry, target: Target) -> Attempt:
+    """The next attempt, which holds what was reserved for it."""
+    attempts = entry.attempts
+    reason = "fallback" if attempts else entry.reason
+    attempt = Attempt(target, reason, entry.call.now_s(), entry.held)
+    entry.held = None
+    attempts.append(attempt)
+    return attempt
 
 
 def _facts(body: bytes) -> AnswerFacts:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from sekisho.domain.call import Attempt, Call, Entry, TerminalState
 from sekisho.domain.errors import Refusal
-from sekisho.domain.money import cost_nanos
+from sekisho.domain.money import cost_nanos, served_tier
 from sekisho.domain.usage import estimate_tokens
+from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.recorder import Recorder
 from sekisho.ledger.tally import Tally
 from sekisho.stores.ports import RowSink
@@ -35,9 +36,11 @@ class Ledger:
         tally: Tally,
         *,
         gateway_version: str,
+        limiter: Limiter | None = None,
         monotonic_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sink = sink
+        self._limiter = limiter
         self.tally = tally
         self._recorder = Recorder(gateway_version)
         self._monotonic_s = monotonic_s
@@ -90,13 +93,7 @@ class Ledger:
             entry.error_message = error_message[:500] if error_message else None
         call = entry.call
         took_s = call.now_s() - call.started_s
-        attempts = entry.attempts
-        served: Attempt | None = None
-        for served in attempts:
-            if served.usage is not None:
-                served.cost_nanos = _cost(served, entry.service_tier)
-        if served is not None:
-            entry.cost_nanos = served.cost_nanos if len(attempts) == 1 else _sum(attempts)
+        served = self._settled(entry)
         self._count(entry, served, took_s)
         if (entry.caller is None or status in _CAPPED_STATUSES) and not self._may_record_capped():
             self.tally.rows["dropped"] += 1
@@ -108,6 +105,54 @@ class Ledger:
             log.exception("row not recorded", extra={"request_id": call.request_id})
         else:
             self.tally.rows["appended"] += 1
+
+    def _settled(self, entry: Entry) -> Attempt | None:
+        """What every attempt has cost, and with it the call; the last attempt."""
+        attempts = entry.attempts
+        served: Attempt | None = None
+        for served in attempts:
+            if served.usage is not None:
+                served.cost_nanos = _cost(served, entry.service_tier)
+            if served.held is not None:
+                self._settle(served)
+        if entry.held is not None:
+            self._give_back(entry)
+        if served is not None:
+            entry.cost_nanos = served.cost_nanos if len(attempts) == 1 else _sum(attempts)
+        return served
+
+    def failed(self, entry: Entry, attempt: Attempt) -> None:
+        """An attempt has failed and another one may follow: what it held is free from now on."""
+        if attempt.held is not None:
+            if attempt.usage is not None:
+                attempt.cost_nanos = _cost(attempt, entry.service_tier)
+            self._settle(attempt)
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Count what the row says. Where the tier that was served has no known price, what was reserved is charged."""
+        held, limiter = attempt.held, self._limiter
+        if held.how is not None or limiter is None:
+            return
+        now_s = self._monotonic_s()
+        cost, usage = attempt.cost_nanos, attempt.usage
+        try:
+            if attempt.sent_s is None:
+                limiter.void(held, now_s)
+            elif usage is None:
+                limiter.settle(held, now_s, 0, cost)
+            else:
+                if cost is None and attempt.target.rates is not None:
+                    cost = held.reserved_nanos
+                output = usage.output_tokens
+                limiter.settle(held, now_s, usage.input_tokens + output, cost, output)
+        except Exception:  # the row comes first
+            log.exception("not settled")
+
+    def _give_back(self, entry: Entry) -> None:
+        """What was held for an attempt that was never made."""
+        if self._limiter is not None:
+            self._limiter.void(entry.held, self._monotonic_s())
+        entry.held = None
 
     def _may_record_capped(self) -> bool:
         second = int(self._monotonic_s())
@@ -146,7 +191,7 @@ def _cost(attempt: Attempt, service_tier: str | None) -> int | None:
     """None where the price is unknown. A failed attempt without usage costs nothing, and is not asked for here."""
     rates = attempt.target.rates
     if rates is not None and rates.service_tiers:
-        rates = rates.for_service_tier(service_tier)
+        rates = rates.for_service_tier(served_tier(service_tier))
     if rates is None or attempt.usage is None:
         return None
     return cost_nanos(attempt.usage, rates)

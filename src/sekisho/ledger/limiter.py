@@ -40,7 +40,8 @@ class Limiter:
         self.counters = counters
         self._admit = counters.admit
         self._end = counters.end
-        self._remote = counters.remote
+        #: asking means a message to another process
+        self.remote = counters.remote
         #: `dispatched(reservation)`: the request of the attempt goes out now
         self.dispatched = counters.dispatched
         self._clock_s = clock_s
@@ -69,7 +70,7 @@ class Limiter:
                 reserve_nanos = most_nanos if plan.strict else tariff.likely_nanos(input_tokens, output)
                 if most_nanos < reserve_nanos:
                     most_nanos = reserve_nanos
-        if self._remote or (self.waiting and self._lane_of(plan) is not None):
+        if self.remote or (self.waiting and self._lane_of(plan) is not None):
             return self._wait(plan, tokens, reserve_nanos, most_nanos, id)
         outcome = self._admit(plan.account, now_s, tokens, reserve_nanos, most_nanos, id)
         if type(outcome) is Reservation:

@@ -25,11 +25,11 @@ _TOLD: dict[str, tuple[int, str, str, bool | None]] = {
 }
 
 _REQUEST_LINES, _TOKEN_LINES = (
-    b"".join(
-        b"x-ratelimit-%b-%b: %b\r\n" % (what, kind, form)
-        for what, form in ((b"limit", b"%d"), (b"remaining", b"%d"), (b"reset", b"%b"))
+    "".join(
+        f"x-ratelimit-{what}-{kind}: {form}\r\n"
+        for what, form in (("limit", "%d"), ("remaining", "%d"), ("reset", "%s"))
     )
-    for kind in (b"requests", b"tokens")
+    for kind in ("requests", "tokens")
 )
 
 
@@ -53,7 +53,8 @@ def facts_of_budget(denial: Denial, wall_s: float) -> dict[str, Any]:
     budget = denial.budget
     if budget is None:
         return {}
-    resets = datetime.fromtimestamp(math.ceil(wall_s + denial.retry_after_s), UTC)
+    # periods begin at whole seconds, and two clocks were read
+    resets = datetime.fromtimestamp(round(wall_s + denial.retry_after_s), UTC)
     return {
         "scope": scope_text(budget.scope),
         "limit_usd": format_usd(budget.amount_nanos),
@@ -84,22 +85,22 @@ def headers_of(headroom: Headroom | None) -> dict[str, str]:
     return found
 
 
-def header_lines(headroom: Headroom | None) -> bytes:
+def header_lines(headroom: Headroom | None) -> str:
     """The same as lines of a head, each with its line break; for every answer that is limited."""
     if headroom is None:
-        return b""
-    lines = b""
+        return ""
+    lines = ""
     if headroom.limit_requests is not None:
         lines = _REQUEST_LINES % (
             headroom.limit_requests,
             headroom.remaining_requests,
-            duration(headroom.reset_requests_s).encode(),
+            duration(headroom.reset_requests_s),
         )
     if headroom.limit_tokens is not None:
         lines += _TOKEN_LINES % (
             headroom.limit_tokens,
             headroom.remaining_tokens,
-            duration(headroom.reset_tokens_s).encode(),
+            duration(headroom.reset_tokens_s),
         )
     return lines
 

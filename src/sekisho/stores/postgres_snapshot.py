@@ -20,6 +20,15 @@ _VERSION: LiteralString = "SELECT version FROM control_version"
 _REVISION: LiteralString = "SELECT version_num FROM alembic_version"
 
 
+def connect_options() -> dict[str, Any]:
+    """Bounded in time: who asks must not hang with the server."""
+    return {
+        "autocommit": True,
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_S}s",
+    }
+
+
 class PostgresKeySnapshot:
     """A KeySnapshot of a database that other processes change. It may block for some seconds: see `polled_snapshot`.
 
@@ -53,12 +62,7 @@ class PostgresKeySnapshot:
         import psycopg
 
         try:
-            with psycopg.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_S}s",
-            ) as connection:
+            with psycopg.connect(self._url, **connect_options()) as connection:
                 return list(connection.execute(query).fetchall())
         except psycopg.errors.UndefinedTable as error:
             raise _MissingTable(f"the control database has no tables yet: {error}") from error

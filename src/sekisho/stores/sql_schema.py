@@ -51,3 +51,19 @@ control_version = Table(
     Column("version", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="ck_control_version_one_row"),
 )
+
+#: a budget has reached a mark; equal ids are one event, whichever worker noticed it
+budget_events = Table(
+    "budget_events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("budget", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("percent", Integer, nullable=False),
+    Column("spent_nanos", BigInteger, nullable=False),
+    Column("amount_nanos", BigInteger, nullable=False),
+    Column("period_start_us", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_budget_events_at", "at_us"),
+)

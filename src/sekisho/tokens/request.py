@@ -108,6 +108,15 @@ def estimate_embeddings(fields: Mapping[str, msgspec.Raw]) -> Parts:
     return found._replace(words=found.words + tokens)
 
 
+def estimate_embeddings_body(body: bytes) -> Parts:
+    """The same from a whole body. One that is no JSON object is taken as text."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (*UNREADABLE, msgspec.ValidationError):
+        return measure(_text(body))
+    return estimate_embeddings(fields)
+
+
 def _embedded(given: Any, texts: list[str]) -> int:
     """A text, a list of texts, a list of tokens, or a list of such lists."""
     if isinstance(given, str):

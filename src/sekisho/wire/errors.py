@@ -15,6 +15,8 @@ from sekisho.formats.json import encode
 from sekisho.wire.messages import clean, say
 
 _MAX_RETRY_S = 366 * 24 * 3600
+#: what programs want to know of a refusal, beside the envelope, by its code
+_FACTS = {"budget_exceeded": ("scope", "limit_usd", "spent_usd", "reserved_usd", "resets_at")}
 
 
 def render(refusal: Refusal, request_id: str, language: Language) -> bytes:
@@ -26,6 +28,7 @@ def render(refusal: Refusal, request_id: str, language: Language) -> bytes:
         "code": refusal.code,
         "request_id": request_id,
     }
+    error |= {name: clean(str(refusal.values[name])) for name in _FACTS.get(refusal.code, ()) if name in refusal.values}
     return encode({"error": error})
 
 

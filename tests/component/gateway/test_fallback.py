@@ -185,7 +185,7 @@ async def test_what_a_failed_attempt_said_is_not_on_the_row_of_the_one_that_answ
         assert (seen.status, seen.frames[-1], len(seen.frames)) == (200, b"[DONE]", 2)
         row = await gateway.row()
         assert [one.error_code for one in row.attempts] == ["upstream_error", None]
-        assert (row.service_tier, row.finish_reasons, row.output_tokens) == (None, ["stop"], 0)
+        assert (row.service_tier, row.finish_reasons, row.output_tokens) == (None, ["stop"], 1)
         assert row.response is not None
         assert b"priority" not in row.response
         gateway.check_books()

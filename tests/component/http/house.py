@@ -47,6 +47,7 @@ async def gateway(house: Gateway) -> AsyncIterator[Gateway]:
     tally.models.clear()
     tally.rows.update(dict.fromkeys(tally.rows, 0))
     house.mock.reset()
+    house.counting.begin_anew()
     yield house
     await house.until(lambda: tally.in_flight == 0)
     house.check_books()

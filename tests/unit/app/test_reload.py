@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,8 @@ from sekisho.app.reload import Reloader
 from sekisho.app.settings import Settings, load
 from sekisho.costs.prices import PriceBook
 from sekisho.stores.memory import MemoryKeyStore
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.tables.spent import SpentUnknown
 
 _FILE = """
 providers: {local: {type: vllm, base_url: "https://llm.example/v1"}}
@@ -33,6 +35,20 @@ _ENVIRON = {
 }
 
 
+class _Limits:
+    """Rules that may not change."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
+
+    async def change(self, settings: Settings, key_names: Mapping[str, str]) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def planner(self) -> None:
+        return None
+
+
 async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:
     """What the log says of a restart when a running gateway sees the changed file."""
     path, environ = folder / "sekisho.yaml", dict(_ENVIRON)
@@ -41,7 +57,7 @@ async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], capl
     def read() -> Settings:
         return load(path, environ=environ)
 
-    running: Any = SimpleNamespace(settings=read(), pipeline=SimpleNamespace(snapshot=None))
+    running: Any = SimpleNamespace(settings=read(), pipeline=SimpleNamespace(snapshot=None), limits=_Limits())
     keys = MemoryKeyStore()
     prices = PriceBook(folder / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, read, path)
@@ -72,3 +88,22 @@ async def test_a_new_password_takes_one(
     assert f"`{section}` has changed" in told
     assert told.count("restart") == 1
     assert "another-secret-5" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", [SpentUnknown("no rows"), StoreUnavailable("no server")])
+async def test_budgets_that_cannot_be_kept_leave_the_old_configuration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    path = tmp_path / "sekisho.yaml"
+    path.write_text(_FILE)
+    old = load(path, environ=_ENVIRON)
+    running: Any = SimpleNamespace(settings=old, pipeline=SimpleNamespace(snapshot="old"), limits=_Limits(fault))
+    keys = MemoryKeyStore()
+    prices = PriceBook(tmp_path / "prices.json")
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)
+    path.write_text(_FILE + "log_level: debug\n")
+    os.utime(path, (1, 1))
+    with caplog.at_level(logging.ERROR, "sekisho.app"):
+        await reloader.look()
+    assert (running.settings, running.pipeline.snapshot) == (old, "old")
+    assert str(fault) in caplog.text

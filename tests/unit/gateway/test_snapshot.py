@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.domain.call import Attempt, Call, Caller, Entry, Route
+from sekisho.domain.call import Call, Caller, Entry, Route
 from sekisho.domain.endpoint import Endpoint, Target, Timeouts
 from sekisho.domain.errors import Refusal
 from sekisho.domain.http import HttpRequest, Origin, Secret
@@ -103,12 +103,9 @@ def test_a_single_target_needs_no_dice() -> None:
     assert choice.order() is choice.order()
 
 
-def test_the_reason_of_an_attempt_says_how_its_target_was_chosen() -> None:
-    one = entry()
-    assert Choice(endpoint("chat", 1)).reason(one) == "primary"
-    assert Choice(endpoint("chat", 1, 1)).reason(one) == "weighted"
-    one.attempts.append(Attempt(Target(provider="openai", model="t0"), "primary", 0.0))
-    assert Choice(endpoint("chat", 1, 1)).reason(one) == "fallback"
+def test_the_reason_of_a_first_attempt_says_how_its_target_was_chosen() -> None:
+    assert Choice(endpoint("chat", 1)).first_reason == "primary"
+    assert Choice(endpoint("chat", 1, 1)).first_reason == "weighted"
 
 
 # -- endpoints by name
@@ -210,7 +207,7 @@ async def test_new_keys_keep_what_is_known_of_direct_models() -> None:
     one = snapshot(chat=endpoint("chat", 1))
     known = await one.direct(caller("openai/*"), "openai/gpt-4o")
     ring = Keyring(b"q" * 32, {})
-    other = one.with_keyring(ring)
+    other = one.with_keyring(ring, None)
     assert (other.keyring, one.keyring is ring) == (ring, False)
     assert other.endpoints is one.endpoints
     assert await other.direct(caller("openai/*"), "openai/gpt-4o") is known

@@ -69,7 +69,6 @@ def read_state_url(root: Form) -> Secret | None:
         if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
             form.reading.error(node, messages.LITERAL_PASSWORD, example="redis://:${env:REDIS_PASSWORD}@host:6379/0")
             return None
-        form.reading.warning(node, messages.STATE_NOT_ASKED)
         return Secret(url)
 
 

@@ -335,20 +335,6 @@ TLS_PAIR = Say(
 )
 
 # What this version does not do
-NOT_ENFORCED = Say(
-    "not_enforced",
-    "{name} are read but NOT enforced by this version",
-    "{name} は読み込まれますが、このバージョンでは適用されません。",
-    "do not rely on them to stop spending",
-    "支出を止める手段としては使えません。",
-)
-STATE_NOT_ASKED = Say(
-    "not_enforced",
-    "nothing is counted there yet: limits and budgets are NOT enforced by this version",
-    "まだここでは何も数えられません。このバージョンでは limits と budgets は適用されません。",
-    "do not rely on them to stop spending",
-    "支出を止める手段としては使えません。",
-)
 ADMIN_CLOSED = Say(
     "not_served",
     "/admin is not served by this version; the key opens nothing",

@@ -57,7 +57,6 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     log: LogLevel = "metadata"
     durability: Durability = "process"
-    #: read, not enforced by this version
     limits: Limit | None = None
 
 
@@ -87,7 +86,6 @@ class DefaultsSettings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogLevel = "metadata"
     durability: Durability = "process"
     timeouts: Timeouts = Timeouts()
-    #: read, not enforced by this version
     limits: Limit | None = None
 
 
@@ -144,9 +142,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[DeclaredKey, ...] = ()
     admin_key: Secret | None = None
     teams: dict[str, TeamSettings] = {}
-    #: read, not enforced by this version
     budgets: tuple[Budget, ...] = ()
-    #: those of the list `limits`; endpoints and defaults have their own. Read, not enforced by this version
+    #: those of the list `limits`; endpoints and defaults have their own
     limits: tuple[Limit, ...] = ()
     #: where counters live; None: in the memory of the one worker
     state_url: Secret | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
-from sekisho.app.settings import messages, money_messages
-from sekisho.app.settings.document import Items, Text
+from sekisho.app.settings import money_messages
+from sekisho.app.settings.document import Text
 from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.names import Names, check_reference, check_team
 from sekisho.domain.keys import normal_name
@@ -29,7 +29,6 @@ def read_limit(parent: Form, scope: Scope) -> Limit | None:
     if form is None:
         return None
     with form:
-        parent.reading.warning(form.place, messages.NOT_ENFORCED, name="limits")
         return _limit(form, scope)
 
 
@@ -64,9 +63,6 @@ def read_budgets(root: Form, names: Names, usd_jpy: Decimal | None) -> tuple[Bud
 
 
 def _listed(root: Form, section: str) -> list[Form]:
-    node = root.node(section)
-    if isinstance(node, Items) and node.items:
-        root.reading.warning(node, messages.NOT_ENFORCED, name=section)
     forms = (form_of(root.reading, item) for item in root.items(section))
     return [form for form in forms if form is not None]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import http
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 from sekisho.domain.call import Language
 from sekisho.domain.errors import Refusal
 from sekisho.domain.money import format_usd
 from sekisho.gateway.pipeline import Reply
+from sekisho.ledger.refusals import header_lines
 from sekisho.wire import errors
 
 
@@ -54,6 +56,8 @@ def fields(reply: Reply) -> str:
     else:
         cost = entry.cost_nanos
         kind, more = _JSON, "" if cost is None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
+    if entry.limited:
+        more += _limits(attempts[-1].held, call.now_s()) if attempts else ""
     if reply.refusal is not None:
         more += "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
     return (
@@ -67,6 +71,11 @@ def body(reply: Reply) -> bytes:
     if reply.refusal is not None:
         return errors.render(reply.refusal, reply.entry.call.request_id, reply.entry.language)
     return reply.body or b""
+
+
+def _limits(held: Any, now_s: float) -> str:
+    """What the tightest limits have left."""
+    return "" if held is None else header_lines(held.account.headroom(held, now_s))
 
 
 @lru_cache(maxsize=4096)

@@ -51,6 +51,10 @@ class Keyring:
             known.keyring, known.caller, known.group = self, caller, None
         return caller
 
+    def names(self) -> dict[str, str]:
+        """The keys in force: id -> name."""
+        return {caller.key_id: caller.key_name for caller in self._callers.values()}
+
     def __len__(self) -> int:
         return len(self._callers)
 

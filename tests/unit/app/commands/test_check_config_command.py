@@ -37,7 +37,6 @@ def test_a_good_file_is_counted(
 
     assert code == 0
     assert out.endswith("OK: 2 providers, 2 endpoints, 2 keys\n")
-    assert "good.yaml:17:5: warning: endpoints.chat.limits: limits are read but NOT enforced by this version" in out
     assert "error" not in out
 
 

@@ -105,7 +105,7 @@ keys:
 teams: {research: {}}
 prices:
   locl/m: {input_per_mtok: 1, output_per_mtok: 1}       # <- undefined
-budgets:                                                # <- not_enforced
+budgets:
   - scope: {endpoint: nope}                             # <- undefined
     usd: 5
     on_exceed: {degrade: nope}                          # <- undefined
@@ -272,7 +272,7 @@ server:
 server: {tls_key: nowhere.pem}                          # <- file_missing missing
 """,
     "budgets and limits": """
-budgets:                                                # <- not_enforced
+budgets:
   - {scope: {team: "*"}, usd: 1, jpy: 1}                # <- missing
   - {scope: {team: "*"}}                                # <- missing
   - {scope: {}, usd: 1}                                 # <- missing
@@ -284,7 +284,7 @@ budgets:                                                # <- not_enforced
   - {scope: {key: a}, jpy: 100}                         # <- missing
   - {scope: {key: a}, usd: 1, strict: 1}                # <- wrong_type
   - {scope: {team: a, group: a}, usd: 1}                # <- duplicate_key
-limits:                                                 # <- not_enforced
+limits:
   - {scope: {key: a}}                                   # <- missing
   - {scope: {key: a}, qpm: 0}                           # <- bad_number
   - {scope: {key: a}, tpm: 1.5}                         # <- bad_number
@@ -292,12 +292,7 @@ limits:                                                 # <- not_enforced
   - {scope: {key: a}, qpm: 1, wait_s: 0}                # <- bad_number
   - {scope: {key: a}, wait_s: 1}                        # <- missing
 """,
-    "what is read and not enforced": """
-limits: [{scope: {key: a}, qpm: 1}]                     # <- not_enforced
-state: {url: "redis://:${env:APP_KEY}@host:6379/0"}     # <- not_enforced
-budgets: [{scope: {key: a}, usd: 1}]                    # <- not_enforced
-defaults: {limits: {qpm: 1}}                            # <- not_enforced
-endpoints: {chat: {targets: [{provider: local, model: m}], limits: {tpm: 1}}}   # <- not_enforced
+    "what is read and not served": """
 admin: {key: "${env:ADMIN_KEY}"}                        # <- not_served
 currency: JPY                                           # <- fx_missing
 """,

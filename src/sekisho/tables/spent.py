@@ -1,0 +1,92 @@
+"""What calls have cost, summed from the rows: `python -m sekisho.tables.spent`, for who must not load DuckDB itself.
+
+Reads one request (JSON) from standard input, where nobody else can read the credentials in it, and writes one sum a
+line. Must count every attempt of every row once, those in the spool included.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sekisho.domain.spending import Spent
+from sekisho.tables.storage import Cadence, Storage, forget_aws_variables, from_parent, to_child
+
+#: a year of rows is read in a few seconds; a bucket that hangs must not hold a start for ever
+TIMEOUT_S = 120.0
+_FACTS = ("department", "team", "key", "user", "endpoint", "feature", "model")
+_SUMS = """
+SELECT department, team, api_key_id, requester, endpoint_name, feature, attempt.provider || '/' || attempt.model,
+       CAST(sum(attempt.cost_usd) * 1000000000 AS BIGINT)
+FROM (SELECT *, unnest(attempts) AS attempt FROM usage
+      WHERE request_date >= CAST('{day}' AS DATE) AND epoch_us(event_time) >= {since_us}
+        AND epoch_us(event_time) + coalesce(latency_ms, 0) * 1000 < {until_us})
+GROUP BY ALL HAVING sum(attempt.cost_usd) > 0
+"""
+
+
+class SpentUnknown(Exception):
+    """The rows could not be summed; the text says why."""
+
+
+def spent_rows(data_dir: Path, storage: Storage, since_s: float, until_s: float) -> list[Spent]:
+    """Sums of what calls cost that began at `since_s` or later and ended before `until_s` (seconds since 1970), by
+    their facts; `key` is the id of the key. In a process of its own; blocks until that has ended. Raises SpentUnknown.
+    """
+    request = _Request(str(data_dir), int(since_s * 1e6), int(until_s * 1e6))
+    message = msgspec.json.encode(request) + b"\n" + to_child(storage, Cadence())
+    try:
+        done = subprocess.run(
+            (sys.executable, "-m", "sekisho.tables.spent"),
+            input=message,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SpentUnknown(f"what was spent cannot be read from the rows: {error}") from None
+    if done.returncode:
+        said = done.stderr[-500:].decode("utf-8", "replace").strip()
+        raise SpentUnknown(f"what was spent cannot be read from the rows: {said}")
+    return [msgspec.json.decode(line, type=Spent) for line in done.stdout.splitlines()]
+
+
+def sums(data_dir: Path, storage: Storage, since_us: int, until_us: int) -> Iterator[Spent]:
+    """The same, here. Raises what `reader.ask` raises."""
+    from sekisho.tables.reader import ask
+
+    day = datetime.fromtimestamp(since_us / 1e6, UTC).date() - timedelta(days=1)
+    query = _SUMS.format(day=day.isoformat(), since_us=since_us, until_us=until_us)
+    for row in ask(data_dir, query, storage).rows():
+        yield Spent(facts=dict(zip(_FACTS, row[:-1], strict=True)), cost_nanos=row[-1])
+
+
+class _Request(msgspec.Struct, frozen=True):
+    data_dir: str
+    since_us: int
+    until_us: int
+
+
+def main() -> int:
+    """Exit codes: 0 done, 1 the rows cannot be read (the reason on stderr)."""
+    first, _, rest = sys.stdin.buffer.read().partition(b"\n")
+    request = msgspec.json.decode(first, type=_Request)
+    storage, _ = from_parent(rest)
+    forget_aws_variables()
+    try:
+        found: Any = list(sums(Path(request.data_dir), storage, request.since_us, request.until_us))
+    except Exception as error:
+        sys.stderr.write(storage.told(error))
+        return 1
+    sys.stdout.buffer.write(b"".join(msgspec.json.encode(one) + b"\n" for one in found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Sums of what calls cost, from rows in the table and in the spool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.tables.maintenance.days import filled
+from tests.unit.tables.rows import NOON_US, a_row, record_of
+
+from sekisho.domain.row import AttemptRow
+from sekisho.tables.spent import SpentUnknown, spent_rows, sums
+from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.storage import Storage
+
+HOUR_US = 3_600_000_000
+
+
+def attempt(n: int, model: str, cost_nanos: int | None) -> AttemptRow:
+    return AttemptRow(n, "mock", model, 200, 5, None, "primary", 1, 1, cost_nanos, "provider")
+
+
+def spool_of(data_dir: Path, *wanted: dict[str, Any]) -> None:
+    writer = SpoolWriter(data_dir / "spool", 1 << 20)
+    for n, changes in enumerate(wanted):
+        writer.append(record_of(a_row(n, **changes)))
+    writer.close()
+
+
+def summed(data_dir: Path, since_us: int, until_us: int) -> dict[tuple[Any, ...], int]:
+    found: dict[tuple[Any, ...], int] = {}
+    for one in sums(data_dir, Storage.folder(data_dir / "tables"), since_us, until_us):
+        key = (one.facts["team"], one.facts["user"], one.facts["model"])
+        assert key not in found
+        found[key] = one.cost_nanos
+    return found
+
+
+def test_every_attempt_counts_under_its_own_model_and_an_unknown_price_not_at_all(tmp_path: Path) -> None:
+    spool_of(
+        tmp_path,
+        {"attempts": [attempt(1, "a", 7), attempt(2, "b", 1_000_000_001)], "team": "rd", "requester": "太郎"},
+        {"attempts": [attempt(1, "a", 5)], "team": "rd", "requester": "太郎"},
+        {"attempts": [attempt(1, "c", None), attempt(2, "a", 1)], "team": None, "requester": "app"},
+        {"attempts": [], "team": "rd", "requester": "太郎"},
+    )
+    assert summed(tmp_path, NOON_US, NOON_US + HOUR_US) == {
+        ("rd", "太郎", "mock/a"): 12,
+        ("rd", "太郎", "mock/b"): 1_000_000_001,
+        (None, "app", "mock/a"): 1,
+    }
+
+
+def test_calls_count_that_began_in_time_and_have_ended(tmp_path: Path) -> None:
+    one = [attempt(1, "a", 1)]
+    spool_of(
+        tmp_path,
+        {"event_time_us": NOON_US - 1, "attempts": one},
+        {"event_time_us": NOON_US, "attempts": one},
+        {"event_time_us": NOON_US + 1_000_000, "latency_us": 10_000_000, "attempts": one},
+    )
+    assert sum(summed(tmp_path, NOON_US, NOON_US + 5_000_000).values()) == 1
+    assert sum(summed(tmp_path, NOON_US, NOON_US + 20_000_000).values()) == 2
+    assert sum(summed(tmp_path, NOON_US - 1, NOON_US + 20_000_000).values()) == 3
+
+
+def test_rows_of_the_table_count_too_in_a_process_of_its_own(tmp_path: Path) -> None:
+    filled(tmp_path / "tables", "usage", days=1, files=1)
+    spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)], "event_time_us": NOON_US + 10})
+    storage = Storage.folder(tmp_path / "tables")
+    found = spent_rows(tmp_path, storage, (NOON_US - HOUR_US) / 1e6, (NOON_US + HOUR_US) / 1e6)
+    assert sum(one.cost_nanos for one in found) == 5 * 27_000 + 5
+    assert set(found[0].facts) == {"department", "team", "key", "user", "endpoint", "feature", "model"}
+    assert spent_rows(tmp_path / "nothing", Storage.folder(tmp_path / "nothing"), 0.0, 9e9) == []
+
+
+def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    (tmp_path / "tables" / "usage" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "tables" / "usage" / "_delta_log" / "00000000000000000000.json").write_text("{}{")
+    with pytest.raises(SpentUnknown, match="what was spent cannot be read from the rows"):
+        spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), 0.0, 9e9)
