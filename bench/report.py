@@ -67,7 +67,9 @@ def limits(results: Results) -> list[Limit]:
     starts = [visit for log in (ours, "full") for visit in results.of(log)]
     found = [
         Limit("serving process, log: metadata", 2.0, "x nginx", results.ratio(ours, "plain", serving_us)),
+        Limit("serving process, limits and budgets", 2.0, "x nginx", results.ratio("limits", "plain", serving_us)),
         Limit("whole tree, log: metadata", 2.5, "x nginx", results.ratio(ours, "plain", tree_us)),
+        Limit("whole tree, log: full", 4.0, "x nginx", results.ratio("full", "plain", tree_us)),
         Limit("stream of 53 events, whole tree, log: metadata", 1.5, "x nginx", results.ratio(ours, "stream", tree_us)),
         Limit("300 KB prompt, more than the relay, log: metadata", 300, "us", results.more_than_relay(ours)),
         Limit("first answer, data there", 1.0, "s", spread([visit.existing_s for visit in starts])),

