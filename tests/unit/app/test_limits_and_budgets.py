@@ -1,0 +1,130 @@
+"""Rules that change while counters go on, what is told of budgets, and where what was spent comes from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sekisho.app import limits_and_budgets
+from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
+from sekisho.app.settings import Settings, parse
+from sekisho.domain.call import Caller
+from sekisho.domain.endpoint import Target
+from sekisho.domain.money import Rates
+from sekisho.domain.spending import Spent
+from sekisho.stores.counters import Denial, Reservation
+from sekisho.stores.migrate import migrate
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.tables.spent import SpentUnknown
+
+FILE = """
+providers: {local: {type: vllm, base_url: "https://llm.example/v1"}}
+endpoints: {chat: {targets: [{provider: local, model: m}]}}
+"""
+CALLER = Caller(key_id="key_1", key_name="app", user="太郎", team="research", department="rd")
+TARGET = Target(provider="local", model="m", rates=Rates(input_nanos_per_mtok=10**9, output_nanos_per_mtok=2 * 10**9))
+
+
+def settings(folder: Path, rules: str = "") -> Settings:
+    return parse(FILE + rules, "sekisho.yaml", environ={}, base_dir=folder)
+
+
+class Rows:
+    """What the rows say was spent."""
+
+    def __init__(self, *sums: Spent) -> None:
+        self.sums = sums
+        self.asked: list[tuple[float, float]] = []
+        self.fault: Exception | None = None
+
+    def __call__(self, data_dir: Path, storage: Any, since_s: float, until_s: float) -> list[Spent]:
+        self.asked.append((since_s, until_s))
+        if self.fault is not None:
+            raise self.fault
+        return list(self.sums)
+
+
+def spent(cost_nanos: int, **facts: str) -> Spent:
+    every: dict[str, str | None] = dict.fromkeys(("department", "team", "key", "user", "endpoint", "feature", "model"))
+    return Spent(facts={**every, **facts}, cost_nanos=cost_nanos)
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    found = Rows(
+        spent(900_000, team="research", key="key_1", user="太郎"), spent(50_000, team="sales", key="key_2", user="花子")
+    )
+    monkeypatch.setattr(limits_and_budgets, "spent_rows", found)
+    return found
+
+
+def ask(one: LimitsAndBudgets, output_tokens: int = 0) -> Any:
+    planner = one.planner()
+    assert planner is not None
+    plan = planner.plan_for(CALLER, "太郎", "chat", TARGET)
+    return one.limiter.reserve(plan, time.perf_counter(), 50, output_tokens)
+
+
+async def test_without_rules_nothing_is_limited_and_no_row_is_read(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path), {})
+    assert one.planner() is None
+    assert rows.asked == []
+    assert one.gauges() == {}
+
+
+async def test_a_budget_begins_with_what_the_rows_say_and_keys_go_by_their_names(tmp_path: Path, rows: Rows) -> None:
+    text = "budgets: [{scope: {key: app}, usd: 0.001}, {scope: {user: 太郎}, usd: 1, period: day, on_exceed: warn}]"
+    one = await open_limits_and_budgets(settings(tmp_path, text), {"key_1": "app"})
+    assert len(rows.asked) == 2, "a month and a day"
+    held = ask(one)
+    assert type(held) is Reservation
+    denied = ask(one, 26)
+    assert type(denied) is Denial
+    assert (denied.spent_nanos, denied.reserved_nanos) == (900_000, 50_000)
+
+
+async def test_rows_that_cannot_be_read_are_no_start(tmp_path: Path, rows: Rows) -> None:
+    rows.fault = SpentUnknown("no rows")
+    with pytest.raises(StoreUnavailable, match="no rows; budgets cannot be kept without it"):
+        await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {key: a}, usd: 1}]"), {})
+
+
+async def test_new_rules_go_on_with_what_was_counted(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path), {})
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {})
+    assert type(ask(one)) is Reservation
+    assert type(ask(one, 26)) is Denial
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.002}]"), {})
+    assert type(ask(one, 26)) is Reservation
+    assert len(rows.asked) == 2
+    rows.fault = SpentUnknown("no rows")
+    with pytest.raises(SpentUnknown):
+        await one.change(settings(tmp_path), {}) or await one.change(
+            settings(tmp_path, "budgets: [{scope: {team: sales}, usd: 1}]"), {}
+        )
+
+
+async def test_metrics_name_no_user_and_no_key(tmp_path: Path, rows: Rows) -> None:
+    text = 'budgets: [{scope: {user: 太郎}, usd: 0.001}, {scope: {user: "*"}, usd: 1, period: day}]'
+    one = await open_limits_and_budgets(settings(tmp_path, text), {"key_1": "app"})
+    ask(one)
+    await one._look(time.perf_counter())  # pyright: ignore[reportPrivateUsage]
+    found = one.gauges()
+    assert set(found) == {"sekisho_budget_ratio", "sekisho_budget_bound_dollars"}
+    values = found["sekisho_budget_ratio"][1].values
+    assert values == {"user *, month, block": 0.95, "user *, day, block": 950_000 / 10**9}
+    assert "太郎" not in str(found)
+
+
+async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, rows: Rows) -> None:
+    text = "budgets: [{scope: {team: research}, usd: 0.001}]"
+    configured = settings(tmp_path, text)
+    migrate(configured.database_path)
+    one = await open_limits_and_budgets(configured, {})
+    ask(one)
+    assert one.events.waiting == 2, "50 and 80 %"
+    await one.close()
+    assert one.events.waiting == 0
