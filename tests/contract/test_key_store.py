@@ -12,10 +12,10 @@ import pytest
 
 from sekisho.stores.memory import MemoryKeyStore
 from sekisho.stores.ports import KeyRecord, KeySnapshot, KeyStore, NameTaken, NotCurrent
-from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
+from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
 from sekisho.stores.sql_keys import SqlKeyStore
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 
 class Stores(NamedTuple):
@@ -38,13 +38,13 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
             connection.exec_driver_sql("DELETE FROM keys")
             connection.exec_driver_sql("UPDATE control_version SET version = 0")
         store = SqlKeyStore(engine)
-        yield Stores(store, store if request.param == "postgresql" else PostgresKeySnapshot(url))
+        yield Stores(store, store if request.param == "postgresql" else PostgresSnapshot(url))
         return
     empty_database: Path = request.getfixturevalue("empty_database")
     path = tmp_path / "control.db"
     shutil.copyfile(empty_database, path)
     store = SqlKeyStore(sqlite_engine(path))
-    yield Stores(store, store if request.param == "sql" else SqliteKeySnapshot(path))
+    yield Stores(store, store if request.param == "sql" else SqliteSnapshot(path))
 
 
 def key(number: int, name: str | None = None, **more: object) -> KeyRecord:

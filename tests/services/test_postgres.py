@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from tests.support.postgres_server import PostgresServer
 
-from sekisho.app.control import key_snapshot, key_store, migrated, pepper_of, stored_keys
+from sekisho.app.control import control_snapshot, key_store, migrated, pepper_of, stored_keys
 from sekisho.app.settings import Settings, parse
 from sekisho.stores.migrate import migrate_postgres
 from sekisho.stores.pepper import FILE_NAME, PepperUnusable
-from sekisho.stores.polled_snapshot import PolledKeySnapshot
+from sekisho.stores.polled_snapshot import PolledSnapshot
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
-from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
+from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sql_engine import postgres_engine
 from sekisho.stores.sql_keys import SqlKeyStore
 
@@ -57,7 +57,7 @@ database: {{url: "{url}"}}
 
 def test_threads_and_processes_that_migrate_at_once_take_turns(server: PostgresServer) -> None:
     url = server.new_url()
-    assert not PostgresKeySnapshot(url).schema_is_current()
+    assert not PostgresSnapshot(url).schema_is_current()
     command = [sys.executable, "-m", "sekisho.stores.migrate", "-"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     with ThreadPoolExecutor(3) as pool:
@@ -66,8 +66,8 @@ def test_threads_and_processes_that_migrate_at_once_take_turns(server: PostgresS
         for one in done:
             one.result()
     assert (process.returncode, errors) == (0, b"")
-    assert PostgresKeySnapshot(url).schema_is_current()
-    assert PostgresKeySnapshot(url).version() == 0
+    assert PostgresSnapshot(url).schema_is_current()
+    assert PostgresSnapshot(url).version() == 0
 
 
 def test_writers_at_once_all_raise_the_version(server: PostgresServer) -> None:
@@ -75,8 +75,8 @@ def test_writers_at_once_all_raise_the_version(server: PostgresServer) -> None:
     migrate_postgres(url)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: SqlKeyStore(postgres_engine(url)).add(key(number)), range(1, 9)))
-    assert PostgresKeySnapshot(url).version() == 8
-    assert len(PostgresKeySnapshot(url).all()) == 8
+    assert PostgresSnapshot(url).version() == 8
+    assert len(PostgresSnapshot(url).all()) == 8
 
 
 def test_a_restart_under_load_refuses_no_key_and_makes_nobody_wait(server: PostgresServer) -> None:
@@ -84,7 +84,7 @@ def test_a_restart_under_load_refuses_no_key_and_makes_nobody_wait(server: Postg
     migrate_postgres(url)
     store = SqlKeyStore(postgres_engine(url))
     store.add(key(1))
-    snapshot = PolledKeySnapshot(PostgresKeySnapshot(url), every_s=0.05)
+    snapshot = PolledSnapshot(PostgresSnapshot(url), every_s=0.05)
     stop = threading.Event()
     longest_s = 0.0
     known: set[int] = set()
@@ -132,7 +132,7 @@ def test_the_database_of_a_newer_version_is_refused(server: PostgresServer) -> N
     migrate_postgres(url)
     with postgres_engine(url).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert not PostgresKeySnapshot(url).schema_is_current()
+    assert not PostgresSnapshot(url).schema_is_current()
     with pytest.raises(StoreUnavailable, match="another version of Sekisho"):
         migrate_postgres(url)
 
@@ -140,8 +140,8 @@ def test_the_database_of_a_newer_version_is_refused(server: PostgresServer) -> N
 def test_no_error_tells_the_password(tmp_path: Path) -> None:
     url = f"postgresql://sekisho:PRIVATE@/db?host={tmp_path}"
     for ask in (
-        PostgresKeySnapshot(url).version,
-        PostgresKeySnapshot(url).all,
+        PostgresSnapshot(url).version,
+        PostgresSnapshot(url).all,
         lambda: migrate_postgres(url),
         SqlKeyStore(postgres_engine(url)).version,
     ):
@@ -157,8 +157,8 @@ async def test_the_installation_uses_the_database_of_its_settings(server: Postgr
     assert pepper == pepper_of(given)
     assert stored_keys(given) == []
     key_store(given).add(key(1))
-    snapshot = key_snapshot(given)
-    assert isinstance(snapshot, PolledKeySnapshot)
+    snapshot = control_snapshot(given)
+    assert isinstance(snapshot, PolledSnapshot)
     assert snapshot.all() == stored_keys(given) == [key(1)]
     snapshot.close()
     # a second machine has to be given the pepper, or it would know no key

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from sekisho import __version__
+from sekisho.app.control import declared_keys
 from sekisho.app.settings.model import EndpointSettings, ProviderSettings, Settings, TargetSettings
 from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Endpoint, Target
 from sekisho.domain.http import Origin
-from sekisho.domain.keys import declared_key_id, digest_of
 from sekisho.domain.money import Rates
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.pipeline import Pipeline
@@ -26,6 +26,7 @@ from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner
 from sekisho.ledger.tally import Tally
 from sekisho.providers.catalog import CATALOG, chat_dialect, embeddings_dialect
+from sekisho.stores.control import NOTHING, ControlRecords
 from sekisho.stores.ports import KeyRecord, RowSink
 
 
@@ -95,28 +96,14 @@ def build_provider(settings: ProviderSettings) -> Provider:
     )
 
 
-def build_keyring(settings: Settings, pepper: bytes, records: Iterable[KeyRecord]) -> Keyring:
+def build_keyring(
+    settings: Settings, pepper: bytes, records: Iterable[KeyRecord], control: ControlRecords = NOTHING
+) -> Keyring:
     """Declared keys and those of the control database; revoked ones are left out, expiry is looked at per call."""
-    callers: dict[bytes, Caller] = {}
-    for record in records:
-        if record.revoked_at_us is None:
-            callers[record.digest] = _caller(settings, record)
-    for key in settings.keys:
-        digest = digest_of(key.key.reveal(), pepper)
-        record = KeyRecord(
-            id=declared_key_id(digest),
-            name=key.name,
-            digest=digest,
-            team=key.team,
-            user=key.user,
-            role=key.role,
-            endpoints=key.endpoints,
-            expires_at_us=None if key.expires is None else int(key.expires.timestamp() * 1_000_000),
-            declared=True,
-            on_behalf=key.on_behalf,
-        )
-        callers[digest] = _caller(settings, record)
-    return Keyring(pepper, callers)
+    departments = {team.name: team.department for team in control.teams}
+    departments |= {team.name: team.department for team in settings.teams.values()}
+    records = (*(record for record in records if record.revoked_at_us is None), *declared_keys(settings, pepper))
+    return Keyring(pepper, {record.digest: _caller(departments, record) for record in records})
 
 
 def key_names(keyring: Keyring, records: Iterable[KeyRecord]) -> dict[str, str]:
@@ -135,14 +122,13 @@ def price_pairs(settings: Settings) -> list[tuple[str | None, str]]:
     return list(pairs)
 
 
-def _caller(settings: Settings, record: KeyRecord) -> Caller:
-    team = settings.teams.get(record.team) if record.team is not None else None
+def _caller(departments: Mapping[str, str | None], record: KeyRecord) -> Caller:
     return Caller(
         key_id=record.id,
         key_name=record.name,
         user=record.user,
         team=record.team,
-        department=team.department if team is not None else None,
+        department=None if record.team is None else departments.get(record.team),
         role=record.role,
         endpoints=frozenset(record.endpoints),
         expires_at_us=record.expires_at_us,

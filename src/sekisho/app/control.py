@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from sekisho.app.settings.model import Settings
+from sekisho.domain.keys import declared_key_id, digest_of
+from sekisho.stores.control import NOTHING, ControlRecords, ControlStore
 from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
 from sekisho.stores.pepper import load_or_create_pepper
-from sekisho.stores.polled_snapshot import PolledKeySnapshot
-from sekisho.stores.ports import KeyRecord, KeySnapshot, KeyStore, StoreUnavailable
-from sekisho.stores.postgres_snapshot import PostgresKeySnapshot
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.polled_snapshot import PolledSnapshot
+from sekisho.stores.ports import ControlSnapshot, KeyRecord, KeyStore, StoreUnavailable
+from sekisho.stores.postgres_snapshot import PostgresSnapshot
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 def stored_keys(settings: Settings) -> list[KeyRecord]:
@@ -24,22 +30,69 @@ def stored_keys(settings: Settings) -> list[KeyRecord]:
         return []
     if not schema_is_current(path):
         migrate(path)
-    return SqliteKeySnapshot(path).all()
+    return SqliteSnapshot(path).all()
+
+
+def stored_control(settings: Settings) -> ControlRecords:
+    """Everything else of the database, as it is now. Raises StoreUnavailable."""
+    if settings.database_url is not None:
+        return _postgres(settings.database_url.reveal()).control()
+    path = settings.database_path
+    if not path.exists():
+        return NOTHING
+    if not schema_is_current(path):
+        migrate(path)
+    return SqliteSnapshot(path).control()
+
+
+def declared_keys(settings: Settings, pepper: bytes) -> list[KeyRecord]:
+    """The keys of the file as if they were stored."""
+    records: list[KeyRecord] = []
+    for key in settings.keys:
+        digest = digest_of(key.key.reveal(), pepper)
+        records.append(
+            KeyRecord(
+                id=declared_key_id(digest),
+                name=key.name,
+                digest=digest,
+                team=key.team,
+                user=key.user,
+                role=key.role,
+                endpoints=key.endpoints,
+                expires_at_us=None if key.expires is None else int(key.expires.timestamp() * 1_000_000),
+                declared=True,
+                on_behalf=key.on_behalf,
+            )
+        )
+    return records
 
 
 def key_store(settings: Settings) -> KeyStore:
     """To change keys; imports what is heavy. Raises StoreUnavailable."""
-    from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
     from sekisho.stores.sql_keys import SqlKeyStore
+
+    return SqlKeyStore(_engine(settings))
+
+
+def control_store(settings: Settings) -> ControlStore:
+    """To change everything else; imports what is heavy. Raises StoreUnavailable."""
+    from sekisho.stores.sql_control import SqlControlStore
+
+    return SqlControlStore(_engine(settings))
+
+
+def _engine(settings: Settings) -> Engine:
+    """The control database to write to, brought up to date."""
+    from sekisho.stores.sql_engine import postgres_engine, sqlite_engine
 
     if settings.database_url is not None:
         url = settings.database_url.reveal()
         _postgres(url)
-        return SqlKeyStore(postgres_engine(url))
+        return postgres_engine(url)
     path = settings.database_path
     if not schema_is_current(path):
         migrate(path)
-    return SqlKeyStore(sqlite_engine(path))
+    return sqlite_engine(path)
 
 
 def pepper_of(settings: Settings) -> bytes:
@@ -68,25 +121,25 @@ async def migrated(settings: Settings) -> None:
         raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
 
 
-def key_snapshot(settings: Settings) -> KeySnapshot:
+def control_snapshot(settings: Settings) -> ControlSnapshot:
     """What the serving process reads about once a second; it never waits for long. Raises StoreUnavailable."""
     if settings.database_url is None:
-        return SqliteKeySnapshot(settings.database_path)
-    return PolledKeySnapshot(_reader(settings.database_url.reveal()))
+        return SqliteSnapshot(settings.database_path)
+    return PolledSnapshot(_reader(settings.database_url.reveal()))
 
 
-def _postgres(url: str) -> PostgresKeySnapshot:
+def _postgres(url: str) -> PostgresSnapshot:
     snapshot = _reader(url)
     if not snapshot.schema_is_current():
         migrate_postgres(url)
     return snapshot
 
 
-def _reader(url: str) -> PostgresKeySnapshot:
+def _reader(url: str) -> PostgresSnapshot:
     if find_spec("psycopg") is None:
         raise StoreUnavailable(
             "`database.url` names PostgreSQL, and its client is not installed: pip install 'sekisho[postgresql]'\n"
             "`database.url` に PostgreSQL が指定されていますが、クライアントが入っていません: "
             "pip install 'sekisho[postgresql]' を実行してください。"
         )
-    return PostgresKeySnapshot(url)
+    return PostgresSnapshot(url)

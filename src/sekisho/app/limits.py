@@ -9,11 +9,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language, Settings
 from sekisho.domain.periods import window
-from sekisho.domain.spending import Limit, Spent
+from sekisho.domain.spending import Budget, Limit, Spent
 from sekisho.ledger.scopes import Rules
+from sekisho.stores.control import NOTHING, ControlRecords, budget_id, limit_id
 from sekisho.stores.counters import EventSink
 from sekisho.stores.memory_counters import MemoryCounters
 
@@ -53,12 +56,23 @@ def cannot_count(settings: Settings, workers: int, language: Language) -> str | 
     return f"{say.message(language, workers=workers)}\n{say.hint(language)}"
 
 
-def rules_of(settings: Settings) -> Rules:
-    """All limits and budgets: those of the lists, of endpoints, and of the defaults, which are for each endpoint."""
+def rules_of(settings: Settings, control: ControlRecords = NOTHING) -> Rules:
+    """All limits and budgets: those of the lists, of endpoints, of the defaults, which are for each endpoint, and of
+    the control database. What the file declares comes before the same in the database."""
     limits: list[Limit] = [*settings.limits]
     own = (endpoint.limits for endpoint in settings.endpoints.values())
     limits += [limit for limit in (settings.defaults.limits, *own) if limit is not None]
-    return Rules(limits, settings.budgets)
+    declared = {limit_id(limit) for limit in limits}, {budget_id(budget) for budget in settings.budgets}
+    limits += [stored.rule for stored in control.limits if stored.id not in declared[0]]
+    budgets = [_reachable(stored.rule, settings) for stored in control.budgets if stored.id not in declared[1]]
+    return Rules(limits, (*settings.budgets, *budgets))
+
+
+def _reachable(budget: Budget, settings: Settings) -> Budget:
+    """A budget whose other endpoint the file no longer has: it blocks, for that is the safe side."""
+    if budget.degrade_to is None or budget.degrade_to in settings.endpoints:
+        return budget
+    return msgspec.structs.replace(budget, on_exceed="block", degrade_to=None)
 
 
 def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[[float], Awaitable[Mapping[str, int]]]:

@@ -38,6 +38,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     burst_s: float = 60.0
     wait_s: float = 0.0
+    #: the team that set it for itself: it holds beside what was set for the team, never in its place
+    of_team: str | None = None
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     #: the endpoint that takes over, where `on_exceed` is `degrade`
     degrade_to: str | None = None
     strict: bool = False
+    #: as for limits
+    of_team: str | None = None
 
 
 class BudgetEvent(msgspec.Struct, frozen=True, kw_only=True):

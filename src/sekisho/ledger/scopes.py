@@ -28,7 +28,8 @@ class Rules:
     """The limits and budgets of one configuration."""
 
     def __init__(self, limits: Iterable[Limit], budgets: Iterable[Budget]) -> None:
-        self.limits = tuple(limits)
+        # what teams set for themselves comes last: it narrows what is there
+        self.limits = tuple(sorted(limits, key=lambda rule: rule.of_team is not None))
         self.budgets = tuple(budgets)
         #: names of scopes that any rule asks for: two calls that differ in others only are of one kind
         self.names = frozenset(name for rule in (*self.limits, *self.budgets) for name in shape(rule.scope))
@@ -36,17 +37,17 @@ class Rules:
     def meters(self, facts: Facts) -> list[MeterSpec]:
         """The limits that hold: of one shape a named value comes before `each`, quantity by quantity, and of equals
         the smaller limit; limits of different shapes hold all together."""
-        best: dict[tuple[tuple[str, ...], str], int] = {}
+        best: dict[tuple[tuple[str, ...], str, bool], int] = {}
         matching = [(rule, at) for rule in self.limits if (at := instance_of(rule.scope, facts)) is not None]
         for rule, _ in matching:
             for quantity in _QUANTITIES:
                 if getattr(rule, quantity) is not None:
-                    place = shape(rule.scope), quantity
+                    place = _place(rule, quantity)
                     best[place] = max(best.get(place, -1), concreteness(rule.scope))
         specs: dict[Scope, MeterSpec] = {}
         for rule, at in matching:
             for quantity in _QUANTITIES:
-                if best.get((shape(rule.scope), quantity)) == concreteness(rule.scope):
+                if best.get(_place(rule, quantity)) == concreteness(rule.scope):
                     specs[at] = _stricter(specs.get(at) or MeterSpec(key=scope_key(at), scope=at), rule, quantity)
         return list(specs.values())
 
@@ -58,17 +59,20 @@ class Rules:
             for rule in self.budgets
             if period in (None, rule.period) and (at := instance_of(rule.scope, facts)) is not None
         ]
-        best: dict[tuple[tuple[str, ...], str], int] = {}
+        best: dict[tuple[tuple[str, ...], str, bool], int] = {}
         for rule, _ in matching:
-            place = shape(rule.scope), rule.period
+            place = _place(rule, rule.period)
             best[place] = max(best.get(place, -1), concreteness(rule.scope))
         found: dict[str, tuple[Budget, BudgetSpec]] = {}
         for rule, at in matching:
-            if best[shape(rule.scope), rule.period] == concreteness(rule.scope):
+            if best[_place(rule, rule.period)] == concreteness(rule.scope):
                 spec = _spec(rule, at)
                 known = found.get(spec.key)
+                if known is not None and known[0].strict != rule.strict:
+                    rule, known = _strict(rule), (_strict(known[0]), known[1])
                 if known is None or spec.amount_nanos < known[1].amount_nanos:
-                    found[spec.key] = rule, spec
+                    known = rule, spec
+                found[spec.key] = known
         return list(found.values())
 
     def spent_by_budget(self, rows: Iterable[Spent], period: Period) -> dict[str, int]:
@@ -90,6 +94,15 @@ def scope_key(scope: Scope) -> str:
     return "|".join(f"{name}={quote(value, safe='')}" for name, value in scope)
 
 
+def _place(rule: Limit | Budget, what: str) -> tuple[tuple[str, ...], str, bool]:
+    """Rules of one place replace each other. What a team set for itself has places of its own: it can only tighten."""
+    return shape(rule.scope), what, rule.of_team is not None
+
+
+def _strict(rule: Budget) -> Budget:
+    return msgspec.structs.replace(rule, strict=True)
+
+
 def _spec(rule: Budget, at: Scope) -> BudgetSpec:
     way = rule.on_exceed if rule.degrade_to is None else f"{rule.on_exceed}:{quote(rule.degrade_to, safe='')}"
     return BudgetSpec(
@@ -106,7 +119,9 @@ def _stricter(spec: MeterSpec, rule: Limit, quantity: str) -> MeterSpec:
     wanted, known = getattr(rule, quantity), getattr(spec, quantity)
     if wanted is None or (known is not None and known <= wanted):
         return spec
-    changes: dict[str, float] = {quantity: wanted, "wait_s": max(spec.wait_s, rule.wait_s)}
+    own = rule.of_team is not None and known is not None
+    changes: dict[str, float] = {quantity: wanted, "wait_s": spec.wait_s if own else max(spec.wait_s, rule.wait_s)}
     if quantity != "concurrency":
-        changes[f"{quantity[0]}_burst_s"] = rule.burst_s
+        burst = f"{quantity[0]}_burst_s"
+        changes[burst] = min(rule.burst_s, getattr(spec, burst)) if own else rule.burst_s
     return msgspec.structs.replace(spec, **changes)

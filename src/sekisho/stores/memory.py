@@ -6,18 +6,19 @@ import threading
 
 import msgspec
 
+from sekisho.stores.control import COMMAND_LINE, Actor, ControlRecords
 from sekisho.stores.ports import KeyRecord, NameTaken, NotCurrent
 
 
 class MemoryKeyStore:
-    """A KeyStore that forgets when the process ends. Safe between threads."""
+    """A KeyStore that forgets when the process ends, changes and who made them too. Safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[str, KeyRecord] = {}
         self._version = 0
 
-    def add(self, record: KeyRecord, *, replaced_until_us: int | None = None) -> None:
+    def add(self, record: KeyRecord, *, replaced_until_us: int | None = None, by: Actor = COMMAND_LINE) -> None:
         with self._lock:
             changed = {record.id: msgspec.structs.replace(record, declared=False, replaced_by=None)}
             if record.replaces is not None:
@@ -30,14 +31,14 @@ class MemoryKeyStore:
         with self._lock:
             return sorted(self._records.values(), key=lambda record: (record.created_at_us, record.id))
 
-    def revoke(self, key_id: str, at_us: int) -> bool:
+    def revoke(self, key_id: str, at_us: int, *, by: Actor = COMMAND_LINE) -> bool:
         with self._lock:
             record = self._records.get(key_id)
             if record is not None and record.revoked_at_us is None:
                 self._put(msgspec.structs.replace(record, revoked_at_us=at_us))
             return record is not None
 
-    def expire(self, key_id: str, at_us: int) -> bool:
+    def expire(self, key_id: str, at_us: int, *, by: Actor = COMMAND_LINE) -> bool:
         with self._lock:
             record = self._records.get(key_id)
             if record is not None and record.revoked_at_us is None and _ends_after(record, at_us):
@@ -47,6 +48,10 @@ class MemoryKeyStore:
     def version(self) -> int:
         with self._lock:
             return self._version
+
+    def control(self) -> ControlRecords:
+        """Nothing but keys is kept here."""
+        return ControlRecords()
 
     def _put(self, record: KeyRecord) -> None:
         self._records[record.id] = record

@@ -1,34 +1,39 @@
-"""Keys as they were a moment ago, read in a thread. Must never make the event loop wait for a database."""
+"""Control data as they were a moment ago, read in a thread. Must never make the event loop wait for a database."""
 
 from __future__ import annotations
 
 import threading
 
-from sekisho.stores.ports import KeyRecord, KeySnapshot, StoreUnavailable
+from sekisho.stores.control import ControlRecords
+from sekisho.stores.ports import ControlSnapshot, KeyRecord, StoreUnavailable
 
 EVERY_S = 1.0
 
 
-class PolledKeySnapshot:
-    """A KeySnapshot in front of one that may block. Answers at once from what it read last.
+class PolledSnapshot:
+    """A ControlSnapshot in front of one that may block. Answers at once from what it read last.
 
-    While the source is away `version` raises StoreUnavailable, and `all` gives the keys that were known: no valid key
+    While the source is away `version` raises StoreUnavailable, and the rest is what was known: no valid key
     is refused because a database is being restarted.
     """
 
-    def __init__(self, source: KeySnapshot, every_s: float = EVERY_S) -> None:
+    def __init__(self, source: ControlSnapshot, every_s: float = EVERY_S) -> None:
         self._source = source
         self._every_s = every_s
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._error: StoreUnavailable | None = None
-        self._known = source.version(), source.all()
+        self._known = source.version(), source.all(), source.control()
         self._thread = threading.Thread(target=self._poll, name="keys", daemon=True)
         self._thread.start()
 
     def all(self) -> list[KeyRecord]:
         with self._lock:
             return self._known[1]
+
+    def control(self) -> ControlRecords:
+        with self._lock:
+            return self._known[2]
 
     def version(self) -> int:
         with self._lock:
@@ -41,11 +46,14 @@ class PolledKeySnapshot:
         self._stop.set()
         self._thread.join()
 
+    def _all(self, version: int) -> tuple[int, list[KeyRecord], ControlRecords]:
+        return version, self._source.all(), self._source.control()
+
     def _poll(self) -> None:
         while not self._stop.wait(self._every_s):
             try:
                 version = self._source.version()
-                known = self._known if version == self._known[0] else (version, self._source.all())
+                known = self._known if version == self._known[0] else self._all(version)
                 error = None
             except StoreUnavailable as unavailable:
                 known, error = self._known, StoreUnavailable(str(unavailable))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from sekisho.domain.row import Record
+
+if TYPE_CHECKING:
+    from sekisho.stores.control import Actor, ControlRecords
 
 KeyState = Literal["active", "expired", "revoked"]
 
@@ -43,14 +46,15 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyStore(Protocol):
-    """Virtual keys. Every method raises StoreUnavailable when the store does not answer.
+    """Virtual keys. Every method raises StoreUnavailable when the store does not answer. `by` is who makes a change,
+    the command line unless it is said; SQL adapters note it in the transaction of the change.
 
     A name belongs to one current key: a key gives it up when it is revoked or replaced, not when it expires (its
     limits and its history go by the name, and a lapsed key should be rotated, not met by a stranger). A replaced key
     keeps the name beside its successor until it ends, so limits on the name hold for both.
     """
 
-    def add(self, record: KeyRecord, *, replaced_until_us: int | None = None) -> None:
+    def add(self, record: KeyRecord, *, replaced_until_us: int | None = None, by: Actor = ...) -> None:
         """Add a key. With `replaces` the old key is marked `replaced_by` and, unless it ends earlier, ends at
         `replaced_until_us`, in the same transaction.
 
@@ -63,11 +67,11 @@ class KeyStore(Protocol):
         """All keys, also ended ones, oldest first."""
         ...
 
-    def revoke(self, key_id: str, at_us: int) -> bool:
+    def revoke(self, key_id: str, at_us: int, *, by: Actor = ...) -> bool:
         """End a key for good; False if there is none. The first time it was revoked stays."""
         ...
 
-    def expire(self, key_id: str, at_us: int) -> bool:
+    def expire(self, key_id: str, at_us: int, *, by: Actor = ...) -> bool:
         """Let a key end at a time; False if there is none. Never prolongs a life, never changes a revoked key."""
         ...
 
@@ -81,6 +85,12 @@ class KeySnapshot(Protocol):
 
     def all(self) -> list[KeyRecord]: ...
     def version(self) -> int: ...
+
+
+class ControlSnapshot(KeySnapshot, Protocol):
+    """The reading half of the whole control database: one version for keys and everything else."""
+
+    def control(self) -> ControlRecords: ...
 
 
 class RowSink(Protocol):

@@ -1,16 +1,22 @@
-"""Reads keys from the PostgreSQL control database with psycopg alone. Must never write.
+"""Reads the PostgreSQL control database with psycopg alone. Must never write.
 
 The serving process uses this instead of the SQL adapter, for the reason given in `sqlite_snapshot`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, LiteralString
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
 
+from sekisho.stores.control import ControlRecords
+from sekisho.stores.control_rows import to_records
 from sekisho.stores.key_rows import COLUMNS, to_record
 from sekisho.stores.migrate import HEAD_REVISION
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
 
 #: libpq takes nothing below 2
 _CONNECT_TIMEOUT_S = 2
@@ -29,10 +35,10 @@ def connect_options() -> dict[str, Any]:
     }
 
 
-class PostgresKeySnapshot:
-    """A KeySnapshot of a database that other processes change. It may block for some seconds: see `polled_snapshot`.
+class PostgresSnapshot:
+    """A ControlSnapshot of a database that other processes change. It may block for seconds: see `polled_snapshot`.
 
-    Read `version` before `all`, so that a change between the two is read once more and not missed.
+    Read `version` before the rest, so that a change between the two is read once more and not missed.
     """
 
     def __init__(self, url: str) -> None:
@@ -40,6 +46,12 @@ class PostgresKeySnapshot:
 
     def all(self) -> list[KeyRecord]:
         return [to_record(row) for row in self._rows(_ALL)]
+
+    def control(self) -> ControlRecords:
+        with self._open() as connection, connection.transaction():
+            # one look at all tables, so that what belongs together was there at one moment
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return to_records(lambda query: connection.execute(query).fetchall())
 
     def version(self) -> int:
         rows = self._rows(_VERSION)
@@ -59,11 +71,16 @@ class PostgresKeySnapshot:
         return bool(self._rows("SELECT 1 FROM keys LIMIT 1"))
 
     def _rows(self, query: LiteralString) -> list[Sequence[Any]]:
+        with self._open() as connection:
+            return list(connection.execute(query).fetchall())
+
+    @contextmanager
+    def _open(self) -> Generator[psycopg.Connection]:
         import psycopg
 
         try:
             with psycopg.connect(self._url, **connect_options()) as connection:
-                return list(connection.execute(query).fetchall())
+                yield connection
         except psycopg.errors.UndefinedTable as error:
             raise _MissingTable(f"the control database has no tables yet: {error}") from error
         except psycopg.Error as error:

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -66,4 +67,76 @@ budget_events = Table(
     Column("period_start_us", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Index("ix_budget_events_at", "at_us"),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("department", Text),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("team", Text),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # a JSON object: scope name to value
+    Column("scope", Text, nullable=False),
+    # the team that set it for itself
+    Column("of_team", Text),
+    Column("amount_nanos", BigInteger, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("on_exceed", Text, nullable=False),
+    Column("degrade_to", Text),
+    Column("strict", Boolean, nullable=False),
+    CheckConstraint("amount_nanos >= 0", name="ck_budgets_amount"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("of_team", Text),
+    Column("qpm", BigInteger),
+    Column("tpm", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("burst_s", Float, nullable=False),
+    Column("wait_s", Float, nullable=False),
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by_name", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+
+#: every change of control data, written in its transaction; rows are never changed
+audit = Table(
+    "audit",
+    metadata,
+    # SQLite counts up by itself for INTEGER only
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("actor_role", Text, nullable=False),
+    Column("request_id", Text),
+    Column("action", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("before_json", Text),
+    Column("after_json", Text),
+    sqlite_autoincrement=True,
 )

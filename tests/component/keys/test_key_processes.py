@@ -10,7 +10,7 @@ import pytest
 
 from sekisho.stores.migrate import migrate
 from sekisho.stores.ports import KeyRecord
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 #: argv: database, first number, how many, name or "" for a name each; starts when a line comes on stdin
 ADD = """
@@ -74,21 +74,21 @@ def start_together(database: Path, count: int, name: str) -> list[str]:
 
 def test_of_two_processes_that_want_one_name_one_wins(database: Path) -> None:
     printed = sorted(start_together(database, 1, "bench"))
-    (record,) = SqliteKeySnapshot(database).all()
+    (record,) = SqliteSnapshot(database).all()
     assert printed == ["added", f"the name 'bench' belongs to {record.id}"]
-    assert SqliteKeySnapshot(database).version() == 1
+    assert SqliteSnapshot(database).version() == 1
 
 
 def test_two_processes_that_write_at_once_lose_nothing(database: Path) -> None:
     assert start_together(database, 25, "") == ["added"] * 50
-    snapshot = SqliteKeySnapshot(database)
+    snapshot = SqliteSnapshot(database)
     assert len(snapshot.all()) == 50
     assert snapshot.version() == 50
 
 
 @pytest.mark.parametrize(("change", "state"), [("revoke", "revoked"), ("expire", "expired")])
 def test_what_another_process_ends_is_seen(database: Path, change: str, state: str) -> None:
-    snapshot = SqliteKeySnapshot(database)
+    snapshot = SqliteSnapshot(database)
     start_together(database, 1, "")
     before = snapshot.version()
     assert [record.state(100) for record in snapshot.all()] == ["active", "active"]
@@ -115,5 +115,5 @@ def test_commands_that_want_one_name_at_once_have_one_winner(tmp_path: Path) -> 
     winner, loser = sorted(printed, key=lambda texts: not texts[0])
     assert winner[0].startswith("sk-seki-")
     assert (loser[0], "the name 'bench' belongs to key_" in loser[1]) == ("", True)
-    records: list[KeyRecord] = SqliteKeySnapshot(tmp_path / "sekisho-data" / "control.db").all()
+    records: list[KeyRecord] = SqliteSnapshot(tmp_path / "sekisho-data" / "control.db").all()
     assert [record.name for record in records] == ["bench"]

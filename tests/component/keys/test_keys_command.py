@@ -18,8 +18,11 @@ from sekisho.app.commands import key_messages
 from sekisho.app.commands.key_messages import HEADINGS, STATES
 from sekisho.app.settings.messages import Say
 from sekisho.domain.keys import digest_of, key_id_of
+from sekisho.stores.control import COMMAND_LINE, Team
 from sekisho.stores.pepper import FILE_NAME
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.sql_control import SqlControlStore
+from sekisho.stores.sql_engine import sqlite_engine
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 CONFIG = """\
 data_dir: ./データ
@@ -73,8 +76,8 @@ def keys(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def snapshot(folder: Path) -> SqliteKeySnapshot:
-    return SqliteKeySnapshot(folder / "データ" / "control.db")
+def snapshot(folder: Path) -> SqliteSnapshot:
+    return SqliteSnapshot(folder / "データ" / "control.db")
 
 
 def create(keys: Run, *words: str) -> Any:
@@ -83,7 +86,7 @@ def create(keys: Run, *words: str) -> Any:
     return ended.json
 
 
-def test_a_key_is_made_and_its_secret_alone_is_on_stdout(folder: Path, keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_key_is_made_and_its_secret_alone_is_on_stdout(folder: Path, keys: Run, snapshot: SqliteSnapshot) -> None:
     ended = keys("create", "--name", "app")
     assert ended.code == 0
     secret = ended.out.removesuffix("\n")
@@ -105,7 +108,7 @@ def test_files_are_for_their_owner_only(folder: Path, keys: Run) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in data.iterdir()} == {0o600}
 
 
-def test_a_key_has_the_properties_that_were_asked_for(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_key_has_the_properties_that_were_asked_for(keys: Run, snapshot: SqliteSnapshot) -> None:
     words = [
         "--team",
         "営業部",
@@ -130,7 +133,26 @@ def test_a_key_has_the_properties_that_were_asked_for(keys: Run, snapshot: Sqlit
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer["expires_at"])
 
 
-def test_a_key_may_use_every_endpoint_unless_some_are_named(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_team_of_the_database_can_be_given(folder: Path, keys: Run, snapshot: SqliteSnapshot) -> None:
+    create(keys, "--name", "app")
+    store = SqlControlStore(sqlite_engine(folder / "データ" / "control.db"))
+    store.put(Team(name="web"), COMMAND_LINE)
+    create(keys, "--name", "site", "--team", "web")
+    assert snapshot.all()[1].team == "web"
+
+
+def test_what_the_command_changes_is_in_the_audit(folder: Path, keys: Run) -> None:
+    made = create(keys, "--name", "app")
+    keys("rotate", "app")
+    keys("revoke", made["id"])
+    store = SqlControlStore(sqlite_engine(folder / "データ" / "control.db"))
+    entries = store.audit(most=10)
+    assert [entry.action for entry in entries] == ["key.revoke", "key.rotate", "key.create"]
+    assert {entry.actor for entry in entries} == {COMMAND_LINE}
+    assert not KEY.search(b"".join(bytes(entry.after or b"") for entry in entries).decode())
+
+
+def test_a_key_may_use_every_endpoint_unless_some_are_named(keys: Run, snapshot: SqliteSnapshot) -> None:
     create(keys, "--name", "app")
     assert snapshot.all()[0].endpoints == ("*",)
 
@@ -171,7 +193,7 @@ def test_wrong_usage_is_explained_and_makes_nothing(folder: Path, keys: Run, wor
     assert not (folder / "データ").exists()
 
 
-def test_names_are_unique_across_file_and_database(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_names_are_unique_across_file_and_database(keys: Run, snapshot: SqliteSnapshot) -> None:
     first = create(keys, "--name", "app")
     again = keys("create", "--name", "\uff41pp")
     assert (again.code, again.out) == (1, "")
@@ -227,7 +249,7 @@ def test_an_empty_list_says_how_to_make_a_key(folder: Path, keys: Run) -> None:
 
 
 @pytest.mark.parametrize("by", ["id", "name", "key"])
-def test_a_key_is_revoked_by_its_id_its_name_or_itself(keys: Run, snapshot: SqliteKeySnapshot, by: str) -> None:
+def test_a_key_is_revoked_by_its_id_its_name_or_itself(keys: Run, snapshot: SqliteSnapshot, by: str) -> None:
     made = create(keys, "--name", "app")
     before = snapshot.version()
     ended = keys("revoke", made[by])
@@ -262,7 +284,7 @@ def test_a_mistyped_key_is_not_repeated(keys: Run) -> None:
     assert "sss" not in ended.err
 
 
-def test_a_rotation_hands_name_and_rights_over(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_rotation_hands_name_and_rights_over(keys: Run, snapshot: SqliteSnapshot) -> None:
     words = ["--team", "research", "--user", "taro", "--endpoint", "chat", "--role", "team_owner", "--expires", "30d"]
     made = create(keys, "--name", "app", *words)
     ended = keys("rotate", "app", "--overlap", "2h")
@@ -284,7 +306,7 @@ def test_a_rotation_hands_name_and_rights_over(keys: Run, snapshot: SqliteKeySna
     assert old.id in ended.err
 
 
-def test_a_rotation_can_give_a_new_end(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_rotation_can_give_a_new_end(keys: Run, snapshot: SqliteSnapshot) -> None:
     create(keys, "--name", "app", "--expires", "1d")
     answer = keys("rotate", "app", "--expires", "90d", "--format", "json")
     assert KEY.fullmatch(answer.json["key"])
@@ -313,7 +335,7 @@ def test_during_an_overlap_a_name_is_ambiguous_to_revoke_and_clear_to_rotate(key
     assert [key["state"] for key in keys("list", "--format", "json").json[1:]] == ["active"] * 3
 
 
-def test_a_key_that_is_gone_is_not_rotated(keys: Run, snapshot: SqliteKeySnapshot) -> None:
+def test_a_key_that_is_gone_is_not_rotated(keys: Run, snapshot: SqliteSnapshot) -> None:
     first = create(keys, "--name", "app")
     second = keys("rotate", "app", "--format", "json").json
     replaced = keys("rotate", first["id"])

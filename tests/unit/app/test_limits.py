@@ -8,12 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from sekisho.app import limits as module
 from sekisho.app.limits import cannot_count, open_counters, rules_of, spent_before
 from sekisho.app.settings import Settings, parse
-from sekisho.domain.spending import Spent
+from sekisho.domain.spending import Budget, Limit, Spent
+from sekisho.stores.control import ControlRecords, StoredBudget, StoredLimit
 from sekisho.stores.memory_counters import MemoryCounters
 
 TEXT = """
@@ -41,6 +43,30 @@ def test_an_endpoints_own_limit_comes_before_that_of_the_defaults(tmp_path: Path
         for endpoint in ("chat", "small", "local/anything")
     }
     assert found == {"chat": [50], "small": [100], "local/anything": [100]}
+
+
+def test_rules_of_the_database_stand_beside_those_of_the_file(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    declared, own = given.budgets[1], Budget(scope=(("team", "web"),), amount_nanos=7)
+    same = msgspec.structs.replace(declared, amount_nanos=10**12)
+    limit = Limit(scope=(("key", "app"),), qpm=3)
+    control = ControlRecords(
+        budgets=(StoredBudget(rule=same), StoredBudget(rule=own)), limits=(StoredLimit(rule=limit),)
+    )
+    rules = rules_of(given, control)
+    # the file has the last word about what it declares
+    assert rules.budgets == (*given.budgets, own)
+    assert limit in rules.limits
+    assert len(rules.limits) == len(rules_of(given).limits) + 1
+
+
+def test_a_budget_whose_other_endpoint_is_gone_blocks(tmp_path: Path) -> None:
+    budget = Budget(scope=(("team", "web"),), amount_nanos=7, on_exceed="degrade", degrade_to="small")
+    gone = msgspec.structs.replace(budget, degrade_to="was-here")
+    control = ControlRecords(budgets=(StoredBudget(rule=budget), StoredBudget(rule=gone)))
+    kept, changed = rules_of(settings(tmp_path), control).budgets[-2:]
+    assert (kept.on_exceed, kept.degrade_to) == ("degrade", "small")
+    assert (changed.on_exceed, changed.degrade_to) == ("block", None)
 
 
 async def test_what_was_spent_is_read_for_the_periods_that_hold_now(tmp_path: Path) -> None:

@@ -101,6 +101,31 @@ def test_a_warning_and_a_block_of_one_scope_hold_both() -> None:
     assert found == {"team=research|month|warn": 80, "team=research|month|block": 100}
 
 
+def test_what_a_team_sets_for_itself_narrows_and_never_replaces() -> None:
+    team = {"team": "research", "user": "*"}
+    named = {"team": "research", "user": "taro"}
+    given = budget(team, 10, strict=True)
+    assert budgets(given, budget(named, 50, of_team="research")) == {"team=research|user=taro|month|block": 10}
+    assert budgets(given, budget(named, 5, of_team="research")) == {"team=research|user=taro|month|block": 5}
+    loose = budget({"team": "research"}, 1000, on_exceed="warn", of_team="research")
+    assert budgets(budget({"team": "*"}, 10), loose) == {
+        "team=research|month|block": 10,
+        "team=research|month|warn": 1000,
+    }
+    # strictness is not lost with the larger amount
+    ((rule, _),) = Rules((), (given, budget(named, 5, of_team="research"))).spending(FACTS)
+    assert rule.strict
+
+
+def test_a_limit_of_a_team_for_itself_takes_no_larger_burst_along() -> None:
+    own = limit({"team": "research"}, qpm=50, wait_s=9, of_team="research")
+    given = limit({"team": "research"}, qpm=60, burst_s=5)
+    for rules in ((own, given), (given, own)):
+        spec = meters(*rules)["team research"]
+        assert (spec.qpm, spec.q_burst_s, spec.wait_s) == (50, 5, 0)
+    assert meters(given, limit({"team": "research"}, qpm=90, of_team="research"))["team research"].qpm == 60
+
+
 def test_no_two_scopes_share_a_key() -> None:
     assert scope_key(scope_of({"team": "a|user=b"})) != scope_key(scope_of({"team": "a", "user": "b"}))
     assert scope_key(scope_of({"team": "営業", "user": "*"})) == "team=%E5%96%B6%E6%A5%AD|user=%2A"

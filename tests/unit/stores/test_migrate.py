@@ -21,7 +21,7 @@ from sekisho.stores.migrate import HEAD_REVISION, main, migrate, schema_is_curre
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.sql_engine import sqlite_engine
 from sekisho.stores.sql_schema import metadata
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_database_is_made_in_its_directory_for_its_owner_only(tmp_path: Path) 
     assert not schema_is_current(path)
     migrate(path)
     assert schema_is_current(path)
-    assert SqliteKeySnapshot(path).version() == 0
+    assert SqliteSnapshot(path).version() == 0
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
 
@@ -84,7 +84,7 @@ def test_threads_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "control.db"
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(migrate, [path] * 4))
-    assert SqliteKeySnapshot(path).version() == 0
+    assert SqliteSnapshot(path).version() == 0
 
 
 def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 2
     assert schema_is_current(path)
-    assert SqliteKeySnapshot(path).version() == 0
+    assert SqliteSnapshot(path).version() == 0
 
 
 def test_a_failing_migration_leaves_the_database_as_it_was(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sekisho.stores.memory import MemoryKeyStore
-from sekisho.stores.polled_snapshot import PolledKeySnapshot
+from sekisho.stores.polled_snapshot import PolledSnapshot
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
 
 
@@ -28,7 +28,7 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def _fails(snapshot: PolledKeySnapshot) -> bool:
+def _fails(snapshot: PolledSnapshot) -> bool:
     try:
         snapshot.version()
     except StoreUnavailable:
@@ -40,7 +40,7 @@ def _fails(snapshot: PolledKeySnapshot) -> bool:
 def test_after_a_failure_keys_stay_and_changes_are_seen_again(error: Exception) -> None:
     source = _Source()
     source.add(KeyRecord(id="key_1", name="one", digest=b"1" * 32, created_at_us=1))
-    snapshot = PolledKeySnapshot(source, every_s=0.001)
+    snapshot = PolledSnapshot(source, every_s=0.001)
     try:
         source.error = error
         _until(lambda: _fails(snapshot))

@@ -14,7 +14,7 @@ from sekisho.stores.migrate import migrate
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
 from sekisho.stores.sql_engine import sqlite_engine
 from sekisho.stores.sql_keys import SqlKeyStore
-from sekisho.stores.sqlite_snapshot import SqliteKeySnapshot
+from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 RECORD = KeyRecord(id="key_1", name="bench", digest=bytes(32))
 
@@ -37,7 +37,7 @@ def test_a_database_that_cannot_be_read_is_unavailable(tmp_path: Path, content: 
     path = tmp_path / "control.db"
     if content is not None:
         path.write_bytes(content)
-    snapshot = SqliteKeySnapshot(path)
+    snapshot = SqliteSnapshot(path)
     with pytest.raises(StoreUnavailable):
         snapshot.all()
     with pytest.raises(StoreUnavailable):
@@ -47,12 +47,12 @@ def test_a_database_that_cannot_be_read_is_unavailable(tmp_path: Path, content: 
 
 def test_a_missing_database_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
-        SqliteKeySnapshot(tmp_path / "control.db").version()
+        SqliteSnapshot(tmp_path / "control.db").version()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_transaction_that_is_open_elsewhere_neither_blocks_nor_shows(path: Path) -> None:
-    snapshot = SqliteKeySnapshot(path)
+    snapshot = SqliteSnapshot(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE control_version SET version = 7")
@@ -69,13 +69,13 @@ def test_a_database_locked_for_good_is_given_up_soon(path: Path) -> None:
         writer.execute("BEGIN EXCLUSIVE")
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match="locked"):
-            SqliteKeySnapshot(path).version()
+            SqliteSnapshot(path).version()
         assert 0.2 < time.monotonic() - started < 20
 
 
 def test_a_restored_backup_is_seen(path: Path, tmp_path: Path) -> None:
     SqlKeyStore(sqlite_engine(path)).add(RECORD)
-    snapshot = SqliteKeySnapshot(path)
+    snapshot = SqliteSnapshot(path)
     assert snapshot.all() == [RECORD]
     backup = tmp_path / "backup.db"
     migrate(backup)
@@ -97,13 +97,13 @@ def test_a_damaged_row_is_unavailable_and_not_skipped(path: Path, damage: str) -
     SqlKeyStore(sqlite_engine(path)).add(RECORD)
     change(path, damage)
     with pytest.raises(StoreUnavailable, match="damaged row: 'key_1'"):
-        SqliteKeySnapshot(path).all()
+        SqliteSnapshot(path).all()
 
 
 def test_a_database_without_its_version_is_unavailable(path: Path) -> None:
     change(path, "DELETE FROM control_version")
     with pytest.raises(StoreUnavailable, match="no version row"):
-        SqliteKeySnapshot(path).version()
+        SqliteSnapshot(path).version()
 
 
 def test_the_snapshot_cannot_write(path: Path) -> None:

@@ -11,12 +11,11 @@ import msgspec
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import key_messages as messages
-from sekisho.app.control import key_store, pepper_of, stored_keys
+from sekisho.app.control import declared_keys, key_store, pepper_of, stored_control, stored_keys
 from sekisho.app.settings import Language, Settings
 from sekisho.app.settings.messages import ALLOWED, DID_YOU_MEAN, Say
 from sekisho.domain.keys import (
     MOST_NAME_CHARS,
-    declared_key_id,
     digest_of,
     duration_s,
     key_id_of,
@@ -184,7 +183,8 @@ class KeyDesk:
         if text is None:
             return None
         name = _checked_name(text, "--team")
-        _check_defined(name, self._settings.teams, messages.TEAM, "teams")
+        teams = [*self._settings.teams, *(team.name for team in stored_control(self._settings).teams)]
+        _check_defined(name, teams, messages.TEAM, "teams")
         return name
 
     def _endpoint(self, text: str) -> str:
@@ -201,27 +201,7 @@ class KeyDesk:
         return name
 
     def _declared(self) -> list[KeyRecord]:
-        if not self._settings.keys:
-            return []
-        pepper = self._pepper()
-        records: list[KeyRecord] = []
-        for key in self._settings.keys:
-            digest = digest_of(key.key.reveal(), pepper)
-            records.append(
-                KeyRecord(
-                    id=declared_key_id(digest),
-                    name=key.name,
-                    digest=digest,
-                    team=key.team,
-                    user=key.user,
-                    role=key.role,
-                    endpoints=key.endpoints,
-                    expires_at_us=None if key.expires is None else int(key.expires.timestamp() * _US),
-                    declared=True,
-                    on_behalf=key.on_behalf,
-                )
-            )
-        return records
+        return declared_keys(self._settings, self._pepper()) if self._settings.keys else []
 
     def _stored(self) -> list[KeyRecord]:
         return stored_keys(self._settings)
