@@ -174,7 +174,9 @@ def settings_for(mock: MockProvider, config: str = CONFIG, *, dead: str = "http:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(mock: MockProvider, *, door: Door = "hot", config: str = CONFIG) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    mock: MockProvider, *, door: Door = "hot", config: str = CONFIG, office: Callable[[], Any] | None = None
+) -> AsyncIterator[Gateway]:
     """The gateway on a free port of loopback. At its end it must have no open exchange left."""
     settings = settings_for(mock, config)
     prices = PriceBook(Path(tempfile.mkdtemp()) / "prices.json", timeout_s=0.01)
@@ -184,7 +186,7 @@ async def running_gateway(mock: MockProvider, *, door: Door = "hot", config: str
     pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), counting.limiter)
     clock = Clock()
     asgi = AsgiGateway(
-        pipeline, clock, metrics=exposition(pipeline.tally, dict), ready=lambda: {"status": "ok"}
+        pipeline, clock, metrics=exposition(pipeline.tally, dict), ready=lambda: {"status": "ok"}, office=office
     ).application()
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     sock.bind(("127.0.0.1", 0))

@@ -19,6 +19,7 @@ from sekisho.ledger.plans import Planner, SizeBook
 from sekisho.ledger.scopes import Rules
 from sekisho.ledger.tally import ByLabel
 from sekisho.stores.budget_events import BudgetEvents, PostgresEvents, SqliteEvents
+from sekisho.stores.control import NOTHING, ControlRecords
 from sekisho.stores.counters import BudgetSpec, BudgetState
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.ports import StoreUnavailable
@@ -37,14 +38,15 @@ class LimitsAndBudgets:
     """What lets calls in, and what keeps it true."""
 
     def __init__(
-        self, settings: Settings, counters: MemoryCounters | RedisCounters, events: BudgetEvents, books: _Books
+        self, rules: Rules, counters: MemoryCounters | RedisCounters, events: BudgetEvents, books: _Books
     ) -> None:
         self.counters = counters
         self.limiter = Limiter(counters)
         self.events = events
         self._books = books
         self._sizes = SizeBook()
-        self._rules = rules_of(settings)
+        #: those in force
+        self.rules = rules
         self._planner: Planner | None = None
         self._writing: asyncio.Future[None] | None = None
         self._looking: asyncio.Future[None] | None = None
@@ -53,24 +55,24 @@ class LimitsAndBudgets:
 
     def planner(self) -> Planner | None:
         """Plans of calls by the rules in force, anew for each snapshot; None: nothing is limited."""
-        rules = self._rules
+        rules = self.rules
         limited = bool(rules.limits or rules.budgets)
         self._planner = Planner(rules, self.counters, self._sizes) if limited else None
         return self._planner
 
-    async def change(self, settings: Settings, key_names: Mapping[str, str]) -> None:
+    async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
         """Go on by other rules. Raises SpentUnknown or StoreUnavailable where new budgets cannot be told what was
         spent; then the old rules go on."""
-        rules = rules_of(settings)
+        rules = rules_of(settings, control)
         self._books.key_names = key_names
-        if rules.budgets and rules.budgets != self._rules.budgets:
+        if rules.budgets and rules.budgets != self.rules.budgets:
             wall_s = time.time()
             sums = await spent_before(settings, rules, self._books.spent)(wall_s)
             if isinstance(self.counters, MemoryCounters):
                 self.counters.adopt(sums, wall_s)
             else:
                 await self.counters.adopt(sums, wall_s)
-        self._rules = rules
+        self.rules = rules
 
     def tick(self) -> None:
         """About once a second."""
@@ -79,7 +81,7 @@ class LimitsAndBudgets:
             self._planner.forget()
         if self.events.waiting and (self._writing is None or self._writing.done()):
             self._writing = asyncio.ensure_future(self._write())
-        if self._rules.budgets and now_s >= self._look_at_s and (self._looking is None or self._looking.done()):
+        if self.rules.budgets and now_s >= self._look_at_s and (self._looking is None or self._looking.done()):
             self._look_at_s = now_s + _LOOK_EVERY_S
             self._looking = asyncio.ensure_future(self._look(now_s))
 
@@ -149,16 +151,18 @@ class _Books:
             yield one
 
 
-async def open_limits_and_budgets(settings: Settings, key_names: Mapping[str, str]) -> LimitsAndBudgets:
+async def open_limits_and_budgets(
+    settings: Settings, key_names: Mapping[str, str], control: ControlRecords = NOTHING
+) -> LimitsAndBudgets:
     """Counters that know what was spent before. Raises StoreUnavailable where that is unknown and a budget may stop
     calls by it."""
     url = settings.database_url
     table = SqliteEvents(settings.database_path) if url is None else PostgresEvents(url.reveal())
     events = BudgetEvents(table)
     books = _Books(settings, key_names)
-    rules: Rules = rules_of(settings)
+    rules = rules_of(settings, control)
     try:
         counters = await open_counters(settings, events.note, spent_before(settings, rules, books.spent))
     except SpentUnknown as error:
         raise StoreUnavailable(f"{error}; budgets cannot be kept without it") from None
-    return LimitsAndBudgets(settings, counters, events, books)
+    return LimitsAndBudgets(rules, counters, events, books)

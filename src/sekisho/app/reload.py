@@ -17,7 +17,9 @@ from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
 from sekisho.domain.http import Secret
 from sekisho.gateway.policies.authentication import Keyring
-from sekisho.stores.ports import KeySnapshot, StoreUnavailable
+from sekisho.gateway.policies.stops import Stops
+from sekisho.stores.control import ControlRecords
+from sekisho.stores.ports import ControlSnapshot, StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Reloader:
     def __init__(
         self,
         running: Installation,
-        keys: KeySnapshot,
+        keys: ControlSnapshot,
         version: int,
         prices: PriceBook,
         pepper: bytes,
@@ -69,13 +71,23 @@ class Reloader:
                 await self._swap(self._running.settings)
         version = self._keys.version()
         if version != self._version:
-            pipeline = self._running.pipeline
-            limits = self._running.limits
-            keyring, names = self._keyring(self._running.settings)
-            await limits.change(self._running.settings, names)
-            pipeline.snapshot = pipeline.snapshot.with_keyring(keyring, limits.planner())
+            await self._control_data_changed()
             self._version = version
-            log.info("keys changed; %d in force", len(pipeline.snapshot.keyring))
+
+    async def _control_data_changed(self) -> None:
+        """Stops and keys first: they must not wait until somebody has read what was spent on a new budget. Raises
+        SpentUnknown or StoreUnavailable, and then the old budgets and limits go on until it is tried again."""
+        running, control = self._running, self._keys.control()
+        running.pipeline.obey(Stops(control.stops))
+        keyring, names = self._keyring(running.settings, control)
+        self._renew(keyring)
+        await running.limits.change(running.settings, names, control)
+        self._renew(keyring)
+        log.info("control data changed; %d keys and %d stops in force", len(keyring), len(control.stops))
+
+    def _renew(self, keyring: Keyring) -> None:
+        pipeline = self._running.pipeline
+        pipeline.snapshot = pipeline.snapshot.with_keyring(keyring, self._running.limits.planner())
 
     async def _reload(self) -> None:
         if self._load is None:
@@ -108,16 +120,17 @@ class Reloader:
 
     async def _swap(self, settings: Settings) -> None:
         """Raises SpentUnknown or StoreUnavailable, and then nothing has changed."""
-        keyring, names = self._keyring(settings)
+        control = self._keys.control()
+        keyring, names = self._keyring(settings, control)
         limits = self._running.limits
-        await limits.change(settings, names)
+        await limits.change(settings, names, control)
         snapshot = build_snapshot(settings, keyring, self._prices, limits.planner())
         self._running.settings = settings
         self._running.pipeline.snapshot = snapshot
 
-    def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:
+    def _keyring(self, settings: Settings, control: ControlRecords) -> tuple[Keyring, dict[str, str]]:
         records = list(self._keys.all())
-        keyring = build_keyring(settings, self._pepper, records)
+        keyring = build_keyring(settings, self._pepper, records, control)
         return keyring, key_names(keyring, records)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import resource
@@ -16,12 +17,12 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, key_names, price_pairs
-from sekisho.app.control import key_snapshot, migrated, pepper_of
+from sekisho.app.control import control_snapshot, migrated, pepper_of
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
@@ -31,11 +32,15 @@ from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.policies.authentication import Keyring
+from sekisho.gateway.policies.stops import Stops
 from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.supervise import Committer
+
+if TYPE_CHECKING:
+    from sekisho.entrypoints.http.admin.wiring import Office
 
 log = logging.getLogger("sekisho.app")
 
@@ -68,6 +73,8 @@ class Installation:
         #: since when the counters count; microseconds since 1970, UTC
         self.started_us = time.time_ns() // 1000
         self._lost = 0
+        #: opens what `/admin` works with
+        self.office: Callable[[], Office] | None = None
         #: the server of a separate metrics port
         self.background: asyncio.Task[None] | None = None
 
@@ -114,18 +121,20 @@ async def installation(
     # Each takes a process of its own for a second or two, the first time.
     await asyncio.gather(migrated(settings), _priced(prices, price_pairs(settings)))
     pepper = await asyncio.to_thread(pepper_of, settings)
-    keys = await asyncio.to_thread(key_snapshot, settings)
+    keys = await asyncio.to_thread(control_snapshot, settings)
     sink = _spool(settings)
     committer = _committer(settings, sink)
     try:
         version = keys.version()
-        records = list(keys.all())
-        keyring = build_keyring(settings, pepper, records)
+        records, control = list(keys.all()), keys.control()
+        keyring = build_keyring(settings, pepper, records, control)
         # after the spool, where calls that died in flight have become rows
-        limits = await open_limits_and_budgets(settings, key_names(keyring, records))
+        limits = await open_limits_and_budgets(settings, key_names(keyring, records), control)
         pipeline = _pipeline(settings, keyring, prices, limits, sink)
+        pipeline.obey(Stops(control.stops))
         upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
         running = Installation(settings, pipeline, committer, sink, limits, upkeep)
+        running.office = functools.partial(_office, running, pepper)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
         committer.start()
         watch = asyncio.ensure_future(_keep(running, reloader))
@@ -157,6 +166,12 @@ def _committer(settings: Settings, sink: SpoolWriter) -> Committer:
         storage=settings.storage,
         cadence=settings.tables.cadence,
     )
+
+
+def _office(running: Installation, pepper: bytes) -> Office:
+    from sekisho.app.admin import open_office
+
+    return open_office(running, pepper)
 
 
 def _spool(settings: Settings) -> SpoolWriter:
@@ -260,9 +275,8 @@ def lazily(running: Installation, clock: Clock) -> Any:
 
             metrics = exposition(running.tally, running.gauges)
             door = running.settings.server.metrics_port is None
-            made.append(
-                Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready).application(metrics=door)
-            )
+            gateway = Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready, office=running.office)
+            made.append(gateway.application(metrics=door))
         await made[0](scope, receive, send)
 
     return application

@@ -9,6 +9,7 @@ from sekisho.domain.chat import ChatRequest
 from sekisho.domain.errors import Refusal
 from sekisho.formats.openai import ChunkFacts
 from sekisho.formats.sse import DONE_FRAME, PING_FRAME, frame
+from sekisho.gateway.policies.stops import refusal as stopped
 from sekisho.gateway.snapshot import Provider
 from sekisho.gateway.upstream import EdgeOf
 from sekisho.wire import errors
@@ -81,5 +82,5 @@ def edge_for(entry: Entry, request: ChatRequest) -> EdgeOf:
 
 def error_frame(entry: Entry, code: str) -> bytes:
     """The error object of the route's protocol in a frame of its own. Official SDKs raise on it."""
-    refusal = Refusal(502, code, type="server_error")
+    refusal = stopped() if code == "stopped" else Refusal(502, code, type="server_error")
     return frame(errors.render(refusal, entry.call.request_id, entry.language))

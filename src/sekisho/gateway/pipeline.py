@@ -20,12 +20,14 @@ from sekisho.gateway.edges import edge_for
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.outbox import Outbox
 from sekisho.gateway.policies.spending import Spending
+from sekisho.gateway.policies.stops import Stops
+from sekisho.gateway.policies.stops import refusal as stopped
 from sekisho.gateway.protocols import read
 from sekisho.gateway.refusals import refusal_of
 from sekisho.gateway.snapshot import Snapshot
 from sekisho.gateway.stream import StreamExchange, WhenDurable
 from sekisho.gateway.transport import Transport
-from sekisho.gateway.upstream import Upstream
+from sekisho.gateway.upstream import PlainExchange, Upstream
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
 from sekisho.wire.messages import language_of
@@ -67,6 +69,8 @@ class Pipeline:
         self._spending = spending
         self._transport = transport
         self.outbox: Outbox = transport.outbox
+        #: what an operator has stopped
+        self.stops = Stops()
         self._live: dict[str, StreamExchange] = {}
 
     async def run(self, call: Call) -> Reply:
@@ -85,6 +89,8 @@ class Pipeline:
                 _require_prices(endpoint)  # 400
             choice = snapshot.choice(endpoint)
             entry.targets, entry.reason = choice.order(), choice.first_reason
+            if self.stops.active:
+                self.stops.check(entry)  # 403, or a target less
             if snapshot.planner is not None and self._spending is not None:
                 decision = self._spending.first(entry, request, snapshot)  # 429: of all scopes, all or none
                 if decision is not None:
@@ -146,6 +152,21 @@ class Pipeline:
         for stream in list(self._live.values()):
             stream.ping(now_s, after_s)
         self._transport.trim()
+        if self.stops.active:
+            self._end_stopped()
+
+    def obey(self, stops: Stops) -> None:
+        """What is stopped from now on. Running calls for which that holds end now, and those that slip through with
+        the next `tick`."""
+        self.stops = stops
+        self._end_stopped()
+
+    def _end_stopped(self) -> None:
+        ends = self.stops.ends
+        self._upstream.waiting.end(ends)
+        for exchange in self._transport.exchanges():
+            if isinstance(exchange, PlainExchange | StreamExchange) and ends(exchange.entry):
+                exchange.halt()
 
     def close(self) -> None:
         """Let the connections to providers go."""
@@ -192,6 +213,8 @@ class Pipeline:
         if entry.call.left:
             self._ledger.close(entry, CLIENT_LEFT_STATUS, "client_left", "client_left")
             raise asyncio.CancelledError
+        if self.stops.active and self.stops.ends(entry):
+            return self._refuse(entry, stopped(), "interrupted")
         refusal = Refusal(503, "shutting_down", type="server_error", retry_after_s=1)
         return self._refuse(entry, refusal, "interrupted")
 

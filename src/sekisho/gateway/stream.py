@@ -276,6 +276,16 @@ class StreamExchange:
         if not self._ended:
             self._stop("stream_interrupted", "interrupted", None)
 
+    def halt(self) -> None:
+        """The call is ended from outside: by an error frame, or, before the first content, as if it were cancelled."""
+        if self._ended:
+            return
+        if self.opened.done:
+            self._stop("stopped", "interrupted", None)
+        else:
+            self._ended = True
+            self.opened.fail(asyncio.CancelledError())
+
     # -- ends
 
     def _end(self) -> None:

@@ -62,7 +62,6 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_complete",
-        "_exchange",
         "_head_seen",
         "_header_bytes",
         "_keep_alive",
@@ -74,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_sent_s",
         "_transport",
         "_write",
+        "exchange",
         "idle_since_s",
         "open",
         "reused",
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser: Any = httptools.HttpResponseParser(self)
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._parts: list[bytes] = []
         #: what came of an answer up to the end of its head, read again only where somebody asks for its headers
         self._raw_head = b""
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, exchange: Exchange, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write one request; the exchange hears what becomes of it."""
-        self._exchange = exchange
+        self.exchange = exchange
         self._head_seen = self._complete = False
         self._header_bytes = 0
         self._sent_s = time.monotonic()
@@ -119,18 +119,18 @@ class Connection(asyncio.Protocol):
 
     def abandon(self, exchange: Exchange) -> None:
         """The exchange no longer wants its answer: the provider sees the connection go, which stops it."""
-        if self._exchange is exchange:
-            self._exchange = None
+        if self.exchange is exchange:
+            self.exchange = None
             self._pool.active.discard(self)
             self._transport.abort()
 
     def pause(self, exchange: Exchange) -> None:
-        if self._exchange is exchange and not self._paused:
+        if self.exchange is exchange and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def resume(self, exchange: Exchange) -> None:
-        if self._exchange is exchange and self._paused:
+        if self.exchange is exchange and self._paused:
             self._resume()
 
     def expire(self) -> None:
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def deadline_s(self) -> float:
-        return self._exchange.deadline_s if self._exchange is not None else 0.0
+        return self.exchange.deadline_s if self.exchange is not None else 0.0
 
     def close(self) -> None:
         self._transport.close()
@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None:
             # Nobody asked: an idle connection that speaks is not to be trusted with the next request.
             self._transport.abort()
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 self._fail(TransportError("bad_http", f"{type(error).__name__} {error}"[:200]))
                 return
-        if self._exchange is not exchange:
+        if self.exchange is not exchange:
             return
         if not self._head_seen and self._header_bytes > MAX_HEADER_BYTES:
             self._fail(TransportError("bad_http", f"a head larger than {MAX_HEADER_BYTES} bytes"))
@@ -183,17 +183,17 @@ class Connection(asyncio.Protocol):
             packet = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
             exchange.on_data(packet)
-        if self._complete and self._exchange is exchange:
+        if self._complete and self.exchange is exchange:
             self._finish(exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
         self._pool.forget(self)
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None:
             return
         if exc is None and self._head_seen and ends_with_connection(headers_of(self._raw_head)):
-            self._exchange = None
+            self.exchange = None
             exchange.on_end()
         elif not self._head_seen:
             at_once = self.reused and time.monotonic() - self._sent_s < _STALE_WITHIN_S
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
         if status < 200:
             return
         self._head_seen = True
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is not None:
             exchange.on_head(status, headers_of(self._raw_head) if exchange.reads_headers or status != 200 else {})
 
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
     # -- ends
 
     def _finish(self, exchange: Exchange) -> None:
-        self._exchange = None
+        self.exchange = None
         self._pool.active.discard(self)
         if self._paused:
             self._resume()
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def _fail(self, error: TransportError) -> None:
-        exchange, self._exchange = self._exchange, None
+        exchange, self.exchange = self.exchange, None
         self._pool.active.discard(self)
         self._transport.abort()
         if exchange is not None:
@@ -382,6 +382,9 @@ class Transport:
     def active(self) -> int:
         """Exchanges in flight."""
         return len(self._sweeper.active)
+
+    def exchanges(self) -> list[Exchange]:
+        return [one for connection in self._sweeper.active if (one := connection.exchange) is not None]
 
     @property
     def idle(self) -> int:

@@ -19,12 +19,13 @@ from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.openai import AnswerFacts, decode_answer
-from sekisho.gateway.drive import Waiter, own_task
+from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.snapshot import Provider, Snapshot
 from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange, note_wait
 from sekisho.gateway.transport import Connection, Pool, Transport, TransportError
+from sekisho.gateway.waiting import Waiting
 from sekisho.ledger.book import Ledger
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 
@@ -37,10 +38,11 @@ EdgeOf = Callable[[Provider], Edge]
 class PlainExchange(Waiter[None]):
     """Collects a whole answer; awaited until its end."""
 
-    __slots__ = ("_parts", "_size", "body", "connection", "deadline_s", "headers", "status")
+    __slots__ = ("_parts", "_size", "body", "connection", "deadline_s", "entry", "headers", "status")
     reads_headers: ClassVar[bool] = False
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, entry: Entry) -> None:
+        self.entry = entry
         self.done = False
         self._result = self._error = self._drive = None
         self.deadline_s = deadline_s
@@ -75,6 +77,10 @@ class PlainExchange(Waiter[None]):
     def on_fail(self, error: TransportError) -> None:
         self.fail(error)
 
+    def halt(self) -> None:
+        """The call is ended from outside, as if it had been cancelled where it waits."""
+        self.fail(asyncio.CancelledError())
+
 
 class Upstream:
     """Opens answers. One per process; the snapshot comes with each call."""
@@ -93,6 +99,7 @@ class Upstream:
         self._begin = ledger.begin
         self._estimates = estimates
         self._spending = spending
+        self.waiting = Waiting() if spending is None else spending.waiting
 
     async def plain(self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot) -> bytes:
         """The body of the first whole answer. Raises UpstreamError of the first failure when the chain is used up."""
@@ -180,13 +187,13 @@ class Upstream:
         if not entry.begun:
             self._begin(entry, attempt)
         pool = provider.pool or self._pool(provider)
-        exchange = PlainExchange(self._loop.time() + timeouts.total_s)
+        exchange = PlainExchange(self._loop.time() + timeouts.total_s, entry)
         connection = pool.take()
         pooled = connection is not None
         while True:
             try:
                 if connection is None:
-                    connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
+                    connection = await self.waiting.own_task(entry, pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
@@ -196,7 +203,7 @@ class Upstream:
                 if error.kind != "stale" or not pooled:
                     raise _failure(error) from None
                 pooled, connection = False, None
-                exchange = PlainExchange(exchange.deadline_s)
+                exchange = PlainExchange(exchange.deadline_s, entry)
             except BaseException:
                 if exchange.connection is not None:
                     exchange.connection.abandon(exchange)
@@ -255,7 +262,7 @@ class Upstream:
             try:
                 connection = None if fresh else pool.take()
                 if connection is None:
-                    connection = await own_task(pool.dial(timeouts.connect_s), Connection.close)
+                    connection = await self.waiting.own_task(entry, pool.dial(timeouts.connect_s), Connection.close)
                 exchange.connection = connection
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)

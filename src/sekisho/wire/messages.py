@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sekisho.domain.call import Language
+from sekisho.wire import admin_messages
+from sekisho.wire.bilingual import Message
 
 MAX_VALUE_CHARS = 80
 _BLANK = re.compile(r"\{([a-z_]+)\}")
-
-
-class Message(NamedTuple):
-    en: str
-    ja: str
 
 
 MESSAGES: dict[str, Message] = {
@@ -204,6 +201,7 @@ MESSAGES: dict[str, Message] = {
         "The gateway made a mistake. Tell its operator the request id.",
         "ゲートウェイで内部エラーが発生しました。リクエスト ID を添えて管理者に連絡してください。",
     ),
+    **admin_messages.MESSAGES,
 }
 
 #: English reason -> a Japanese sentence
@@ -253,6 +251,7 @@ REASONS: dict[str, str] = {
     "the gzip body is damaged": "gzip の本文が壊れています。",
     "the gzip body is cut short": "gzip の本文が途中で切れています。",
     "the body is incomplete": "本文の一部が届いていません。",
+    **admin_messages.REASONS,
 }
 
 

@@ -88,7 +88,7 @@ async def test_a_body_that_is_no_stream_is_kept_only_in_part(head: bytes) -> Non
         asking = asyncio.ensure_future(_ask(gateway, "chat", stream=True))
         await until(lambda: sum(sent) > 40_000_000)
         [connection] = gateway.pipeline._transport._sweeper.active
-        kept = sum(map(len, connection._exchange._body))
+        kept = sum(map(len, connection.exchange._body))
         assert kept < 1024 * 1024
         connection.expire()
         seen = await asking

@@ -9,13 +9,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from sekisho.app.build import build_keyring, build_snapshot
 from sekisho.app.reload import Reloader
 from sekisho.app.settings import Settings, load
 from sekisho.costs.prices import PriceBook
+from sekisho.domain.call import Call, Caller, Route
+from sekisho.domain.errors import Refusal
+from sekisho.domain.keys import digest_of
+from sekisho.domain.spending import Budget
+from sekisho.domain.stops import Stop
+from sekisho.gateway.policies.stops import Stops
+from sekisho.stores.control import ControlRecords, StoredBudget, Team
 from sekisho.stores.memory import MemoryKeyStore
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import KeyRecord, StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
 
 _FILE = """
@@ -41,12 +50,89 @@ class _Limits:
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
 
-    async def change(self, settings: Settings, key_names: Mapping[str, str]) -> None:
+    async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
         if self.fault is not None:
             raise self.fault
+        self.control = control
 
     def planner(self) -> None:
         return None
+
+
+class _Control(MemoryKeyStore):
+    """A control database in memory."""
+
+    records = ControlRecords()
+
+    def control(self) -> ControlRecords:
+        return self.records
+
+    def change(self, **records: Any) -> None:
+        self.records = msgspec.structs.replace(self.records, **records)
+        self._version += 1
+
+
+class _Pipeline:
+    """What a reload does to one."""
+
+    snapshot: Any = None
+    stops = Stops()
+
+    def obey(self, stops: Stops) -> None:
+        self.stops = stops
+
+
+def _control_house(folder: Path) -> tuple[Reloader, _Control, Any]:
+    path = folder / "sekisho.yaml"
+    path.write_text(_FILE)
+    settings = load(path, environ=_ENVIRON)
+    running: Any = SimpleNamespace(settings=settings, pipeline=_Pipeline(), limits=_Limits())
+    keys, prices = _Control(), PriceBook(folder / "prices.json")
+    running.pipeline.snapshot = build_snapshot(settings, build_keyring(settings, b"p" * 32, []), prices)
+    return Reloader(running, keys, keys.version(), prices, b"p" * 32, None, None), keys, running
+
+
+def _asks(running: Any, secret: str) -> Caller:
+    headers = {b"authorization": f"Bearer {secret}".encode()}
+    route = Route(path="/v1/chat/completions", protocol="openai_chat", operation="chat", api_type="chat")
+    return running.pipeline.snapshot.keyring.identify(Call(route, headers, b"", "req_1", 1, None))
+
+
+async def test_control_data_are_in_force_with_the_next_look(tmp_path: Path) -> None:
+    reloader, keys, running = _control_house(tmp_path)
+    secret = "sk-of-a-team-0123456789"
+    keys.add(KeyRecord(id="key_1", name="app", digest=digest_of(secret, b"p" * 32), team="web"))
+    await reloader.look()
+    assert _asks(running, secret).department is None
+    budget = StoredBudget(rule=Budget(scope=(("team", "web"),), amount_nanos=5))
+    keys.change(teams=(Team(name="web", department="marketing"),), stops=(Stop(kind="all"),), budgets=(budget,))
+    await reloader.look()
+    assert _asks(running, secret).department == "marketing"
+    assert running.pipeline.stops.active
+    assert running.limits.control.budgets == (budget,)
+    keys.change(stops=())
+    await reloader.look()
+    assert not running.pipeline.stops.active
+
+
+@pytest.mark.parametrize("fault", [SpentUnknown("no tables"), StoreUnavailable("away")])
+async def test_stops_and_revocations_do_not_wait_for_budgets(tmp_path: Path, fault: Exception) -> None:
+    """A new budget that cannot be told what was spent leaves the old ones in force, and is tried again."""
+    reloader, keys, running = _control_house(tmp_path)
+    secret = "sk-of-a-leaver-0123456789"
+    keys.add(KeyRecord(id="key_1", name="app", digest=digest_of(secret, b"p" * 32)))
+    await reloader.look()
+    running.limits.fault = fault
+    keys.revoke("key_1", 1)
+    keys.change(stops=(Stop(kind="user", value="taro"),))
+    with pytest.raises(type(fault)):
+        await reloader.look()
+    assert running.pipeline.stops.active
+    with pytest.raises(Refusal):
+        _asks(running, secret)
+    running.limits.fault = None
+    await reloader.look()
+    assert running.limits.control.stops == keys.records.stops
 
 
 async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:

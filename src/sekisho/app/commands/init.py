@@ -50,6 +50,9 @@ keys:
 teams:
   research: {department: rd}
 
+# Opens the JSON API at /admin, for keys, teams, budgets, limits and stops while the gateway runs.
+#admin: {key: "${env:SEKISHO_ADMIN_KEY}"}
+
 # Your own prices, in US dollars per million tokens. Without one the price library is asked.
 #prices:
 #  openai/gpt-4o-mini: {input_per_mtok: 0.15, cached_input_per_mtok: 0.075, output_per_mtok: 0.60}
@@ -101,6 +104,9 @@ keys:
 
 teams:
   research: {department: rd}
+
+# 稼働中にキー、チーム、予算、制限、停止を変更する JSON API（/admin）を開きます。
+#admin: {key: "${env:SEKISHO_ADMIN_KEY}"}
 
 # 独自の価格（100 万トークンあたりの米ドル）。なければ価格ライブラリの値を使います。
 #prices:

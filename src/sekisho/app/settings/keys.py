@@ -42,10 +42,7 @@ class KeyReader:
         if form is None:
             return None
         with form:
-            secret = self._secret(form, "admin", 'key: "${env:SEKISHO_ADMIN_KEY}"')
-        if secret is not None:
-            self._reading.warning(form.place, messages.ADMIN_CLOSED)
-        return secret
+            return self._secret(form, "admin", 'key: "${env:SEKISHO_ADMIN_KEY}"')
 
     def _key(self, form: Form) -> DeclaredKey:
         name = self._own_name(form)

@@ -335,11 +335,6 @@ TLS_PAIR = Say(
 )
 
 # What this version does not do
-ADMIN_CLOSED = Say(
-    "not_served",
-    "/admin is not served by this version; the key opens nothing",
-    "このバージョンには /admin がないため、このキーでは何も開きません。",
-)
 ENV_UNSUPPORTED = Say(
     "unsupported",
     "{name} is set, but type {type} is not supported by this version yet",

@@ -6,14 +6,16 @@ Must behave on the model routes exactly as the hot protocol does: one test suite
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
 from starlette.routing import Route as HttpRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +25,13 @@ from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.intake import MAX_HEADER_BYTES, ROUTES, Clock, decoded, make_call, too_large
 from sekisho.gateway.drive import driven
 from sekisho.gateway.pipeline import Pipeline, Reply
+from sekisho.stores.ports import StoreUnavailable
 from sekisho.wire.messages import language_of
+
+if TYPE_CHECKING:
+    from sekisho.entrypoints.http.admin.wiring import Office
+
+log = logging.getLogger("sekisho.http")
 
 #: routes that need no key; every other one does
 PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
@@ -177,11 +185,16 @@ class Gateway:
         *,
         metrics: Callable[[], bytes],
         ready: Callable[[], dict[str, Any]],
+        office: Callable[[], Office] | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.clock = clock
         self.metrics = metrics
         self.ready = ready
+        #: opens what `/admin` works with; may block, and may raise StoreUnavailable
+        self._open_office = office
+        self._admin: ASGIApp | None = None
+        self._opening = asyncio.Lock()
 
     def watching(self) -> ASGIApp:
         """Health and metrics alone, for a port of their own."""
@@ -195,8 +208,28 @@ class Gateway:
             HttpRoute("/v1/models", self._models, methods=["GET"]),
             HttpRoute("/v1/models/{model:path}", self._model, methods=["GET"]),
             *(HttpRoute(path.decode(), ModelRoute(route, self.pipeline, self.clock)) for path, route in ROUTES.items()),
+            *([Mount("/admin", self.administration)] if self._open_office is not None else []),
         ]
         return self._starlette(routes)
+
+    async def administration(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`/admin`, loaded with its first request."""
+        if self._admin is None:
+            try:
+                async with self._opening:
+                    self._admin = self._admin or await asyncio.to_thread(self._open_admin)
+            except StoreUnavailable as error:
+                log.warning("the control database does not answer: %s", error)
+                refusal = Refusal(503, "store_unavailable", type="server_error", retry_after_s=1)
+                await self._refused(Request(scope), refusal)(scope, receive, send)
+                return
+        await self._admin(scope, receive, send)
+
+    def _open_admin(self) -> ASGIApp:
+        from sekisho.entrypoints.http.admin.application import AdminApplication
+
+        assert self._open_office is not None
+        return AdminApplication(self._open_office(), self.clock)
 
     def _health(self) -> list[HttpRoute]:
         return [
@@ -204,7 +237,7 @@ class Gateway:
             HttpRoute("/health/ready", self._ready, methods=["GET"]),
         ]
 
-    def _starlette(self, routes: list[HttpRoute]) -> ASGIApp:
+    def _starlette(self, routes: Sequence[BaseRoute]) -> ASGIApp:
         handlers: dict[Any, Any] = {HTTPException: self._http_error, Exception: self._own_mistake}
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False  # a redirect has no error body, and repeats the caller's host

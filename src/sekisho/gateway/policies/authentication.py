@@ -55,6 +55,13 @@ class Keyring:
         """The keys in force: id -> name."""
         return {caller.key_id: caller.key_name for caller in self._callers.values()}
 
+    def has_role(self, role: str, at_us: int) -> bool:
+        """Whether any key in force has it."""
+        return any(
+            caller.role == role and (caller.expires_at_us is None or at_us < caller.expires_at_us)
+            for caller in self._callers.values()
+        )
+
     def __len__(self) -> int:
         return len(self._callers)
 

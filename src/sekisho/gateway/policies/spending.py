@@ -17,9 +17,9 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target
 from sekisho.domain.errors import Refusal
 from sekisho.formats.json import UNREADABLE
-from sekisho.gateway.drive import own_task
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.snapshot import Snapshot
+from sekisho.gateway.waiting import Waiting
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Plan, Planner
 from sekisho.ledger.refusals import degrades_to, refusal_of
@@ -39,6 +39,8 @@ class Spending:
         self._limiter = limiter
         self._estimates = estimates
         self._wall_s = wall_s
+        #: calls that wait for room
+        self.waiting = Waiting()
         #: `dispatched(reservation)`: the request of an attempt goes out now
         self.dispatched = limiter.dispatched
 
@@ -98,19 +100,19 @@ class Spending:
         self, entry: Entry, request: Request, plan: Plan, outcome: Outcome | Coroutine[None, None, Outcome]
     ) -> Outcome:
         """What came of asking; of a denial by size, what comes of asking with a closer estimate."""
-        settled = await self._awaited(outcome)
+        settled = await self._awaited(entry, outcome)
         if type(settled) is not Denial or settled.cause not in _BY_SIZE or plan.sizes is None:
             return settled
         rough = self._estimates.input_tokens(entry, plan.target)
         measured = self._estimates.measured_input_tokens(entry, plan.target)
         if measured >= rough:
             return settled
-        return await self._awaited(self._reserve(entry, request, plan, measured))
+        return await self._awaited(entry, self._reserve(entry, request, plan, measured))
 
-    async def _awaited(self, outcome: Outcome | Coroutine[None, None, Outcome]) -> Outcome:
+    async def _awaited(self, entry: Entry, outcome: Outcome | Coroutine[None, None, Outcome]) -> Outcome:
         if isinstance(outcome, Reservation | Denial):
             return outcome
-        return await own_task(outcome, self._unwanted)
+        return await self.waiting.own_task(entry, outcome, self._unwanted)
 
     def _unwanted(self, outcome: Outcome) -> None:
         """The caller left while its reservation was granted."""

@@ -233,7 +233,7 @@ admin: {}                                               # <- missing
     "an admin key that is also a program's": """
 keys:
   - {name: a, key: "${env:APP_KEY}"}
-admin: {key: "${env:APP_KEY}"}                          # <- same_secret not_served
+admin: {key: "${env:APP_KEY}"}                          # <- same_secret
 admin_key: x                                            # <- unknown_key
 """,
     "secrets and references": """
@@ -292,8 +292,7 @@ limits:
   - {scope: {key: a}, qpm: 1, wait_s: 0}                # <- bad_number
   - {scope: {key: a}, wait_s: 1}                        # <- missing
 """,
-    "what is read and not served": """
-admin: {key: "${env:ADMIN_KEY}"}                        # <- not_served
+    "a currency without a rate": """
 currency: JPY                                           # <- fx_missing
 """,
     "yaml tags": """
