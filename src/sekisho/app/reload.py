@@ -18,7 +18,6 @@ from sekisho.costs.prices import PriceBook
 from sekisho.domain.http import Secret
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.policies.stops import Stops
-from sekisho.stores.control import ControlRecords
 from sekisho.stores.ports import ControlSnapshot, StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
 
@@ -47,7 +46,8 @@ class Reloader:
     ) -> None:
         self._running = running
         self._keys = keys
-        self._version = version
+        #: whose rules are in force, and whose keys and stops
+        self._version = self._obeyed = version
         self._prices = prices
         self._pepper = pepper
         self._load = load
@@ -71,22 +71,34 @@ class Reloader:
                 await self._swap(self._running.settings)
         version = self._keys.version()
         if version != self._version:
-            await self._control_data_changed()
+            self.obey()
+            await self._change_rules()
             self._version = version
 
-    async def _control_data_changed(self) -> None:
-        """Stops and keys first: they must not wait until somebody has read what was spent on a new budget. Raises
-        SpentUnknown or StoreUnavailable, and then the old budgets and limits go on until it is tried again."""
-        running, control = self._running, self._keys.control()
-        running.pipeline.obey(Stops(control.stops))
-        keyring, names = self._keyring(running.settings, control)
-        self._renew(keyring)
-        await running.limits.change(running.settings, names, control)
-        self._renew(keyring)
-        log.info("control data changed; %d keys and %d stops in force", len(keyring), len(control.stops))
+    def obey(self) -> None:
+        """Stops and keys as they are now. Quick, and to be called by itself: they must not wait while `look` waits for
+        prices, or for what was spent on a new budget. Raises StoreUnavailable."""
+        version = self._keys.version()
+        if version == self._obeyed:
+            return
+        stops = self._keys.control().stops
+        self._running.pipeline.obey(Stops(stops))
+        self._renew()
+        self._obeyed = version
+        log.info("%d keys and %d stops in force", len(self._running.pipeline.snapshot.keyring), len(stops))
 
-    def _renew(self, keyring: Keyring) -> None:
+    async def _change_rules(self) -> None:
+        """Raises SpentUnknown or StoreUnavailable, and then the old budgets and limits go on until it is tried
+        again."""
+        running, control = self._running, self._keys.control()
+        _, names = self._keyring(running.settings)
+        await running.limits.change(running.settings, names, control)
+        self._renew()
+
+    def _renew(self) -> None:
+        """Keys and plans of this very moment: while somebody waited they may have changed again."""
         pipeline = self._running.pipeline
+        keyring, _ = self._keyring(self._running.settings)
         pipeline.snapshot = pipeline.snapshot.with_keyring(keyring, self._running.limits.planner())
 
     async def _reload(self) -> None:
@@ -120,17 +132,18 @@ class Reloader:
 
     async def _swap(self, settings: Settings) -> None:
         """Raises SpentUnknown or StoreUnavailable, and then nothing has changed."""
-        control = self._keys.control()
-        keyring, names = self._keyring(settings, control)
+        _, names = self._keyring(settings)
         limits = self._running.limits
-        await limits.change(settings, names, control)
+        await limits.change(settings, names, self._keys.control())
+        # again: a key may have been revoked meanwhile
+        keyring, _ = self._keyring(settings)
         snapshot = build_snapshot(settings, keyring, self._prices, limits.planner())
         self._running.settings = settings
         self._running.pipeline.snapshot = snapshot
 
-    def _keyring(self, settings: Settings, control: ControlRecords) -> tuple[Keyring, dict[str, str]]:
+    def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:
         records = list(self._keys.all())
-        keyring = build_keyring(settings, self._pepper, records, control)
+        keyring = build_keyring(settings, self._pepper, records, self._keys.control())
         return keyring, key_names(keyring, records)
 
 

@@ -137,12 +137,13 @@ async def installation(
         running.office = functools.partial(_office, running, pepper)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
         committer.start()
-        watch = asyncio.ensure_future(_keep(running, reloader))
+        watches = [asyncio.ensure_future(_keep(running, reloader)), asyncio.ensure_future(_obey(reloader))]
         try:
             yield running
         finally:
-            watch.cancel()
-            await asyncio.wait({watch})
+            for watch in watches:
+                watch.cancel()
+            await asyncio.wait(watches)
             upkeep.stop()
             pipeline.close()
             await limits.close()
@@ -204,6 +205,18 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
             log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:
             log.exception("housekeeping failed; it is tried again")
+
+
+async def _obey(reloader: Reloader) -> None:
+    """Stops and keys, about once a second, whatever the rest of housekeeping waits for."""
+    while True:
+        await asyncio.sleep(_TICK_S)
+        try:
+            reloader.obey()
+        except StoreUnavailable:
+            continue  # `_keep` says so
+        except Exception:
+            log.exception("stops and keys could not be taken over; it is tried again")
 
 
 class Server(uvicorn.Server):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -49,8 +51,11 @@ class _Limits:
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
+        self.going_on: asyncio.Event | None = None
 
     async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
+        if self.going_on is not None:
+            await self.going_on.wait()
         if self.fault is not None:
             raise self.fault
         self.control = control
@@ -89,7 +94,8 @@ def _control_house(folder: Path) -> tuple[Reloader, _Control, Any]:
     running: Any = SimpleNamespace(settings=settings, pipeline=_Pipeline(), limits=_Limits())
     keys, prices = _Control(), PriceBook(folder / "prices.json")
     running.pipeline.snapshot = build_snapshot(settings, build_keyring(settings, b"p" * 32, []), prices)
-    return Reloader(running, keys, keys.version(), prices, b"p" * 32, None, None), keys, running
+    load_again = functools.partial(load, path, environ=_ENVIRON)
+    return Reloader(running, keys, keys.version(), prices, b"p" * 32, load_again, path), keys, running
 
 
 def _asks(running: Any, secret: str) -> Caller:
@@ -133,6 +139,33 @@ async def test_stops_and_revocations_do_not_wait_for_budgets(tmp_path: Path, fau
     running.limits.fault = None
     await reloader.look()
     assert running.limits.control.stops == keys.records.stops
+
+
+@pytest.mark.parametrize("by", ["the database", "the file"])
+async def test_stops_and_revocations_do_not_wait_while_it_is_read_what_was_spent(tmp_path: Path, by: str) -> None:
+    reloader, keys, running = _control_house(tmp_path)
+    secret = "sk-of-a-leaver-0123456789"
+    keys.add(KeyRecord(id="key_1", name="app", digest=digest_of(secret, b"p" * 32)))
+    await reloader.look()
+    going_on = running.limits.going_on = asyncio.Event()
+    if by == "the file":
+        reloader.wanted.set()
+    else:
+        keys.change(budgets=(StoredBudget(rule=Budget(scope=(("user", "*"),), amount_nanos=5)),))
+    looking = asyncio.ensure_future(reloader.look())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not looking.done()
+    keys.revoke("key_1", 1)
+    keys.change(stops=(Stop(kind="all"),))
+    reloader.obey()
+    going_on.set()
+    for _ in range(2):
+        # at once, and after what had begun with the older keys has come to its end
+        assert running.pipeline.stops.active
+        with pytest.raises(Refusal):
+            _asks(running, secret)
+        await looking
 
 
 async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:
