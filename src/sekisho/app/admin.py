@@ -44,6 +44,11 @@ def declared_of(settings: Settings, pepper: bytes) -> Declared:
         budgets=rules.budgets,
         limits=rules.limits,
         endpoints=frozenset(settings.endpoints),
+        models=frozenset(
+            f"{target.provider}/{target.model}"
+            for endpoint in settings.endpoints.values()
+            for target in (*endpoint.targets, *endpoint.fallbacks)
+        ),
         providers=frozenset(settings.providers),
         usd_jpy=settings.usd_jpy,
     )

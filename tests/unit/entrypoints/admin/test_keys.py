@@ -8,6 +8,8 @@ import pytest
 from tests.support.admin import House
 
 from sekisho.domain.keys import digest_of, key_id_of
+from sekisho.entrypoints.http.admin.shapes import NewKey, key_fields
+from sekisho.stores.ports import KeyRecord
 
 US = 1_000_000
 
@@ -61,6 +63,12 @@ async def test_a_secret_is_shown_once_and_a_digest_never(house: House) -> None:
         assert made["key"][-48:] not in text
         assert digest.hex() not in text
         assert "digest" not in text
+
+
+async def test_a_secret_does_not_print(house: House) -> None:
+    now_us = house.now_us
+    fields = key_fields(KeyRecord(id="key_1", name="a", digest=b""), now_us)
+    assert "sk-secret" not in repr(NewKey(**fields, key="sk-secret"))
 
 
 async def test_keys_of_the_file_are_shown_and_cannot_be_changed(house: House) -> None:

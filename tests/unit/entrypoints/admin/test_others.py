@@ -160,6 +160,11 @@ async def test_everything_can_be_stopped(house: House) -> None:
         ({"kind": "team", "value": ""}, "value"),
         ({"kind": "model", "value": "a\u200b"}, "value"),
         ({"kind": "all", "value": "a"}, "value"),
+        ({"kind": "user", "value": "tarou"}, "value"),
+        ({"kind": "user", "value": "app"}, "value"),
+        ({"kind": "team", "value": "reserch"}, "value"),
+        ({"kind": "model", "value": "chta"}, "value"),
+        ({"kind": "model", "value": "lokal/*"}, "value"),
         ({"kind": "all", "reason": "a" * 501}, "reason"),
         ({"kind": "all", "reason": "a\u001b[2J"}, "reason"),
         ({"kind": "all", "until": "tomorrow"}, "until"),
@@ -168,6 +173,28 @@ async def test_everything_can_be_stopped(house: House) -> None:
 async def test_a_wrong_stop_is_told_and_stops_nothing(house: House, body: dict[str, Any], param: str) -> None:
     assert await refused(house, "POST", "/stops", body) == (400, "invalid_value", param)
     assert house.control.control().stops == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("model", "chat"),
+        ("model", "m"),
+        ("model", "local/m"),
+        ("model", "local/*"),
+        ("model", "local/addressed-directly"),
+        ("user", "boss"),
+        ("user", "hanako"),
+        ("team", "sales"),
+    ],
+)
+async def test_what_stops_something_is_taken(house: House, kind: str, value: str) -> None:
+    assert (await house.ask("POST", "/stops", {"kind": kind, "value": value})).status_code == 201
+
+
+async def test_where_a_key_acts_for_others_any_user_may_be_one(house: House) -> None:
+    await house.ask("POST", "/keys", {"name": "proxy", "on_behalf": True})
+    assert (await house.ask("POST", "/stops", {"kind": "user", "value": "anybody"})).status_code == 201
 
 
 # -- the audit

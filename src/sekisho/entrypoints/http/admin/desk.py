@@ -43,6 +43,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...]
     limits: tuple[Limit, ...]
     endpoints: frozenset[str]
+    #: of all targets, as `provider/model`
+    models: frozenset[str]
     providers: frozenset[str]
     usd_jpy: Decimal | None = None
 
@@ -250,6 +252,17 @@ class Desk:
     # -- stops and the audit
 
     def set_stop(self, stop: Stop, by: Actor) -> bool:
+        """Whether it is new. Raises Refusal 400 for a name that would stop nothing: whoever stops is in a hurry."""
+        whole = self.whole()
+        if stop.kind == "team":
+            self.check_team(whole, stop.value, "value")
+        elif stop.kind == "model":
+            _check_model(whole.declared, stop.value)
+        elif stop.kind == "user" and not any(key.on_behalf for key in whole.current_keys):
+            names = {user.name for user in whole.records.users}
+            names |= {key.user or key.name for key in whole.current_keys}
+            if stop.value not in names:
+                raise _unknown("value", names)
         return self._control.put(stop, by) is None
 
     def lift(self, stop_id: str, by: Actor) -> Stop:
@@ -309,6 +322,15 @@ def _check_endpoint(declared: Declared, name: str) -> None:
         raise _unknown("endpoints", declared.endpoints)
     if slash and (provider not in declared.providers or model != EACH):
         raise _unknown("endpoints", (f"{one}/*" for one in declared.providers))
+
+
+def _check_model(declared: Declared, name: str) -> None:
+    """An endpoint, a target's model with or without its provider, or anything of a provider: callers may address it."""
+    if name in declared.endpoints or name.partition("/")[0] in declared.providers:
+        return
+    models = {target.partition("/")[2] for target in declared.models}
+    if name not in models:
+        raise _unknown("value", declared.endpoints | models)
 
 
 def _unknown(param: str, known: Iterable[str]) -> Refusal:

@@ -49,6 +49,9 @@ class NewKey(Key):
     #: the key that a rotation replaces, as it is now
     replaced: Key | None = None
 
+    def __repr__(self) -> str:
+        return f"NewKey({self.id!r})"  # never the secret
+
 
 class Team(Answer):
     name: str
