@@ -11,12 +11,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from sekisho.stores import migrate as module
+from sekisho.stores.control import NOTHING
 from sekisho.stores.migrate import HEAD_REVISION, main, migrate, schema_is_current
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.sql_engine import sqlite_engine
@@ -80,6 +82,26 @@ def test_an_empty_file_is_a_database_to_be_made(tmp_path: Path) -> None:
     assert schema_is_current(path)
 
 
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_a_database_of_an_earlier_version_keeps_its_keys(tmp_path: Path, revision: str) -> None:
+    path = tmp_path / "control.db"
+    with sqlite_engine(path, begin="IMMEDIATE").begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "sekisho.stores:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.exec_driver_sql(
+            "INSERT INTO keys (id, name, digest, role, endpoints, created_at_us, on_behalf) "
+            "VALUES ('key_1', 'app', x'00', 'user', '[\"*\"]', 5, 0)"
+        )
+        connection.exec_driver_sql("UPDATE control_version SET version = 7")
+    assert not schema_is_current(path)
+    migrate(path)
+    snapshot = SqliteSnapshot(path)
+    assert [(key.id, key.name, key.created_at_us) for key in snapshot.all()] == [("key_1", "app", 5)]
+    assert (snapshot.version(), snapshot.control()) == (7, NOTHING)
+
+
 def test_threads_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "control.db"
     with ThreadPoolExecutor(4) as pool:
@@ -89,8 +111,8 @@ def test_threads_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
 
 def test_processes_that_migrate_at_once_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "new" / "control.db"
-    command = [sys.executable, "-m", "sekisho.stores.migrate", str(path)]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    words = [sys.executable, "-m", "sekisho.stores.migrate", str(path)]
+    processes = [subprocess.Popen(words, stderr=subprocess.PIPE) for _ in range(2)]
     assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 2
     assert schema_is_current(path)
     assert SqliteSnapshot(path).version() == 0
