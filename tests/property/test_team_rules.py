@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,16 +51,23 @@ def budgets(draw: st.DrawFn, *, own: bool) -> Budget:
     )
 
 
+def mixed(given: list[Any], own: list[Any], order: random.Random) -> list[Any]:
+    """Both, the given ones in their order: among equals the first one's burst holds."""
+    both = list(given)
+    for rule in own:
+        both.insert(order.randint(0, len(both)), rule)
+    return both
+
+
 FACTS = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALUES.items()})
 
 
 @given(st.lists(limits(own=False), max_size=5), st.lists(limits(own=True), max_size=4), st.randoms(), FACTS)
 @settings(max_examples=300)
 def test_every_limit_that_was_set_still_holds_and_none_is_wider(
-    given: list[Limit], own: list[Limit], order: object, facts: dict[str, str | None]
+    given: list[Limit], own: list[Limit], order: random.Random, facts: dict[str, str | None]
 ) -> None:
-    both = [*given, *own]
-    order.shuffle(both)  # type: ignore[attr-defined]
+    both = mixed(given, own, order)
     after = {spec.scope: spec for spec in Rules(both, ()).meters(facts)}
     for spec in Rules(given, ()).meters(facts):
         now = after[spec.scope]
@@ -71,10 +81,9 @@ def test_every_limit_that_was_set_still_holds_and_none_is_wider(
 @given(st.lists(budgets(own=False), max_size=5), st.lists(budgets(own=True), max_size=4), st.randoms(), FACTS)
 @settings(max_examples=300)
 def test_every_budget_that_was_set_still_holds_and_none_is_larger(
-    given: list[Budget], own: list[Budget], order: object, facts: dict[str, str | None]
+    given: list[Budget], own: list[Budget], order: random.Random, facts: dict[str, str | None]
 ) -> None:
-    both = [*given, *own]
-    order.shuffle(both)  # type: ignore[attr-defined]
+    both = mixed(given, own, order)
     after = {spec.key: (rule, spec) for rule, spec in Rules((), both).spending(facts)}
     for rule, spec in Rules((), given).spending(facts):
         now_rule, now = after[spec.key]
