@@ -15,6 +15,7 @@ from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Target
 from sekisho.domain.money import Rates
 from sekisho.domain.spending import Spent
+from sekisho.stores.control import NOTHING
 from sekisho.stores.counters import Denial, Reservation
 from sekisho.stores.migrate import migrate
 from sekisho.stores.ports import StoreUnavailable
@@ -94,16 +95,16 @@ async def test_rows_that_cannot_be_read_are_no_start(tmp_path: Path, rows: Rows)
 
 async def test_new_rules_go_on_with_what_was_counted(tmp_path: Path, rows: Rows) -> None:
     one = await open_limits_and_budgets(settings(tmp_path), {})
-    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {})
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {}, NOTHING)
     assert type(ask(one)) is Reservation
     assert type(ask(one, 26)) is Denial
-    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.002}]"), {})
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.002}]"), {}, NOTHING)
     assert type(ask(one, 26)) is Reservation
     assert len(rows.asked) == 2
     rows.fault = SpentUnknown("no rows")
     with pytest.raises(SpentUnknown):
-        await one.change(settings(tmp_path), {}) or await one.change(
-            settings(tmp_path, "budgets: [{scope: {team: sales}, usd: 1}]"), {}
+        await one.change(settings(tmp_path), {}, NOTHING) or await one.change(
+            settings(tmp_path, "budgets: [{scope: {team: sales}, usd: 1}]"), {}, NOTHING
         )
 
 
