@@ -23,6 +23,7 @@ import uvicorn
 
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, key_names, price_pairs
 from sekisho.app.control import control_snapshot, migrated, pepper_of
+from sekisho.app.idempotency import open_idempotency
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
@@ -133,6 +134,7 @@ async def installation(
         pipeline = _pipeline(settings, keyring, prices, limits, sink)
         pipeline.obey(Stops(control.stops))
         upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
+        pipeline.idempotency = kept = await open_idempotency(settings, pepper, pipeline.tally)
         running = Installation(settings, pipeline, committer, sink, limits, upkeep)
         running.office = functools.partial(_office, running, pepper)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
@@ -146,7 +148,7 @@ async def installation(
             await asyncio.wait(watches)
             upkeep.stop()
             pipeline.close()
-            await limits.close()
+            await asyncio.gather(kept.close(), limits.close())
     finally:
         sink.close()
         if not await asyncio.to_thread(committer.stop, _DRAIN_S):

@@ -122,11 +122,15 @@ class Entry:
     """The book's page for one call: opened when it arrives, closed exactly once."""
 
     __slots__ = (
-        "attempts", "begun", "call", "caller", "closed", "config_hash", "conversation_id", "cost_nanos", "end_user",
-        "endpoint", "error_code", "error_message", "events", "feature", "finish_reasons", "first_byte_s",
-        "held", "keep_request", "language", "limited", "logging_errors", "reason", "request_model", "response",
-        "service_tier", "status", "streaming", "tags", "targets", "terminal_state", "waited_s",
+        "attempts", "begun", "cache_status", "call", "caller", "claim", "closed", "config_hash", "conversation_id",
+        "cost_nanos", "end_user", "endpoint", "error_code", "error_message", "events", "feature", "finish_reasons",
+        "first_byte_s", "held", "keep_request", "language", "limited", "logging_errors", "reason", "request_model",
+        "response", "service_tier", "status", "streaming", "tags", "targets", "terminal_state", "waited_s",
     )  # fmt: skip
+    #: `replay`: the answer of an earlier call with the same Idempotency-Key
+    cache_status: str
+    #: the right to answer for an Idempotency-Key; the policy that gave it takes it back
+    claim: object
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -166,5 +170,5 @@ class Entry:
         #: digest of the configuration the call began with
         self.config_hash = ""
         #: the sink knows that it is being dispatched
-        self.begun = False
-        self.closed = False
+        self.begun = self.closed = False
+        self.cache_status, self.claim = "bypass", None

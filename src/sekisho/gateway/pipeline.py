@@ -19,6 +19,8 @@ from sekisho.gateway.drive import Waiter
 from sekisho.gateway.edges import edge_for
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.outbox import Outbox
+from sekisho.gateway.policies.idempotency import HEADER as IDEMPOTENCY_KEY
+from sekisho.gateway.policies.idempotency import Idempotency, KeptAnswer
 from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.policies.stops import Stops
 from sekisho.gateway.policies.stops import refusal as stopped
@@ -45,6 +47,8 @@ class Reply(msgspec.Struct, eq=False):
     body: bytes | None = None
     stream: StreamExchange | None = None
     refusal: Refusal | None = None
+    #: what is replayed
+    kept: KeptAnswer | None = None
 
     def __repr__(self) -> str:
         return f"Reply({self.entry.call.request_id!r}, {self.status})"  # never the body
@@ -72,6 +76,8 @@ class Pipeline:
         #: what an operator has stopped
         self.stops = Stops()
         self._live: dict[str, StreamExchange] = {}
+        #: set before the first call, where keys are kept
+        self.idempotency: Idempotency | None = None
 
     async def run(self, call: Call) -> Reply:
         """Answer a call. Never raises but for cancellation, and then the entry is closed."""
@@ -91,28 +97,31 @@ class Pipeline:
             entry.targets, entry.reason = choice.order(), choice.first_reason
             if self.stops.active:
                 self.stops.check(entry)  # 403, or a target less
-            if snapshot.planner is not None and self._spending is not None:
+            kept = await self._claim(entry) if IDEMPOTENCY_KEY in call.headers else None  # 400, 409, 422, 503
+            if snapshot.planner is not None and self._spending is not None and kept is None:
                 decision = self._spending.first(entry, request, snapshot)  # 429: of all scopes, all or none
                 if decision is not None:
                     await decision
-            if entry.streaming:
+            if kept is None and entry.streaming:
                 return await self._stream(entry, request, snapshot)
-            body = await self._upstream.plain(entry, request, snapshot)
+            body = await self._upstream.plain(entry, request, snapshot) if kept is None else kept.body
         except Refusal as refusal:
             return self._refuse(entry, refusal, "refused")
         except UpstreamError as error:
-            state: TerminalState = "timed_out" if error.code == "upstream_timeout" else "upstream_error"
-            return self._refuse(entry, refusal_of(error, entry), state)
+            return self._failed(entry, error)
         except asyncio.CancelledError:
             return self._cancelled(entry)
-        except Exception:
-            log.exception("our own mistake", extra={"request_id": call.request_id})
-            return self._refuse(entry, Refusal(500, "internal_error", type="server_error"), "refused")
+        except Exception as error:
+            return self._mistaken(entry, error)
         entry.first_byte_s = call.now_s()
         self._ledger.close(entry, 200, "completed")
-        if endpoint.durability == "sync":
-            return await self._durable(Reply(entry, 200, body=body))
-        return Reply(entry, 200, body=body)
+        if entry.claim is not None and self.idempotency is not None:
+            await self.idempotency.keep(entry, body)
+        reply = Reply(entry, 200, body=body, kept=kept)
+        return await self._durable(reply) if endpoint.durability == "sync" else reply
+
+    async def _claim(self, entry: Entry) -> KeptAnswer | None:
+        return None if self.idempotency is None else await self.idempotency.claim(entry)
 
     async def _durable(self, reply: Reply) -> Reply:
         """The reply, once its row is on the disk. A caller who leaves meanwhile changes nothing: the row is written.
@@ -152,6 +161,8 @@ class Pipeline:
         for stream in list(self._live.values()):
             stream.ping(now_s, after_s)
         self._transport.trim()
+        if self.idempotency is not None:
+            self.idempotency.tick(now_s)
         if self.stops.active:
             self._end_stopped()
 
@@ -185,6 +196,8 @@ class Pipeline:
         if entry.endpoint is not None and entry.endpoint.log == "full":
             entry.events = []
         edge_of = edge_for(entry, request)
+        if entry.claim is not None and self.idempotency is not None:
+            edge_of = self.idempotency.recording(entry, edge_of)
         stream = await self._upstream.stream(entry, request, snapshot, edge_of, self._close_stream)
         if not entry.closed:
             self._live[entry.call.request_id] = stream
@@ -196,10 +209,14 @@ class Pipeline:
         self._live.pop(entry.call.request_id, None)
         self._ledger.close(entry, status, state, code, detail)
         sync = entry.endpoint is not None and entry.endpoint.durability == "sync"
-        return self._ledger.when_durable if sync else None
+        durable = self._ledger.when_durable if sync else None
+        if entry.claim is None or self.idempotency is None:
+            return durable
+        return self.idempotency.ended(entry, state, durable)
 
     def _refuse(self, entry: Entry, refusal: Refusal, state: TerminalState) -> Reply:
         self._ledger.close(entry, refusal.status, state, refusal.code, refusal.detail or refusal.code)
+        self._release(entry)
         if refusal.status >= 500:
             log.warning(
                 "call failed",
@@ -207,11 +224,26 @@ class Pipeline:
             )
         return Reply(entry, refusal.status, refusal=refusal)
 
+    def _failed(self, entry: Entry, error: UpstreamError) -> Reply:
+        """The chain is used up."""
+        state: TerminalState = "timed_out" if error.code == "upstream_timeout" else "upstream_error"
+        return self._refuse(entry, refusal_of(error, entry), state)
+
+    def _mistaken(self, entry: Entry, error: Exception) -> Reply:
+        """What nobody foresaw."""
+        log.error("our own mistake", exc_info=error, extra={"request_id": entry.call.request_id})
+        return self._refuse(entry, Refusal(500, "internal_error", type="server_error"), "refused")
+
+    def _release(self, entry: Entry) -> None:
+        if entry.claim is not None and self.idempotency is not None:
+            self.idempotency.release(entry)
+
     def _cancelled(self, entry: Entry) -> Reply:
         """The caller left, or the gateway stops. What the provider may have begun is charged as estimated."""
         self._estimate(entry)
         if entry.call.left:
             self._ledger.close(entry, CLIENT_LEFT_STATUS, "client_left", "client_left")
+            self._release(entry)
             raise asyncio.CancelledError
         if self.stops.active and self.stops.ends(entry):
             return self._refuse(entry, stopped(), "interrupted")

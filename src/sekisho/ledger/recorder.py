@@ -174,6 +174,7 @@ class Recorder:
             entry.keep_request,
             None if finish is None else finish[0] if len(finish) == 1 else tuple(finish),
             None if errors is None else tuple(errors),
+            entry.cache_status,
         )
         known = self._shapes.get(key)
         if known is not None:
@@ -209,7 +210,7 @@ class Recorder:
             price_source=rates.source if rates is not None else None,
             price_version=rates.version if rates is not None else None,
             guardrails=None,
-            cache_status="bypass",
+            cache_status=entry.cache_status,
             terminal_state=entry.terminal_state or "interrupted",
             gateway_version=self._version,
             config_hash=entry.config_hash,

@@ -168,6 +168,8 @@ class Tally:
         self.rows: dict[str, int] = {"appended": 0, "dropped": 0, "failed": 0}
         self.in_flight = 0
         self.terminal_states: dict[str, int] = {}
+        #: calls with an Idempotency-Key, by what became of the key
+        self.idempotency: dict[str, int] = {}
 
     @property
     def models(self) -> dict[str, ModelTally]:

@@ -74,6 +74,18 @@ MESSAGES: dict[str, Message] = {
         "The request headers are larger than {limit_kb} KiB. Send fewer or shorter headers.",
         "リクエストヘッダーが上限の {limit_kb} KiB を超えています。ヘッダーの数または長さを減らしてください。",
     ),
+    "idempotency_key_in_use": Message(
+        "Another call with this Idempotency-Key is still running. Wait as long as the `retry-after` header says and "
+        "send the request again: once it is answered you get its answer.",
+        "同じ Idempotency-Key のリクエストを処理中です。`retry-after` ヘッダーに示された時間だけ待ってから、"
+        "もう一度送信してください。処理が終わっていれば、その応答をお返しします。",
+    ),
+    "idempotency_key_reused": Message(
+        "This Idempotency-Key was used with another request body within the last 24 hours. Use a new key for a new "
+        "request; send the same body to get the answer again.",
+        "この Idempotency-Key は、過去 24 時間以内に別のリクエスト本文で使用されています。"
+        "新しいリクエストには新しいキーを使用してください。同じ本文を送信すると、以前の応答を受け取れます。",
+    ),
     # Keys and models
     "missing_api_key": Message(
         "No API key was sent. Send one as `Authorization: Bearer <key>`, or in `x-api-key`, `x-goog-api-key` or "
@@ -214,6 +226,9 @@ REASONS: dict[str, str] = {
     "it must be an array": "配列で指定してください。",
     "it must be a whole number of at least 1": "1 以上の整数で指定してください。",
     "it must have 1 to {most} printable characters": "表示可能な 1 文字以上 {most} 文字以下で指定してください。",
+    "it must have 1 to {most} visible ASCII characters, and be sent once": (
+        "表示可能な ASCII 文字 1 文字以上 {most} 文字以下で、1 回だけ指定してください。"
+    ),
     "it must have at most {most} characters": "{most} 文字以下で指定してください。",
     "it must have at most {most} pairs": "{most} 組以下で指定してください。",
     "it must be an object of strings": "値がすべて文字列のオブジェクトで指定してください。",

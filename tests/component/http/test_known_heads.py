@@ -108,7 +108,7 @@ async def test_only_a_plain_whole_request_is_remembered(data: bytes, kept: bool)
     assert (known_head(data, call(b"{}")) is not None) is kept
 
 
-@pytest.mark.parametrize("name", [b"expect", b"upgrade", b"content-encoding"])
+@pytest.mark.parametrize("name", [b"expect", b"upgrade", b"content-encoding", b"idempotency-key"])
 async def test_what_needs_more_than_its_bytes_is_not_remembered(name: bytes) -> None:
     assert known_head(packet(b"2", b"{}"), call(b"{}", {name: b"x"})) is None
 

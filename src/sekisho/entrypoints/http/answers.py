@@ -50,19 +50,20 @@ def fields(reply: Reply) -> str:
     if attempts:
         target = attempts[-1].target
         served = _served(target.provider, target.model)
+    elif (kept := reply.kept) is not None:
+        served = f"{_served(kept.provider, kept.model)}x-sekisho-replay-of: {kept.request_id}\r\n"
     overhead_us = int((call.now_s() - call.started_s - entry.waited_s) * 1e6)
-    if reply.stream is not None:
-        kind, more = _SSE, ""
-    else:
-        cost = entry.cost_nanos
-        kind, more = _JSON, "" if cost is None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
+    kind = _SSE if entry.streaming and reply.refusal is None else _JSON
+    cost = entry.cost_nanos
+    more = "" if reply.stream is not None or cost is None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
     if entry.limited:
         more += _limits(attempts[-1].held, call.now_s()) if attempts else ""
     if reply.refusal is not None:
         more += "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
     return (
         f"{kind}x-request-id: {call.request_id}\r\n{served}x-sekisho-attempts: {len(attempts)}\r\n"
-        f"x-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {overhead_us // 1000}.{overhead_us % 1000:03d}\r\n{more}"
+        f"x-sekisho-cache: {entry.cache_status}\r\n"
+        f"x-sekisho-overhead-ms: {overhead_us // 1000}.{overhead_us % 1000:03d}\r\n{more}"
     )
 
 

@@ -34,8 +34,8 @@ KEPT = frozenset({
 })  # fmt: skip
 MAX_HEADER_BYTES = 64 * 1024
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
-#: lists by RFC 9110: repeated, they are one list
-_LISTS = frozenset({b"accept-language", b"content-encoding"})
+#: lists by RFC 9110: repeated, they are one list; a repeated Idempotency-Key becomes one that is none
+_LISTS = frozenset({b"accept-language", b"content-encoding", b"idempotency-key"})
 _MOST_SPELLINGS = 1000
 #: of an id, after the milliseconds and the version
 _ID_DIGITS = 19

@@ -38,8 +38,8 @@ class KnownHead(msgspec.Struct, frozen=True, eq=False):
 
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n", re.IGNORECASE)
-#: what makes more of a request than its bytes say
-_UNUSUAL = frozenset({b"expect", b"upgrade", b"content-encoding"})
+#: what makes more of a request than its bytes say, or another head of every request
+_UNUSUAL = frozenset({b"expect", b"upgrade", b"content-encoding", b"idempotency-key"})
 
 
 def known_head(packet: bytes, hot: HotCall) -> KnownHead | None:

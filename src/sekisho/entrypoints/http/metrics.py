@@ -37,6 +37,12 @@ class TallyCollector(Collector):
         if committed is not None and not isinstance(committed[1], ByLabel):
             rows.add_metric(["committed"], committed[1])
         yield rows
+        keyed = CounterMetricFamily(
+            "sekisho_idempotency", "Calls with an Idempotency-Key by what became of it.", labels=["outcome"]
+        )
+        for outcome, count in self._tally.idempotency.items():
+            keyed.add_metric([outcome], count)
+        yield keyed
         yield GaugeMetricFamily("sekisho_calls_in_flight", "Calls that have no row yet.", self._tally.in_flight)
         for name, (text, value) in gauges.items():
             if isinstance(value, ByLabel):

@@ -1,0 +1,184 @@
+"""The way from a command to the `/admin` API of a running gateway. Must never print the key, nor send it elsewhere."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import typer
+
+from sekisho.app.commands import NO, UNREACHABLE, WRONG_USAGE
+
+if TYPE_CHECKING:
+    from sekisho.app.settings.messages import Say
+    from sekisho.app.settings.model import Language, Settings
+
+DEFAULT_URL = "http://127.0.0.1:4000"
+KEY_VARIABLE = "SEKISHO_ADMIN_KEY"
+_PATIENCE_S = 10.0
+_LARGEST_ANSWER = 64 * 1024 * 1024
+#: the caller gave what cannot be, or a key that is none: the command or the configuration is to be changed
+_USAGE_STATUSES = frozenset({400, 401, 413, 415, 422})
+_USAGE_CODES = frozenset({"admin_closed"})
+
+Format = Literal["table", "json", "csv"]
+Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
+GatewayUrl = Annotated[
+    str | None, typer.Option("--gateway", metavar="URL", help=f"The running gateway; by default {DEFAULT_URL}.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        envvar=KEY_VARIABLE,
+        show_envvar=False,
+        help=f"By default {KEY_VARIABLE}, else admin.key of the configuration.",
+    ),
+]
+Output = Annotated[Format, typer.Option("--format", help="For people, or for machines.")]
+
+
+class Sent(NamedTuple):
+    """A request, as the transport takes it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+class Stopped(Exception):
+    """The command ends with an exit code and a word about it."""
+
+    def __init__(self, exit_code: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def refused(say: Say, language: Language, exit_code: int = WRONG_USAGE, **values: object) -> Stopped:
+    """What is to be raised: the message, and what to do on a line of its own."""
+    hint = say.hint(language, **values)
+    return Stopped(exit_code, say.message(language, **values) + (f"\n    -> {hint}" if hint else ""))
+
+
+class Door:
+    """One gateway, asked with one key, for one person."""
+
+    def __init__(self, url: str, key: str, language: Language, settings: Settings | None) -> None:
+        self.url = url.rstrip("/")
+        self.language: Language = language
+        #: of the company: its currency, its time zone; None where there is no configuration
+        self.settings = settings
+        self._key = key
+
+    def ask(self, method: str, *path: str, body: object = None) -> Any:
+        """The decoded answer. Raises Stopped; `path` are segments below /admin, of any characters."""
+        from sekisho.app.commands import admin_messages as messages
+
+        try:
+            place = "/".join(("", "admin", *(quote(one, safe="") for one in path)))
+            content = None if body is None else msgspec.json.encode(body)
+        except UnicodeEncodeError:
+            raise refused(messages.NOT_TEXT, self.language) from None
+        headers = {"authorization": f"Bearer {self._key}", "accept-language": self.language}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        try:
+            status, answer = transport(Sent(method, self.url + place, headers, content))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise refused(messages.UNREACHED, self.language, UNREACHABLE, url=self.url, error=reason) from None
+        return self._read(status, answer)
+
+    def every(self, *path: str) -> tuple[list[dict[str, Any]], bool]:
+        """The `data` of a list, and whether the counters had a part in it."""
+        answer = self.ask("GET", *path)
+        return answer["data"], answer.get("counters") != "unavailable"
+
+    def tell(self, say: Say, **values: object) -> None:
+        """To people, on stderr: stdout is for the answer."""
+        typer.echo(say.message(self.language, **values), err=True)
+
+    def _read(self, status: int, answer: bytes) -> Any:
+        from sekisho.app.commands import admin_messages as messages
+
+        try:
+            content = msgspec.json.decode(answer)
+            if 200 <= status < 300:
+                return content
+            error: dict[str, Any] = content["error"]
+            code, message = str(error["code"]), str(error["message"])
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
+            raise refused(messages.NOT_A_GATEWAY, self.language, UNREACHABLE, url=self.url, status=status) from None
+        usage = status in _USAGE_STATUSES or code in _USAGE_CODES
+        raise Stopped(WRONG_USAGE if usage else NO, f"{code}: {message}")
+
+
+@contextmanager
+def door(config: Path | None, gateway: str | None, key: str | None) -> Generator[Door]:
+    """What a command works with; what goes wrong becomes a message and an exit code."""
+    try:
+        yield _open(config, gateway, key)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(stopped.exit_code) from None
+
+
+def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
+    from sekisho.app.commands import admin_messages as messages
+    from sekisho.app.settings import language_of, load
+
+    settings: Settings | None = None
+    if config is not None or gateway is None or key is None:
+        # where both are given the configuration of this folder may be that of another gateway
+        settings = load(config)
+    language: Language = "ja" if settings is not None and settings.language == "ja" else language_of()
+    if key is None and settings is not None and settings.admin_key is not None:
+        key = settings.admin_key.reveal()
+    if not key:
+        raise refused(messages.NO_KEY, language)
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise refused(messages.BAD_KEY, language)
+    url = DEFAULT_URL if gateway is None else gateway
+    if not _is_address(url):
+        raise refused(messages.BAD_URL, language, url=url)
+    return Door(url, key, language, settings)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A gateway sends none, and the key must not follow one."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def over_http(sent: Sent) -> tuple[int, bytes]:
+    """Status and body. Raises OSError, ValueError. No proxy: the address is one of our own."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
+        sent.url, sent.body, dict(sent.headers), method=sent.method
+    )
+    try:
+        with opener.open(request, timeout=_PATIENCE_S) as answer:
+            return answer.status, answer.read(_LARGEST_ANSWER)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(_LARGEST_ANSWER)
+
+
+#: how requests leave; tests put a gateway of their own here
+transport = over_http

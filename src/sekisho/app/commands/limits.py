@@ -1,0 +1,129 @@
+"""`sekisho limits`: calls and tokens a minute, calls at once, and what is left, by the gateway that is running."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sekisho.app.commands.admin_door import Config, GatewayUrl, Key, Output, door, refused
+from sekisho.app.commands.scope_options import (
+    Department,
+    Endpoint,
+    Feature,
+    KeyName,
+    Model,
+    Organisation,
+    Team,
+    User,
+    scope_from,
+)
+
+if TYPE_CHECKING:
+    from sekisho.app.commands.admin_table import Listing
+
+_BurstS = Annotated[
+    float | None, typer.Option("--burst-s", help="So many seconds' worth may come at once; by default 60.")
+]
+_WaitS = Annotated[
+    float | None, typer.Option("--wait-s", help="How long a call may wait for room; by default it is refused.")
+]
+_COLUMNS = (
+    "id", "scope", "qpm", "remaining_requests", "tpm", "remaining_tokens", "concurrency", "running", "burst_s",
+    "wait_s", "source",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command and what is below it."""
+    limits = typer.Typer(
+        help="Limits: calls and tokens a minute, and calls at once.",
+        epilog="Example: sekisho limits show",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    limits.command("show", epilog="Example: sekisho limits show --format json")(show_limits)
+    limits.command("set", epilog="Example: sekisho limits set --user '*' --qpm 60 --tpm 40000")(set_limit)
+    limits.command("remove", epilog="Example: sekisho limits remove lim_0a1B2c3D4e5F")(remove)
+    app.add_typer(limits, name="limits")
+
+
+def show_limits(output: Output = "table", gateway: GatewayUrl = None, key: Key = None, config: Config = None) -> None:
+    """Show all limits, and what is left of them at this moment.
+
+    A limit of '*' has a line for each of those who have called.
+    """
+    from sekisho.app.commands import admin_messages as messages
+    from sekisho.app.commands.admin_table import show
+
+    with door(config, gateway, key) as one:
+        data, counted = one.every("limits")
+        show(one, _listing(data), data, output)
+        if not counted:
+            one.tell(messages.COUNTERS_AWAY)
+
+
+def set_limit(
+    qpm: Annotated[int | None, typer.Option("--qpm", min=1, help="Calls a minute.")] = None,
+    tpm: Annotated[int | None, typer.Option("--tpm", min=1, help="Tokens a minute.")] = None,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Calls at once.")] = None,
+    organisation: Organisation = False,
+    department: Department = None,
+    team: Team = None,
+    key_name: KeyName = None,
+    user: User = None,
+    endpoint: Endpoint = None,
+    model: Model = None,
+    feature: Feature = None,
+    burst_s: _BurstS = None,
+    wait_s: _WaitS = None,
+    output: Output = "table",
+    gateway: GatewayUrl = None,
+    key: Key = None,
+    config: Config = None,
+) -> None:
+    """Set a limit, or other numbers for one that is there. It holds within 5 seconds.
+
+    Several of --team, --user and so on must all match; '*' means each. Exit code 1 if the limit is declared in the
+    configuration, which is then the place to change it.
+    """
+    from sekisho.app.commands import admin_messages as messages
+    from sekisho.app.commands.admin_table import show
+
+    with door(config, gateway, key) as one:
+        numbers = {"qpm": qpm, "tpm": tpm, "concurrency": concurrency}
+        if not any(numbers.values()):
+            raise refused(messages.NO_QUANTITY, one.language)
+        scope = scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature)
+        numbers_and_times = {**numbers, "burst_s": burst_s, "wait_s": wait_s}
+        given = {name: value for name, value in numbers_and_times.items() if value is not None}
+        made = one.ask("PUT", "limits", body={"scope": scope, **given})
+        one.tell(messages.LIMIT_SET, id=made["id"])
+        show(one, _listing([made]), made, output)
+
+
+def remove(
+    limit: Annotated[str, typer.Argument(metavar="ID", help="As `sekisho limits show` shows it.")],
+    gateway: GatewayUrl = None,
+    key: Key = None,
+    config: Config = None,
+) -> None:
+    """Take a limit away. Exit code 1 if there is none with that id, or it is declared in the configuration."""
+    from sekisho.app.commands import admin_messages as messages
+
+    with door(config, gateway, key) as one:
+        one.ask("DELETE", "limits", limit)
+        one.tell(messages.REMOVED, id=limit)
+
+
+def _listing(data: list[dict[str, Any]]) -> Listing:
+    from sekisho.app.commands.admin_table import Listing, scope_cell, source_cell
+
+    rows: list[dict[str, Any]] = []
+    for limit in data:
+        fixed = {name: limit[name] for name in ("id", "qpm", "tpm", "concurrency", "burst_s", "wait_s")}
+        states = limit["states"] or [{"scope": limit["scope"]}]
+        rows += [
+            {**fixed, **state, "scope": scope_cell(state["scope"]), "source": source_cell(limit)} for state in states
+        ]
+    return Listing(_COLUMNS, rows)

@@ -1,0 +1,92 @@
+"""The file of kept answers: private, bounded, emptied, opened anew after trouble."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sekisho.stores.idempotency import Lease
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.sql_idempotency import SqlIdempotency
+from sekisho.stores.sqlite_idempotency import sqlite_idempotency
+
+ASKED = b"a" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "idempotency.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SqlIdempotency]:
+    one = sqlite_idempotency(path, timeout_s=20)
+    yield one
+    await one.close()
+
+
+def lease(n: int) -> Lease:
+    return Lease(b"%032d" % n, b"%016d" % n)
+
+
+async def kept(store: SqlIdempotency, n: int, size: int, until_us: int = 1_000) -> bool:
+    assert (await store.claim(lease(n), ASKED, 1, 100)).state == "claimed"
+    return await store.keep(lease(n), bytes([n]) * size, until_us)
+
+
+async def test_there_is_no_file_before_the_first_key(store: SqlIdempotency, path: Path) -> None:
+    await store.tend([], 1, 2)
+    assert not path.exists()
+    await store.claim(lease(1), ASKED, 1, 100)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()} == {0o600}
+
+
+async def test_answers_outlive_the_process(store: SqlIdempotency, path: Path) -> None:
+    assert await kept(store, 1, 100)
+    again = sqlite_idempotency(path, timeout_s=20)
+    found = await again.claim(Lease(lease(1).id, b"another owner"), ASKED, 2, 100)
+    assert found.sealed == b"\1" * 100
+    await again.close()
+
+
+async def test_beyond_the_bound_nothing_more_is_kept_until_there_is_room(tmp_path: Path) -> None:
+    store = sqlite_idempotency(tmp_path / "idempotency.db", most_bytes=400_000, timeout_s=20)
+    assert await kept(store, 1, 200_000)
+    assert not await kept(store, 2, 300_000)
+    assert await kept(store, 3, 50_000)
+    await store.tend([], 1_000, 2_000)
+    assert await kept(store, 4, 300_000, until_us=5_000)
+    await store.close()
+
+
+async def test_what_is_past_its_time_leaves_no_trace_in_the_file(store: SqlIdempotency, path: Path) -> None:
+    assert await kept(store, 88, 50_000)
+    await store.tend([], 1_000, 2_000)
+    await store.close()
+    assert all(b"XXXXXXXX" not in one.read_bytes() for one in path.parent.iterdir())
+
+
+async def test_a_damaged_file_is_no_answer_and_a_new_one_is_used(store: SqlIdempotency, path: Path) -> None:
+    await store.claim(lease(1), ASKED, 1, 100)
+    await store.close()
+    for one in path.parent.iterdir():
+        one.write_bytes(b"this is not a database" * 500)
+    damaged = sqlite_idempotency(path, timeout_s=20)
+    with pytest.raises(StoreUnavailable):
+        await damaged.claim(lease(1), ASKED, 1, 100)
+    for one in path.parent.iterdir():
+        one.unlink()
+    assert (await damaged.claim(lease(1), ASKED, 1, 100)).state == "claimed"
+    await damaged.close()
+
+
+async def test_a_folder_that_cannot_be_made_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    store = sqlite_idempotency(tmp_path / "data" / "idempotency.db", timeout_s=20)
+    with pytest.raises(StoreUnavailable):
+        await store.claim(lease(1), ASKED, 1, 100)
+    await store.close()
