@@ -74,8 +74,10 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         more: str = "",
         data_dir: Path | None = None,
+        workers: int = 1,
     ) -> None:
         self.folder = folder
+        self.workers = workers
         self.data_dir = data_dir if data_dir is not None else folder / "data"
         self.port = free_port()
         self.starts = 0
@@ -92,6 +94,7 @@ class Gateway:
         """Start it, without waiting for it to answer."""
         self.starts += 1
         command = [str(SEKISHO), "serve", "--config", str(self.config), "--port", str(self.port)]
+        command += ["--workers", str(self.workers)] if self.workers > 1 else []
         with (self.folder / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environ, start_new_session=True
@@ -116,15 +119,11 @@ class Gateway:
 
     def committers(self) -> list[int]:
         """Process ids of those that work on this data folder: one, or a second that waits for a killed gateway's."""
-        listed = subprocess.run(
-            ["ps", "-axww", "-o", "pid=", "-o", "stat=", "-o", "command="], capture_output=True, check=True, text=True
-        ).stdout
-        found = (line.split(maxsplit=2) for line in listed.splitlines())
-        return [
-            int(pid)
-            for pid, state, words in found
-            if "sekisho.tables.committer" in words and f" {self.data_dir} " in f"{words} " and state[0] != "Z"
-        ]
+        return processes("sekisho.tables.committer", str(self.data_dir))
+
+    def serving(self) -> list[int]:
+        """Process ids of the gateway: one, or a supervisor and its workers."""
+        return processes("serve", str(self.config))
 
     def kill(self) -> None:
         """SIGKILL to the serving process alone."""
@@ -169,6 +168,9 @@ class Gateway:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        for pid in self.serving() if self.workers > 1 else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not self.kill_committer(), "the committer is gone")
 
     async def stop(self) -> int:
@@ -182,6 +184,16 @@ class Gateway:
         if self._process is not None:
             self._process.terminate()
 
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers, in their order."""
+        with urllib.request.urlopen(f"{self.url}/health/ready", timeout=10) as answer:
+            return [one["pid"] for one in msgspec.json.decode(answer.read())["workers"]]
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def log_tail(self) -> str:
         return (self.folder / "gateway.log").read_text("utf-8", "replace")[-3000:]
 
@@ -189,6 +201,19 @@ class Gateway:
         """Lines of all lives' logs that no crash explains."""
         text = (self.folder / "gateway.log").read_text("utf-8", "replace")
         return [line for line in text.splitlines() if "Traceback" in line or "our own mistake" in line]
+
+
+def processes(*words: str) -> list[int]:
+    """Ids of those that are alive and have these words on their command line."""
+    listed = subprocess.run(
+        ["ps", "-axww", "-o", "pid=", "-o", "stat=", "-o", "command="], capture_output=True, check=True, text=True
+    ).stdout
+    found = (line.split(maxsplit=2) for line in listed.splitlines())
+    return [
+        int(pid)
+        for pid, state, command in found
+        if all(f" {word} " in f" {command} " for word in words) and state[0] != "Z"
+    ]
 
 
 def answers(port: int, path: str) -> bool:

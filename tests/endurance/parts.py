@@ -132,6 +132,7 @@ PARTS: dict[str, Part] = {
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),
         Part("commits", 17_280, "small commits", *_program("day_of_commits", "--commits")),
         Part("budgets", 100, "pairs of races for a budget", *_program("budget_race", "--runs", seeded=True)),
+        Part("races", 100, "pairs of races through gateways", *_program("gateway_race", "--runs", seeded=True)),
         Part("calls", 100_000, "mixed calls", *_program("mixed_calls", "--calls", seeded=True)),
     )
 }

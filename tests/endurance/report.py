@@ -39,6 +39,11 @@ TITLES = {
         "64 clients at once on one small budget, with calls of random sizes, until the last one is refused. "
         + "The counters are tried by themselves: this version does not ask them about calls yet.",
     ),
+    "races": (
+        "Races through gateways",
+        "The same over HTTP, with one worker and with four that share a Redis: what was spent is read from the rows, "
+        + "and what was refused from theirs. At the end a worker is killed, and what it had reserved is waited for.",
+    ),
     "calls": ("Many mixed calls", "Calls accepted, rows, metrics and money agree, to the nano-dollar."),
 }
 

@@ -43,9 +43,10 @@ _TEXTS = {
 }
 
 
-def banner(settings: Settings, url: str, *, key: str | None, endpoint: str | None, data_option: str) -> str:
+def banner(settings: Settings, url: str, *, key: str | None, data_option: str) -> str:
     """Several lines, ending without a line break. `key` is shown once, where it was generated for this run."""
     text = _TEXTS[settings.language]
+    endpoint = next(iter(settings.endpoints), "gpt-4o-mini" if settings.default_provider else None)
     lines = ["", text["title"].format(version=__version__), ""]
     facts = [(text["gateway"], url), (text["metrics"], f"{url}/metrics"), (text["data"], str(settings.data_dir))]
     if settings.source == "environment":

@@ -28,7 +28,7 @@ log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
-_FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
+FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
 
 
 class Reloader:
@@ -52,7 +52,7 @@ class Reloader:
         self._pepper = pepper
         self._load = load
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self._prices_at_s = time.monotonic()
         #: set by SIGHUP
         self.wanted = asyncio.Event()
@@ -61,7 +61,7 @@ class Reloader:
         """Raises StoreUnavailable; what could not be read is looked at again the next time."""
         forced = self.wanted.is_set()
         self.wanted.clear()
-        stamp = _stamp(self._path)
+        stamp = stamp_of(self._path)
         if forced or stamp != self._stamp:
             self._stamp = stamp
             await self._reload()
@@ -113,7 +113,7 @@ class Reloader:
         except OSError as error:
             log.error("the configuration cannot be read; the old one stays in force: %s", error)
             return
-        for name in _FIXED:
+        for name in FIXED:
             if not _same(getattr(settings, name), getattr(old, name)):
                 log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
         await self._prices.resolve(price_pairs(settings))
@@ -156,7 +156,7 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+def stamp_of(path: Path | None) -> tuple[int, int, int] | None:
     """Time, size and inode: an editor may replace the file or write it in place."""
     if path is None:
         return None

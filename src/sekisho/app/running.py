@@ -17,33 +17,40 @@ from sekisho.app.settings.model import DeclaredKey, Settings
 from sekisho.domain.http import Secret
 from sekisho.domain.keys import new_key
 
+#: whether the kernel gives each socket of one port its share of the connections (socket(7), Linux 3.9)
+SHARES_OUT = sys.platform == "linux"
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run to the end on uvloop where it exists. Ends the process with exit code 2 where something is in the way."""
-    from sekisho.stores.pepper import PepperUnusable
-    from sekisho.stores.ports import StoreUnavailable
-    from sekisho.tables.spool import DataDirInUse
-
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(main)
-    except (DataDirInUse, StoreUnavailable, PepperUnusable, OSError) as error:
+        on_loop(main)
+    except in_the_way() as error:
         print(error, file=sys.stderr)
         sys.exit(WRONG_USAGE)
     except KeyboardInterrupt:
         pass
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A bound socket. Ends the process with exit code 2, saying why, where there is none to be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # with the protocol named asyncio sets TCP_NODELAY; without it a stream's second frame waits for the client's ack
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def on_loop(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main)
+
+
+def in_the_way() -> tuple[type[Exception], ...]:
+    """What keeps a gateway from starting, each with its own words about it."""
+    from sekisho.stores.pepper import PepperUnusable
+    from sekisho.stores.ports import StoreUnavailable
+    from sekisho.tables.spool import DataDirInUse
+
+    return DataDirInUse, StoreUnavailable, PepperUnusable, OSError
+
+
+def listening(host: str, port: int, workers: int = 1) -> list[socket.socket]:
+    """A bound socket for each worker. Ends the process with exit code 2, saying why, where there is none to be had."""
     try:
-        sock.bind((host, port))
+        return bound(host, port, workers)
     except OSError as error:
-        sock.close()
         print(
             f"cannot listen on {host}:{port}: {error.strerror or error}. Another program may use the port; choose "
             f"one with --port, or 0 for a free one.\n"
@@ -52,6 +59,45 @@ def listening(host: str, port: int) -> socket.socket:
             file=sys.stderr,
         )
         sys.exit(WRONG_USAGE)
+
+
+def url_of(settings: Settings, host: str, sock: socket.socket) -> str:
+    """Where the gateway on this socket is."""
+    scheme = "https" if settings.server.tls_certificate is not None else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"
+
+
+def bound(host: str, port: int, workers: int = 1) -> list[socket.socket]:
+    """Bound sockets of one address. Where the kernel shares connections out among several, each worker has its own
+    (Linux); elsewhere all have the same. Raises OSError."""
+    first = _bound(host, port, shared=False)
+    if workers == 1:
+        return [first]
+    if not SHARES_OUT:
+        return [first] * workers
+    # First without: a port that somebody else has, also another gateway with several workers, is not to be shared.
+    port = first.getsockname()[1]
+    first.close()
+    return [_bound(host, port, shared=True) for _ in range(workers)]
+
+
+def one_more(host: str, port: int) -> socket.socket:
+    """Another socket beside those of `bound` for several workers. Raises OSError."""
+    return _bound(host, port, shared=True)
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with the protocol named asyncio sets TCP_NODELAY; without it a stream's second frame waits for the client's ack
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     sock.set_inheritable(True)
     return sock
 

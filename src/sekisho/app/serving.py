@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import functools
-import gc
 import logging
-import resource
 import signal
 import socket
 import time
@@ -21,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from sekisho.app import process
 from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, key_names, price_pairs
 from sekisho.app.control import control_snapshot, migrated, pepper_of
 from sekisho.app.idempotency import open_idempotency
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
-from sekisho.app.upkeep import Upkeep
+from sekisho.app.upkeep import Upkeep, committer_gauges, committer_state
 from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
@@ -38,18 +36,18 @@ from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.spools import settle_left, spool_of
 from sekisho.tables.supervise import Committer
 
 if TYPE_CHECKING:
+    from sekisho.app.workers.worker import Worker
     from sekisho.entrypoints.http.admin.wiring import Office
 
 log = logging.getLogger("sekisho.app")
 
 _TICK_S = 1.0
 _BACKLOG = 4096
-_DRAIN_S = 20.0
-#: parameters of mallopt(3), from glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+DRAIN_S = 20.0
 
 
 class Installation:
@@ -59,20 +57,24 @@ class Installation:
         self,
         settings: Settings,
         pipeline: Pipeline,
-        committer: Committer,
+        committer: Committer | None,
         sink: SpoolWriter,
         limits: LimitsAndBudgets,
-        upkeep: Upkeep | None = None,
+        worker: Worker | None = None,
     ) -> None:
         self.settings = settings
         self.limits = limits
         self.pipeline = pipeline
+        #: None in one of several workers: their supervisor has it
         self.committer = committer
+        self.worker = worker
         self.sink = sink
         self.tally: Tally = pipeline.tally
-        self.upkeep = upkeep
+        self.upkeep: Upkeep | None = None
         #: since when the counters count; microseconds since 1970, UTC
         self.started_us = time.time_ns() // 1000
+        #: nothing is left to settle in the spools of workers, where there were several before
+        self.settled = True
         self._lost = 0
         #: opens what `/admin` works with
         self.office: Callable[[], Office] | None = None
@@ -84,11 +86,9 @@ class Installation:
         return {
             **(self.upkeep.gauges() if self.upkeep is not None else {}),
             **self.limits.gauges(),
-            "committed": ("", float(self.committer.committed_rows)),
-            "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", self.committer.lag_s()),
+            **(committer_gauges(self.committer) if self.committer is not None else {}),
             "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
             "sekisho_live_streams": ("Streams in progress.", float(self.pipeline.live_streams)),
-            "sekisho_committer_up": ("1 while the committer process runs.", float(self.committer.running)),
         }
 
     def _count_lost(self) -> None:
@@ -100,13 +100,10 @@ class Installation:
 
     def ready(self) -> dict[str, Any]:
         """503 only for what makes calls fail; a late committer is said, but does not take traffic away."""
-        status = self.committer.status()
         return {
             "status": "ok",
-            "committer": "running" if self.committer.running else "restarting",
-            "committed_rows": status.committed_rows,
+            **(committer_state(self.committer) if self.committer is not None else {}),
             "spool_failed": self.sink.failed,
-            "last_commit_us": status.last_commit_us,
             "started_us": self.started_us,
             "spool": self.sink.spool_id,
         }
@@ -114,18 +111,25 @@ class Installation:
 
 @contextlib.asynccontextmanager
 async def installation(
-    settings: Settings, reload_from: Callable[[], Settings] | None = None, config_path: Path | None = None
+    settings: Settings,
+    reload_from: Callable[[], Settings] | None = None,
+    config_path: Path | None = None,
+    worker: Worker | None = None,
 ) -> AsyncGenerator[Installation]:
-    """A gateway without its HTTP door: control database, spool, committer, prices, snapshot, and what keeps them."""
+    """A gateway without its HTTP door: control database, spool, committer, prices, snapshot, and what keeps them.
+
+    One of several workers leaves to its supervisor what is done once: committer, maintenance, spools of the dead.
+    """
     private_directory(settings.data_dir)
     prices = PriceBook(settings.data_dir / "prices.json")
     # Each takes a process of its own for a second or two, the first time.
-    await asyncio.gather(migrated(settings), _priced(prices, price_pairs(settings)))
+    await asyncio.gather(migrated(settings), priced(prices, price_pairs(settings)))
     pepper = await asyncio.to_thread(pepper_of, settings)
     keys = await asyncio.to_thread(control_snapshot, settings)
-    sink = _spool(settings)
-    committer = _committer(settings, sink)
+    sink = _spool(settings, worker)
+    committer = None if worker is not None else _committer(settings, sink)
     try:
+        settled = worker is not None or await _settled(settings)
         version = keys.version()
         records, control = list(keys.all()), keys.control()
         keyring = build_keyring(settings, pepper, records, control)
@@ -133,25 +137,16 @@ async def installation(
         limits = await open_limits_and_budgets(settings, key_names(keyring, records), control)
         pipeline = _pipeline(settings, keyring, prices, limits, sink)
         pipeline.obey(Stops(control.stops))
-        upkeep = Upkeep(settings.data_dir, settings.storage, settings.tables.cadence, sink, committer)
-        pipeline.idempotency = kept = await open_idempotency(settings, pepper, pipeline.tally)
-        running = Installation(settings, pipeline, committer, sink, limits, upkeep)
+        pipeline.idempotency = await open_idempotency(settings, pepper, pipeline.tally)
+        running = Installation(settings, pipeline, committer, sink, limits, worker)
+        running.settled = settled
         running.office = functools.partial(_office, running, pepper)
         reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
-        committer.start()
-        watches = [asyncio.ensure_future(_keep(running, reloader)), asyncio.ensure_future(_obey(reloader))]
-        try:
+        async with _kept(running, reloader):
             yield running
-        finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.wait(watches)
-            upkeep.stop()
-            pipeline.close()
-            await asyncio.gather(kept.close(), limits.close())
     finally:
         sink.close()
-        if not await asyncio.to_thread(committer.stop, _DRAIN_S):
+        if committer is not None and not await asyncio.to_thread(committer.stop, DRAIN_S):
             log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
 
 
@@ -160,6 +155,39 @@ def _pipeline(
 ) -> Pipeline:
     snapshot = build_snapshot(settings, keyring, prices, limits.planner())
     return build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), limits.limiter)
+
+
+@contextlib.asynccontextmanager
+async def _kept(running: Installation, reloader: Reloader) -> AsyncGenerator[None]:
+    """What keeps the tables, or the line to the supervisor that has it, and what happens about once a second."""
+    if running.committer is not None:
+        settings = running.settings
+        cadence = settings.tables.cadence
+        running.upkeep = Upkeep(settings.data_dir, settings.storage, cadence, running.sink, running.committer)
+        running.committer.start()
+    if running.worker is not None:
+        running.worker.join(running)
+    watches = [asyncio.ensure_future(_keep(running, reloader)), asyncio.ensure_future(_obey(reloader))]
+    try:
+        yield
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.wait(watches)
+        if running.upkeep is not None:
+            running.upkeep.stop()
+        running.pipeline.close()
+        kept = running.pipeline.idempotency
+        await asyncio.gather(running.limits.close(), *([] if kept is None else [kept.close()]))
+        if running.worker is not None:
+            running.worker.leave()
+
+
+async def _settled(settings: Settings) -> bool:
+    """Make rows of what workers had in flight, where there were several before; False while one of them outlives its
+    supervisor, for it ends its calls itself. Raises OSError."""
+    owned = frozenset({spool_of(settings.data_dir)})
+    return await asyncio.to_thread(settle_left, settings.data_dir, owned)
 
 
 def _committer(settings: Settings, sink: SpoolWriter) -> Committer:
@@ -177,10 +205,11 @@ def _office(running: Installation, pepper: bytes) -> Office:
     return open_office(running, pepper)
 
 
-def _spool(settings: Settings) -> SpoolWriter:
+def _spool(settings: Settings, worker: Worker | None) -> SpoolWriter:
+    max_mb = settings.spool.max_mb
     return SpoolWriter(
-        settings.data_dir / "spool",
-        max_bytes=settings.spool.max_mb * 1024 * 1024,
+        spool_of(settings.data_dir) if worker is None else worker.spool(settings.data_dir),
+        max_bytes=(max_mb if worker is None else worker.share(max_mb)) * 1024 * 1024,
         sheds_bodies=settings.spool.when_full == "shed_bodies",
         fails_open=settings.spool.on_error == "open",
     )
@@ -198,9 +227,13 @@ async def _keep(running: Installation, reloader: Reloader) -> None:
         try:
             running.pipeline.tick(loop.time())
             running.limits.tick()
-            running.committer.poll()
+            if running.committer is not None:
+                running.committer.poll()
             running.sink.look()
+            if running.worker is not None:
+                running.worker.report()
             await reloader.look()
+            running.settled = running.settled or await _settled(running.settings)
             if running.upkeep is not None:
                 running.upkeep.look(running.settings.maintenance)
         except StoreUnavailable as error:
@@ -260,15 +293,17 @@ async def serve(
     opened: Callable[[Installation], None],
     reload_from: Callable[[], Settings] | None = None,
     config_path: Path | None = None,
+    worker: Worker | None = None,
+    metrics_sock: socket.socket | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT: no new calls, the configured time for running ones, rows flushed."""
-    _allow_many_files()
-    _keep_memory()
-    async with installation(settings, reload_from, config_path) as running:
+    process.allow_many_files()
+    process.keep_memory()
+    async with installation(settings, reload_from, config_path, worker) as running:
         clock = Clock()
         server = Server(_http(settings, lazily(running, clock), hot_protocol(running.pipeline, clock)))
-        server.opened = lambda: (_settle_memory(), opened(running))[0]
-        beside = await _metrics_door(settings, running, clock)
+        server.opened = lambda: (process.settle_memory(), opened(running))[0]
+        beside = await _metrics_door(settings, running, clock, metrics_sock)
         try:
             await server.serve([sock])
         finally:
@@ -286,30 +321,39 @@ def lazily(running: Installation, clock: Clock) -> Any:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if not made:
             from sekisho.entrypoints.http.asgi import Gateway
-            from sekisho.entrypoints.http.metrics import exposition
 
-            metrics = exposition(running.tally, running.gauges)
+            metrics, ready = _watched(running)
             door = running.settings.server.metrics_port is None
-            gateway = Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready, office=running.office)
+            gateway = Gateway(running.pipeline, clock, metrics=metrics, ready=ready, office=running.office)
             made.append(gateway.application(metrics=door))
         await made[0](scope, receive, send)
 
     return application
 
 
-async def _metrics_door(settings: Settings, running: Installation, clock: Clock) -> uvicorn.Server | None:
+def _watched(running: Installation) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What /metrics and /health/ready show: of all workers, where there are several."""
+    if running.worker is not None:
+        return running.worker.metrics, running.worker.ready
+    from sekisho.entrypoints.http.metrics import exposition
+
+    return exposition(running.tally, running.gauges), running.ready
+
+
+async def _metrics_door(
+    settings: Settings, running: Installation, clock: Clock, sock: socket.socket | None = None
+) -> uvicorn.Server | None:
     port = settings.server.metrics_port
     if port is None:
         return None
     from sekisho.entrypoints.http.asgi import Gateway
-    from sekisho.entrypoints.http.metrics import exposition
 
-    metrics = exposition(running.tally, running.gauges)
-    application = Gateway(running.pipeline, clock, metrics=metrics, ready=running.ready).watching()
+    metrics, ready = _watched(running)
+    application = Gateway(running.pipeline, clock, metrics=metrics, ready=ready).watching()
     config = uvicorn.Config(application, host="127.0.0.1", port=port, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    running.background = asyncio.ensure_future(server.serve())
+    running.background = asyncio.ensure_future(server.serve(None if sock is None else [sock]))
     return server
 
 
@@ -330,32 +374,7 @@ def _http(settings: Settings, application: Any, protocol: type[HotProtocol]) -> 
     )
 
 
-async def _priced(prices: PriceBook, pairs: list[tuple[str | None, str]]) -> None:
+async def priced(prices: PriceBook, pairs: list[tuple[str | None, str]]) -> None:
     """Look up prices that nobody has looked up yet; those of an earlier day will do for the start."""
     if any(prices.get(*pair) is MISSING for pair in pairs):
         await prices.resolve(pairs)
-
-
-def _keep_memory() -> None:
-    """Let the C library keep what a large body leaves behind, instead of giving it back and faulting it in again for
-    the next one: measured, half the CPU of a 300 KB prompt. glibc only; elsewhere nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
-        library.mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
-
-
-def _settle_memory() -> None:
-    """What exists at the start stays: the collector need not look at it again, nor so often at what calls make."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _allow_many_files() -> None:
-    """1,000 streams are 2,000 sockets; the usual soft limit is 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

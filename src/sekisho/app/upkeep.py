@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
 from sekisho.app.alarms import OLDEST_S, SpoolAlarm
 from sekisho.ledger.tally import ByLabel
 from sekisho.tables.maintenance.policy import Plan
 from sekisho.tables.maintenance.schedule import Schedule
 from sekisho.tables.maintenance.state import State
-from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.storage import Cadence, Storage
 from sekisho.tables.supervise import Committer
 
@@ -17,12 +17,22 @@ from sekisho.tables.supervise import Committer
 _SPREAD = 1.1
 
 
+class Spool(Protocol):
+    """What is asked of a spool, or of those of all workers together."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def max_bytes(self) -> int | None: ...
+
+    def pending_bytes(self) -> int: ...
+
+
 class Upkeep:
     """The schedule of maintenance and the alarms about the spool, for one data_dir."""
 
-    def __init__(
-        self, data_dir: Path, storage: Storage, cadence: Cadence, sink: SpoolWriter, committer: Committer
-    ) -> None:
+    def __init__(self, data_dir: Path, storage: Storage, cadence: Cadence, sink: Spool, committer: Committer) -> None:
         self.schedule = Schedule(data_dir, lambda: committer.status().commits, tables_dir=storage.path)
         #: a bucket is not: all of maintenance is about files of this machine
         self._maintained = storage.path is not None
@@ -54,3 +64,22 @@ class Upkeep:
     def stop(self) -> None:
         """End a job in progress; it loses nothing."""
         self.schedule.stop()
+
+
+def committer_gauges(committer: Committer) -> dict[str, tuple[str, float | ByLabel]]:
+    """For /metrics."""
+    return {
+        "committed": ("", float(committer.committed_rows)),
+        "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", committer.lag_s()),
+        "sekisho_committer_up": ("1 while the committer process runs.", float(committer.running)),
+    }
+
+
+def committer_state(committer: Committer) -> dict[str, Any]:
+    """For /health/ready."""
+    status = committer.status()
+    return {
+        "committer": "running" if committer.running else "restarting",
+        "committed_rows": status.committed_rows,
+        "last_commit_us": status.last_commit_us,
+    }

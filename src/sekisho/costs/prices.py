@@ -6,13 +6,14 @@ A price that is not known is None and never 0.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _COMMAND = (sys.executable, "-m", "sekisho.costs.lookup")
 _RETRY_S = 60
+_LOCK_POLL_S = 0.05
 _KEEP_S = 7 * 86_400
 _MOST_UNKNOWN = 1_000
 
@@ -93,8 +95,34 @@ class PriceBook:
             wanted = self.outdated([*asked, *self._waiting])
             self._waiting.clear()
             if wanted:
-                await self._run(wanted)
+                async with self._alone():
+                    self._learn()
+                    if wanted := self.outdated(wanted):
+                        await self._run(wanted)
         return [self.get(*pair) for pair in asked] != before
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None]:
+        """One lookup at a time for all workers that share the cache file; whoever waited finds the answer in it."""
+        try:
+            fd = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:  # best effort, as the file itself
+            yield
+            return
+        until_s = time.monotonic() + self._timeout_s
+        try:
+            while not _locked(fd) and time.monotonic() < until_s:  # noqa: ASYNC110  another process holds it
+                await asyncio.sleep(_LOCK_POLL_S)
+            yield
+        finally:
+            os.close(fd)
+
+    def _learn(self) -> None:
+        """What another process has looked up meanwhile."""
+        for quote in self._load():
+            known = self._quotes.get(quote.pair)
+            if known is None or known.valid_until_s < quote.valid_until_s:
+                self._quotes[quote.pair] = quote
 
     async def _run(self, wanted: list[Pair]) -> None:
         pipe = asyncio.subprocess.PIPE
@@ -188,6 +216,14 @@ class PriceBook:
             log.warning("price cache %s cannot be written: %s", self._path, error)
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _questions(pairs: Iterable[Pair]) -> bytes:

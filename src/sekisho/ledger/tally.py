@@ -61,6 +61,11 @@ class Histogram:
         self._counts[-1] += len(waiting) - before
         waiting.clear()
 
+    def add(self, counts: list[int], total: float) -> None:
+        """Count what another histogram with the same bounds has counted."""
+        self._counts = [one + other for one, other in zip(self.counts, counts, strict=True)]
+        self._total += total
+
     @property
     def counts(self) -> list[int]:
         self.fold()

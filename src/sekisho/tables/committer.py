@@ -2,7 +2,7 @@
 
 A process of its own beside the serving one. Must never lose a row or write one twice: a table's `txn` says how far it
 has come, both tables go on from their own, and a segment is unlinked only when both have all of it. Several may write
-to one table, each from a spool of its own.
+to one table, each from spools of its own.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from typing import Any
 
 import msgspec
 
+from sekisho.tables.all_spools import AllSpools
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder
 from sekisho.tables.segments import SpoolReader
+from sekisho.tables.spools import reported
 from sekisho.tables.status import CommitterStatus, StatusFile
 from sekisho.tables.storage import Cadence, Storage, from_parent
 from sekisho.tables.sync import fsync
@@ -47,12 +49,22 @@ _COMPLAIN_EVERY_S = 60.0
 class Committer:
     """The work without the process: open, then step by step. `status` is what the serving process gets to see."""
 
-    def __init__(self, data_dir: Path, storage: Storage | None = None, cadence: Cadence | None = None) -> None:
-        self.spool = data_dir / "spool"
+    def __init__(
+        self,
+        data_dir: Path,
+        storage: Storage | None = None,
+        cadence: Cadence | None = None,
+        *,
+        spool: Path | None = None,
+        tell: Callable[[CommitterStatus], None] | None = None,
+    ) -> None:
+        """Of the spool of one worker, or of the one given; the status is written beside it, or told."""
+        self.spool = spool or data_dir / "spool"
         self.cadence = cadence or Cadence()
         self.status = CommitterStatus(pid=os.getpid(), started_us=_now_us())
-        self._status_file = StatusFile(self.spool)
-        self._status_file.write(self.status)
+        self._status_file = StatusFile(self.spool) if tell is None else None
+        self._tell = tell or self._written
+        self._tell(self.status)
         self._storage = storage or Storage.folder(data_dir / "tables")
         self._reader = SpoolReader(self.spool)
         self._waiting = Waiting(self.spool)
@@ -76,6 +88,7 @@ class Committer:
     def step(self) -> bool:
         """Commit one batch; False when there was nothing to do. Raises what the disk raises, having lost nothing."""
         if self._tables is None and not self.open():
+            self._note(caught_up_us=_now_us())
             return False
         assert self._tables is not None
         began_us = _now_us()
@@ -106,7 +119,8 @@ class Committer:
 
     def stopped(self) -> None:
         self._note(state="stopped")
-        self._status_file.close()
+        if self._status_file is not None:
+            self._status_file.close()
         self._reader.close()
         self._waiting.close()
 
@@ -160,16 +174,22 @@ class Committer:
         """Both tables have everything up to here, or want none of the rest."""
         for table in self._tables or ():
             table.done = max(table.done, seq)
-        self._reader.trim(seq)
+        # What a worker has not told its supervisor of is counted from here should it die.
+        told = reported(self.spool)
+        self._reader.trim(seq if told is None else min(seq, told))
         self._note(committed_seq=seq)
 
     def _note(self, **changes: Any) -> None:
         self.status = msgspec.structs.replace(self.status, **changes)
-        self._status_file.write(self.status)
+        self._tell(self.status)
+
+    def _written(self, status: CommitterStatus) -> None:
+        assert self._status_file is not None
+        self._status_file.write(status)
 
 
 def run(
-    committer: Committer,
+    committer: Committer | AllSpools,
     *,
     stopping: Callable[[], bool],
     wait: Callable[[float], None],
@@ -231,7 +251,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if stopping():
                 return 0
             wait(0.05)
-        committer = Committer(options.data_dir, *_told_by_parent(options))
+        storage, cadence = _told_by_parent(options)
+        committer = AllSpools(
+            options.data_dir,
+            cadence,
+            lambda spool, tell: Committer(options.data_dir, storage, cadence, spool=spool, tell=tell),
+        )
         try:
             return run(committer, stopping=stopping, wait=wait)
         finally:

@@ -1,4 +1,4 @@
-"""What is in the tables and what still waits in the spool. Must only look."""
+"""What is in the tables and what still waits in the spools. Must only look."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from sekisho.tables.files import LOG
 from sekisho.tables.layout import arrived_us
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
+from sekisho.tables.spools import held_spools, spool_ids, spool_roots
 from sekisho.tables.storage import Storage
 
 
 class TableOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """One table as committed. `last_commit_us` is microseconds since 1970, UTC; `done` a sequence number."""
+    """One table as committed. `last_commit_us` is microseconds since 1970, UTC; `done` sequence numbers."""
 
     name: str
     rows: int = 0
@@ -27,12 +28,13 @@ class TableOverview(msgspec.Struct, frozen=True, kw_only=True):
     #: entries of the Delta log that are still there; of a bucket they are not counted
     log_entries: int | None = 0
     last_commit_us: int | None = None
-    done: int = 0
+    #: of each spool, by its id
+    done: dict[str, int] = {}
 
 
 class SpoolOverview(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that the `usage` table does not have yet, their bytes, the age of the oldest one in seconds, and the files
-    of the spool."""
+    of the spools."""
 
     rows: int
     bytes: int
@@ -43,25 +45,35 @@ class SpoolOverview(msgspec.Struct, frozen=True, kw_only=True):
 def overview(data_dir: Path, storage: Storage | None = None) -> tuple[list[TableOverview], SpoolOverview]:
     """Everything as of now. Raises OSError."""
     place = storage or Storage.folder(data_dir / "tables")
-    spool = SpoolReader(data_dir / "spool")
+    spools = held_spools(data_dir)
     try:
-        spool.hold()
-        spool_id = spool.spool_id()
-        tables = [_table(place, name, spool_id) for name in TABLES]
-        rows = size = 0
-        age_s = None
-        for chunk in spool.chunks(tables[0].done):
-            if not rows and chunk.payloads:
-                age_s = round(max(0.0, time.time() - arrived_us(chunk.payloads[0]) / 1e6), 1)
-            rows += len(chunk.payloads)
-            size += sum(map(len, chunk.payloads))
-        segments = len(segment_numbers(data_dir / "spool"))
-        return tables, SpoolOverview(rows=rows, bytes=size, age_s=age_s, segments=segments)
+        tables = [_table(place, name, spool_ids(spools)) for name in TABLES]
+        seen = [_waiting(spool, tables[0].done.get(spool.spool_id() or "", 0)) for spool in spools]
+        ages_s = [age_s for _, _, age_s in seen if age_s is not None]
+        return tables, SpoolOverview(
+            rows=sum(rows for rows, _, _ in seen),
+            bytes=sum(size for _, size, _ in seen),
+            age_s=max(ages_s, default=None),
+            segments=sum(len(segment_numbers(root)) for root in spool_roots(data_dir)),
+        )
     finally:
-        spool.close()
+        for spool in spools:
+            spool.close()
 
 
-def _table(storage: Storage, name: str, spool_id: str | None) -> TableOverview:
+def _waiting(spool: SpoolReader, done: int) -> tuple[int, int, float | None]:
+    """Rows after this position, their bytes, and the age of the first."""
+    rows = size = 0
+    age_s = None
+    for chunk in spool.chunks(done):
+        if not rows and chunk.payloads:
+            age_s = round(max(0.0, time.time() - arrived_us(chunk.payloads[0]) / 1e6), 1)
+        rows += len(chunk.payloads)
+        size += sum(map(len, chunk.payloads))
+    return rows, size, age_s
+
+
+def _table(storage: Storage, name: str, spools: tuple[str, ...]) -> TableOverview:
     if (table := open_in(storage, name)) is None:
         return TableOverview(name=name)
     adds = table.get_add_actions(flatten=True)
@@ -75,7 +87,7 @@ def _table(storage: Storage, name: str, spool_id: str | None) -> TableOverview:
         log_entries=None if storage.path is None else sum(1 for _ in (storage.path / name / LOG).glob("*.json")),
         commits=table.version() + 1,
         last_commit_us=_committed_us(storage, name, table.version()),
-        done=(table.transaction_version(app_id(spool_id)) or 0) if spool_id is not None else 0,
+        done={spool_id: table.transaction_version(app_id(spool_id)) or 0 for spool_id in spools},
     )
 
 

@@ -9,7 +9,7 @@ no network: it asks an Arrow dataset for columns and days, and delta-rs fetches 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from sekisho.tables.newest import Newest, is_newest, newest
 from sekisho.tables.qualified import plain_names
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
+from sekisho.tables.spools import held_spools, spool_ids, spool_roots
 from sekisho.tables.storage import Storage
 from sekisho.tables.views import MACROS, VIEWS
 
@@ -40,16 +41,16 @@ class NotAQuery(ValueError):
 
 
 class _Committed(NamedTuple):
-    """What a table has: how far it has the spool, the files on a disk, or an Arrow dataset over a bucket."""
+    """What a table has: how far it has each spool, the files on a disk, or an Arrow dataset over a bucket."""
 
-    done: int = 0
+    done: Mapping[str, int] = {}
     files: tuple[str, ...] = ()
     widened: bool = False
     dataset: Any = None
 
 
 #: what tables were like at the newest entry of their logs: who asks again need not open them until the next commit
-_seen: dict[tuple[Path, str | None], tuple[Newest, _Committed]] = {}
+_seen: dict[tuple[Path, tuple[str, ...]], tuple[Newest, _Committed]] = {}
 _MOST_SEEN = 64
 
 
@@ -58,8 +59,9 @@ def open_connection(
 ) -> duckdb.DuckDBPyConnection:
     """An in-memory database with `usage`, `inference_log` and the views, locked: no other file, no setting, no network.
 
-    Given the SQL that will run, tables that it does not name stay empty, which saves reading them. A table that does
-    not exist yet is empty. Raises duckdb.Error, OSError, or delta-rs's errors for a table that cannot be read.
+    Rows of every spool of data_dir are seen. Given the SQL that will run, tables that it does not name stay empty, so
+    they are not read. A table that does not exist yet is empty. Raises duckdb.Error, OSError, or delta-rs's errors for
+    a table that cannot be read.
     """
     wanted = set(TABLES) if sql is None else _named(sql)
     place = storage or Storage.folder(data_dir / "tables")
@@ -75,12 +77,12 @@ def open_connection(
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("CREATE SCHEMA spool")
-        spool = SpoolReader(data_dir / "spool")
+        spools = held_spools(data_dir)
         try:
-            spool.hold()
-            files = [file for name in TABLES for file in _add_table(connection, place, name, spool, name in wanted)]
+            files = [file for name in TABLES for file in _add_table(connection, place, name, spools, name in wanted)]
         finally:
-            spool.close()
+            for spool in spools:
+                spool.close()
         for name, definition in MACROS.items():
             connection.execute(f"CREATE MACRO {name}{definition}")
         for name, view in VIEWS.items():
@@ -141,7 +143,7 @@ def has_data(data_dir: Path, storage: Storage | None = None) -> bool:
     folder = data_dir / "tables" if storage is None else storage.path
     if folder is None or any((folder / name).is_dir() for name in TABLES):
         return True
-    return bool(segment_numbers(data_dir / "spool"))
+    return any(map(segment_numbers, spool_roots(data_dir)))
 
 
 def names() -> list[str]:
@@ -158,15 +160,15 @@ def _named(sql: str) -> set[str]:
 
 
 def _add_table(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, name: str, spool: SpoolReader, wanted: bool
+    connection: duckdb.DuckDBPyConnection, storage: Storage, name: str, spools: Sequence[SpoolReader], wanted: bool
 ) -> tuple[str, ...]:
     """Make the view of one table; the files it reads."""
-    committed = _snapshot(storage, name, spool.spool_id()) if wanted else _Committed()
+    committed = _snapshot(storage, name, spool_ids(spools)) if wanted else _Committed()
     tail = f"spool.{name}"
     connection.register("_none", TABLES[name].empty_table())
     connection.execute(f"CREATE TABLE {tail} AS SELECT * FROM _none")
     connection.unregister("_none")
-    for batch in _tail(spool, committed.done) if wanted else ():
+    for batch in _tail(spools, committed.done) if wanted else ():
         rows = batch.table()
         if name == "inference_log":
             rows = rows.filter(batch.full())
@@ -186,36 +188,36 @@ def _add_table(
     return committed.files
 
 
-def _snapshot(storage: Storage, name: str, spool_id: str | None) -> _Committed:
+def _snapshot(storage: Storage, name: str, spools: tuple[str, ...]) -> _Committed:
     folder = None if storage.path is None else storage.path / name
     if folder is None:
         # Asking a store whether there is a newer entry costs about as much as opening the table.
         table = open_in(storage, name)
-        return _Committed() if table is None else _Committed(_done(table, spool_id), dataset=table.to_pyarrow_dataset())
-    seen, found = _seen.get((folder, spool_id), (None, _Committed()))
+        return _Committed() if table is None else _Committed(_done(table, spools), dataset=table.to_pyarrow_dataset())
+    seen, found = _seen.get((folder, spools), (None, _Committed()))
     if seen is not None and is_newest(folder, seen):
         return found
     if (table := open_in(storage, name)) is None:
         return _Committed()
     # delta-rs gives paths as in a URL, also those of a disk
     files = tuple(sorted(map(unquote, table.file_uris())))
-    found = _Committed(_done(table, spool_id), files, WIDENED in table.metadata().configuration)
+    found = _Committed(_done(table, spools), files, WIDENED in table.metadata().configuration)
     if (seen := newest(folder, table.version())) is not None:
         if len(_seen) >= _MOST_SEEN:
             _seen.clear()
-        _seen[folder, spool_id] = seen, found
+        _seen[folder, spools] = seen, found
     return found
 
 
-def _done(table: Any, spool_id: str | None) -> int:
-    """How far the table has this spool."""
-    return 0 if spool_id is None else table.transaction_version(app_id(spool_id)) or 0
+def _done(table: Any, spools: tuple[str, ...]) -> dict[str, int]:
+    """How far the table has these spools."""
+    return {spool_id: table.transaction_version(app_id(spool_id)) or 0 for spool_id in spools}
 
 
-def _tail(spool: SpoolReader, done: int) -> Iterator[Batch]:
-    """Rows after this position, in batches."""
+def _tail(spools: Sequence[SpoolReader], done: Mapping[str, int]) -> Iterator[Batch]:
+    """Rows that the table does not have, in batches."""
     batch = Batch()
-    for chunk in spool.chunks(done):
+    for chunk in (chunk for spool in spools for chunk in spool.chunks(done.get(spool.spool_id() or "", 0))):
         batch.add(chunk.payloads)
         if batch.rows >= _TAIL_ROWS:
             yield batch

@@ -116,6 +116,11 @@ class SpoolWriter:
         """Under which tables remember how far they have come."""
         return self._spool_id
 
+    @property
+    def position(self) -> int:
+        """A sequence number below that of every row to come, and not below that of any row there is."""
+        return self.last_seq or (self._number << 32 | (0 if self._current is not None else 0xFFFFFFFF))
+
     def begin(self, record: Record) -> bool:
         """Note a call that is about to be dispatched, as the row it is to become when this process dies before its
         end. False where that could not be written; the call itself may go on. Never raises, never waits."""

@@ -9,7 +9,7 @@ import msgspec
 
 _NAME = "status.json"
 #: within one page: a reader hardly ever meets half an update, and then it keeps the last whole one
-_BYTES = 2048
+_BYTES = 4096
 
 
 class CommitterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +22,10 @@ class CommitterStatus(msgspec.Struct, frozen=True, kw_only=True):
     committed_rows: int = 0
     logged_rows: int = 0
     commits: int = 0
-    #: sequence number up to which every row is in its tables
+    #: sequence number of the spool of one worker up to which every row is in its tables
     committed_seq: int = 0
+    #: the same for the spools of several workers, by their folders
+    seqs: dict[str, int] = {}
     last_commit_us: int = 0
     #: when everything stored in the spool was last known to be committed
     caught_up_us: int = 0

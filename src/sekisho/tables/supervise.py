@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from sekisho.tables.segments import SpoolReader
+from sekisho.tables.spools import name_in, spool_of, spool_roots
 from sekisho.tables.status import CommitterStatus, read_status
 from sekisho.tables.storage import Cadence, Storage, to_child
 
@@ -34,7 +35,8 @@ _NEVER = CommitterStatus(pid=0, state="not started")
 class Committer:
     """Keeps one committer running for a data_dir.
 
-    `last_seq` gives the sequence number of the last row stored, so that an empty spool is known to be empty.
+    `last_seq` gives the sequence number of the last row stored, so that an empty spool is known to be empty; with
+    several workers `last_seqs` gives those of their spools, by folder.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Committer:
         data_dir: Path,
         *,
         last_seq: Callable[[], int] | None = None,
+        last_seqs: Callable[[], Mapping[str, int]] | None = None,
         storage: Storage | None = None,
         cadence: Cadence | None = None,
         environ: Mapping[str, str] | None = None,
@@ -49,8 +52,9 @@ class Committer:
     ) -> None:
         self.data_dir = data_dir
         self.restarts = 0
-        self._spool = data_dir / "spool"
+        self._spool = spool_of(data_dir)
         self._last_seq = last_seq
+        self._last_seqs = last_seqs
         self._environ = environ
         self._storage = storage or Storage.folder(data_dir / "tables")
         self._cadence = cadence or Cadence()
@@ -123,6 +127,10 @@ class Committer:
         status = self.status()
         if self._last_seq is not None and status.committed_seq >= self._last_seq():
             return 0.0
+        if self._last_seqs is not None and all(
+            status.seqs.get(name, 0) >= seq for name, seq in self._last_seqs().items()
+        ):
+            return 0.0
         since_us = status.caught_up_us or status.started_us
         return max(0.0, time.time() - since_us / 1e6) if since_us else 0.0
 
@@ -154,12 +162,17 @@ class Committer:
             return child.wait()
 
     def _is_done(self) -> bool:
-        """Whether no row is left in the spool."""
-        reader = SpoolReader(self._spool)
-        try:
-            return next(reader.chunks(self.status().committed_seq), None) is None
-        finally:
-            reader.close()
+        """Whether no row is left in any spool."""
+        status = self.status()
+        for root in spool_roots(self.data_dir):
+            name = name_in(self.data_dir, root)
+            reader = SpoolReader(root)
+            try:
+                if next(reader.chunks(status.seqs.get(name, 0) if name else status.committed_seq), None) is not None:
+                    return False
+            finally:
+                reader.close()
+        return True
 
     def _successor(self) -> None:
         if self._retry_at_s == 0.0:
@@ -199,7 +212,11 @@ class Committer:
         self._before, self._seen = (
             total,
             msgspec.structs.replace(
-                _NEVER, committed_seq=total.committed_seq, caught_up_us=total.caught_up_us, started_us=total.started_us
+                _NEVER,
+                committed_seq=total.committed_seq,
+                seqs=total.seqs,
+                caught_up_us=total.caught_up_us,
+                started_us=total.started_us,
             ),
         )
         lived_s = now_s - self._started_s

@@ -198,6 +198,11 @@ MESSAGES: dict[str, Message] = {
         "The gateway is being stopped. Try again in a moment.",
         "ゲートウェイを停止しています。しばらくしてからもう一度お試しください。",
     ),
+    "metrics_unavailable": Message(
+        "The counters of all workers cannot be had just now, and those of one would mislead. Try again in a moment.",
+        "全ワーカーの集計を今は取得できません。1 ワーカーの値では誤解を招くため返しません。"
+        "しばらくしてからもう一度お試しください。",
+    ),
     "rows_unavailable": Message(
         "The gateway cannot keep its records just now and takes no calls until it can. Try again in a moment.",
         "ゲートウェイが記録を保存できない状態のため、リクエストを受け付けていません。"

@@ -21,6 +21,7 @@ from sekisho.tables import reader
 from sekisho.tables.layout import CURRENT
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.spools import spool_ids
 from sekisho.tables.storage import Cadence, Storage
 from sekisho.tables.supervise import Committer
 
@@ -73,8 +74,12 @@ class Eye:
         spool = SpoolReader(self.data_dir / "spool")
         try:
             spool.hold()
-            committed = reader._snapshot(self._storage, self._table, spool.spool_id())
-            tail = [_id_of(payload) for chunk in spool.chunks(committed.done) for payload in chunk.payloads]
+            committed = reader._snapshot(self._storage, self._table, spool_ids([spool]))
+            tail = [
+                _id_of(payload)
+                for chunk in spool.chunks(committed.done.get(spool.spool_id() or "", 0))
+                for payload in chunk.payloads
+            ]
         finally:
             spool.close()
         if committed.files != self._files:

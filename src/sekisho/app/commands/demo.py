@@ -37,14 +37,14 @@ def demo(
     text = demo_data.CONFIG.replace("LANGUAGE", language)
     settings = parse(text, "demo", base_dir=Path.cwd(), demo=True, language=language)
     logs.set_up("warning")
-    sock = running.listening(host, port)
+    [sock] = running.listening(host, port)
     bound = sock.getsockname()[1]
     url = f"http://{host}:{bound}"
     pending: list[asyncio.Task[None]] = []
 
     def opened(installation: Installation) -> None:
         data = f"--data-dir {demo_data.DATA_DIR} "
-        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, endpoint="chat", data_option=data))
+        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data))
         if traffic:
             pending.append(asyncio.ensure_future(demo_data.sample_traffic(host, bound)))
 

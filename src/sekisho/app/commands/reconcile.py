@@ -175,7 +175,7 @@ class _Ready(msgspec.Struct, frozen=True):
 def _gateway(url: str, data_dir: Path, language: Language, *, must: bool) -> _Ready | None:
     """The gateway that writes into this folder. None, with a word about it, where there is none and none was named."""
     from sekisho.app.commands import reconcile_messages as messages
-    from sekisho.tables.segments import SpoolReader
+    from sekisho.tables.spools import held_spools, spool_ids
 
     try:
         ready = msgspec.json.decode(_get(f"{url}/health/ready"), type=_Ready)
@@ -184,12 +184,13 @@ def _gateway(url: str, data_dir: Path, language: Language, *, must: bool) -> _Re
             raise _Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
         typer.echo(messages.NO_GATEWAY.message(language, url=url), err=True)
         return None
-    spool = SpoolReader(data_dir / "spool")
+    spools = held_spools(data_dir)
     try:
-        ours = spool.spool_id()
+        ours = spool_ids(spools)
     finally:
-        spool.close()
-    if ready.spool == ours:
+        for spool in spools:
+            spool.close()
+    if ready.spool in ours:
         return ready
     said = messages.OTHER_GATEWAY.message(language, url=url, data_dir=data_dir)
     if must:

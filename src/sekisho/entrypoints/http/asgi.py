@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -183,10 +183,11 @@ class Gateway:
         pipeline: Pipeline,
         clock: Clock,
         *,
-        metrics: Callable[[], bytes],
-        ready: Callable[[], dict[str, Any]],
+        metrics: Callable[[], bytes | Awaitable[bytes]],
+        ready: Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]],
         office: Callable[[], Office] | None = None,
     ) -> None:
+        """One of several workers has to ask the others, so what it shows is awaited."""
         self.pipeline = pipeline
         self.clock = clock
         self.metrics = metrics
@@ -247,11 +248,17 @@ class Gateway:
         return _json({"status": "ok"})
 
     async def _ready(self, request: Request) -> Response:
-        state = self.ready()
+        found = self.ready()
+        state = await found if isinstance(found, Awaitable) else found
         return _json(state, 200 if state["status"] == "ok" else 503)
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        found = self.metrics()
+        try:
+            text = await found if isinstance(found, Awaitable) else found
+        except TimeoutError:
+            return self._refused(request, Refusal(503, "metrics_unavailable", type="server_error", retry_after_s=1))
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _models(self, request: Request) -> Response:
         try:

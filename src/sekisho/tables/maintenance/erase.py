@@ -20,7 +20,7 @@ from sekisho.tables.maintenance.merge import Progress, merge
 from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot, told_as_os_error
 from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.schema import PARTITION
-from sekisho.tables.segments import SpoolReader
+from sekisho.tables.spools import held_spools
 from sekisho.tables.sync import fsync
 
 #: columns that name a person
@@ -79,22 +79,23 @@ def erase(
 
 
 def waiting(data_dir: Path, tables_dir: Path, user: str) -> int:
-    """Rows of the person that are still in the spool of data_dir and not in the tables: nothing can be taken out of it.
+    """Rows of the person that are still in a spool of data_dir and not in the tables: nothing can be taken out of it.
     Raises OSError."""
-    spool = SpoolReader(data_dir / "spool")
+    spools = held_spools(data_dir)
     count = 0
     try:
-        spool.hold()
-        spool_id = spool.spool_id()
         table = open_table(tables_dir / "usage")
-        done = table.transaction_version(app_id(spool_id)) if table is not None and spool_id is not None else None
-        for chunk in spool.chunks(done or 0):
-            batch = Batch()
-            batch.add(chunk.payloads)
-            if batch.rows:
-                count += pc.sum(_of(batch.table(), user)).as_py() or 0
+        for spool in spools:
+            spool_id = spool.spool_id()
+            done = table.transaction_version(app_id(spool_id)) if table is not None and spool_id is not None else None
+            for chunk in spool.chunks(done or 0):
+                batch = Batch()
+                batch.add(chunk.payloads)
+                if batch.rows:
+                    count += pc.sum(_of(batch.table(), user)).as_py() or 0
     finally:
-        spool.close()
+        for spool in spools:
+            spool.close()
     return count
 
 

@@ -1,0 +1,38 @@
+"""What a serving process asks of the system and of its interpreter: memory, files. Must work, if less well, where they
+do not do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import resource
+
+#: parameters of mallopt(3), from glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_memory() -> None:
+    """Let the C library keep what a large body leaves behind, instead of giving it back and faulting it in again for
+    the next one: measured, half the CPU of a 300 KB prompt. glibc only; elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
+        library.mallopt(_M_TRIM_THRESHOLD, 16 * 1024 * 1024)
+
+
+def settle_memory() -> None:
+    """What exists at the start stays: the collector need not look at it again, nor so often at what calls make."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def allow_many_files() -> None:
+    """1,000 streams are 2,000 sockets; the usual soft limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
