@@ -41,16 +41,19 @@ from sekisho.stores.redis_counters import RedisCounters
 from sekisho.stores.redis_memory import LEASE_S
 from sekisho.tables.reader import ask
 
-#: words of a call, which the provider says again: at 3 dollars a million they cost 0.48 % of the budget at most
+#: words of a call, which the provider says again, each a token of four bytes; at 3 dollars a million they cost 0.48 %
+#: of the budget at most
 MOST_WORDS = 160
 #: one model, so that what its answers are like is learned, and less is reserved than they may be
 MODEL = "mock/mock?echo=1&delay_ms=2"
 SLOW = "mock/mock?echo=1&delay_ms=80"
+LONG = "mock/mock?echo=1&delay_ms=2000"
 BUDGET = Budget(scope=scope_of({"feature": "*"}), amount_nanos=AMOUNT)
 #: input is free: that it may have more tokens than estimated lies outside of the bound. They go on with the prices
 RULES = f"""\
   {MODEL}: {{input_per_mtok: 0, output_per_mtok: 3}}
   {SLOW}: {{input_per_mtok: 0, output_per_mtok: 3}}
+  {LONG}: {{input_per_mtok: 0, output_per_mtok: 3}}
 limits: [{{scope: {{key: "*"}}, qpm: 10000000, tpm: 1000000000}}]
 budgets: [{{scope: {{feature: "*"}}, usd: 0.10}}]
 """
@@ -176,7 +179,7 @@ async def _call(
     gateway: Gateway, session: aiohttp.ClientSession, feature: str, words: int, model: str = MODEL
 ) -> tuple[int, str | None]:
     """A call of that size; its status and error code. Raises ClientError."""
-    messages = [{"role": "user", "content": " ".join(["word"] * words)}]
+    messages = [{"role": "user", "content": " ".join(["key"] * words)}]
     body = {"model": model, "max_tokens": MOST_WORDS, "messages": messages}
     headers = {"x-sekisho-tags": json.dumps({"feature": feature})}
     async with session.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers) as answer:

@@ -16,13 +16,17 @@ import aiohttp
 import msgspec
 from tests.component.workers.test_lives import reconcile
 from tests.crash.house import KEY, PATIENCE_S, Gateway
-from tests.endurance.gateway_race import AMOUNT, MODEL, SLOW, counters_of, house, race
+from tests.endurance.gateway_race import AMOUNT, LONG, MODEL, SLOW, counters_of, house, race
 from tests.support.redis_server import RedisServer
 
+from sekisho.stores.redis_counters import RedisCounters
 from sekisho.tables.reader import ask
 
 WORKERS = 4
 LONGEST_WAIT_S = 1.0
+LONG_CALLS = 40
+#: 160 words at 3 dollars a million
+LONGEST_NANOS = 480_000
 
 
 class Answer(NamedTuple):
@@ -58,6 +62,11 @@ class Callers:
             asyncio.ensure_future(self._call_on(feature if n % 2 else None, random.Random(n))) for n in range(count)
         ]
 
+    async def stop_after_these(self) -> None:
+        """Each makes the call that it is about to make, and no other."""
+        await asyncio.sleep(0)
+        self._stopping = True
+
     async def stop(self) -> None:
         self._stopping = True
         await asyncio.gather(*self._tasks)
@@ -69,7 +78,7 @@ class Callers:
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             while not self._stopping:
-                words = " ".join(["word"] * draw.randint(*self._words))
+                words = " ".join(["key"] * draw.randint(*self._words))
                 body = {"model": self._model, "max_tokens": 160, "messages": [{"role": "user", "content": words}]}
                 into.append(await self._call(session, body))
                 await asyncio.sleep(draw.random() * self._pause_s)
@@ -116,10 +125,11 @@ async def a_worker_dies_in_the_middle(gateway: Gateway, server: RedisServer) -> 
     """Nothing that was acknowledged is lost, and what the dead had reserved stays reserved until its lease runs out."""
     victim = gateway.worker_pids()[0]
     async with counters_of(server, "killed") as counters:
-        # long enough that some are in flight at the victim, and large enough that the money is soon gone
+        # so many that the victim has some of them for certain
+        long = Callers(gateway, "killed", count=2 * LONG_CALLS, model=LONG, words=(160, 160))
+        await long.stop_after_these()
+        await _reserved(counters, LONG_CALLS * LONGEST_NANOS)
         callers = Callers(gateway, "killed", count=32, pause_s=0, model=SLOW, words=(100, 160))
-        while len(callers.with_budget) < 100:
-            await asyncio.sleep(0.005)
         os.kill(victim, signal.SIGKILL)
         peak = 0
         while sum(answer.status == 429 for answer in callers.with_budget) < 16:
@@ -128,8 +138,9 @@ async def a_worker_dies_in_the_middle(gateway: Gateway, server: RedisServer) -> 
             assert state.spent_nanos + state.reserved_nanos <= AMOUNT + peak
             await asyncio.sleep(0.01)
         await callers.stop()
-        answers = callers.with_budget + callers.without
-        broken = sum(answer.status == 0 for answer in callers.with_budget)
+        await long.stop()
+        answers = callers.with_budget + callers.without + long.with_budget + long.without
+        broken = sum(answer.status == 0 for answer in long.with_budget)
         assert {answer.status for answer in answers} <= {0, 200, 429}
         assert broken > 0, "nothing was in flight"
         _, (state,) = await counters.look(time.perf_counter())
@@ -163,6 +174,12 @@ async def redis_hangs_dies_and_comes_back_empty(gateway: Gateway, server: RedisS
     async with counters_of(server, "outage") as counters:
         _, (state,) = await counters.look(time.perf_counter())
         assert state.spent_nanos == await asyncio.to_thread(spent_nanos, gateway, "outage"), "what was lost is rebuilt"
+
+
+async def _reserved(counters: RedisCounters, nanos: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while (await counters.look(time.perf_counter()))[1][0].reserved_nanos < nanos:
+            await asyncio.sleep(0.005)
 
 
 async def _until(condition: Any) -> None:
