@@ -100,11 +100,12 @@ async def race(gateway: Gateway, server: RedisServer, seed: int, *, clients: int
 async def killed(gateway: Gateway, server: RedisServer, seed: int) -> tuple[dict[str, Any], list[str]]:
     """A race in which a worker is killed. What it had reserved is charged when its lease runs out, after a minute."""
     feature, draw = f"killed-{seed}", random.Random(seed)
+    victim = draw.choice(gateway.worker_pids())
     async with counters_of(server, feature) as counters:
         watch = asyncio.ensure_future(_peak_bound(counters))
         clients = [asyncio.ensure_future(_client(gateway, feature, draw, SLOW)) for _ in range(CLIENTS)]
         await asyncio.sleep(0.4)  # most of the budget is left
-        os.kill(gateway.worker_pids()[seed % len(gateway.worker_pids())], signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
         told = sum(await asyncio.gather(*clients), Counter[int]())
         _, (before,) = await counters.look(time.perf_counter())
         state = await _at_rest(counters, within_s=PATIENCE_S + LEASE_S)
