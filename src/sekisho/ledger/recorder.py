@@ -98,14 +98,19 @@ class Recorder:
         )  # fmt: skip
 
     def begun(self, entry: Entry, attempt: Attempt, input_tokens: int) -> Record:
-        """The row that a call becomes when the process dies before its end: what was sent is charged as estimated,
-        what came back is not known."""
+        """The row that a call becomes when the process dies before its end. What came back is not known: charged is
+        what was reserved, as the counters do whose lease runs out, or else the estimated input alone."""
         call = entry.call
         target = attempt.target
         client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
         rates = target.rates
         # By the plain rate, whole nano-dollars: an estimate of tokens is not worth more.
         cost = None if rates is None else input_tokens * rates.input_nanos_per_mtok // 1_000_000
+        output_tokens = 0
+        held = attempt.held
+        if held is not None and held.reserved_nanos and cost is not None:
+            cost = held.reserved_nanos
+            output_tokens = max(0, held.tokens - input_tokens)
         return (
             self._interrupted(entry, attempt),
             self._caller(call, entry.caller),
@@ -115,12 +120,13 @@ class Recorder:
             entry.conversation_id,
             "interrupted",
             0, None, 0,  # no times: nobody saw the end
-            input_tokens, 0, 0, 0, 0, 0,
+            input_tokens, output_tokens, 0, 0, 0, 0,
             cost,
             None,
             entry.end_user,
             entry.tags,
-            ((1, target.provider, target.model, None, 0, "interrupted", attempt.reason, input_tokens, 0, cost,
+            ((1, target.provider, target.model, None, 0, "interrupted", attempt.reason, input_tokens,
+              output_tokens, cost,
               "estimated"),),
             None,
             None,

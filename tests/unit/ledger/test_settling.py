@@ -1,0 +1,140 @@
+"""Every way a call ends settles what it held, once, on what its row says; what dies in flight costs what it held."""
+
+from __future__ import annotations
+
+import time
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from tests.support.gateway import ListSink
+from tests.unit.ledger.pages import RATES, TARO, attempt, entry, target
+
+from sekisho.domain.call import Attempt, Entry
+from sekisho.domain.money import Rates
+from sekisho.domain.spending import Budget, Limit, scope_of
+from sekisho.domain.usage import Usage
+from sekisho.ledger.book import Ledger
+from sekisho.ledger.limiter import Limiter
+from sekisho.ledger.plans import Planner, SizeBook
+from sekisho.ledger.scopes import Rules
+from sekisho.ledger.tally import Tally
+from sekisho.stores.counters import Reservation
+from sekisho.stores.memory_counters import MemoryCounters
+
+USAGE = Usage(input_tokens=1_000, output_tokens=500)
+COST = 2_000_000
+#: 100 input tokens and 50 of output at the prices of the pages
+RESERVED = 200_000
+RULES = Rules(
+    [Limit(scope=scope_of({"key": "*"}), concurrency=10, tpm=10**6)],
+    [Budget(scope=scope_of({"team": "research"}), amount_nanos=10**12)],
+)
+
+
+class House:
+    """A ledger that settles in memory counters."""
+
+    def __init__(self) -> None:
+        self.sink = ListSink()
+        self.counters = MemoryCounters(ZoneInfo("UTC"), lambda _: None, time.perf_counter(), time.time())
+        self.limiter = Limiter(self.counters)
+        self.planner = Planner(RULES, self.counters, SizeBook())
+        self.ledger = Ledger(self.sink, Tally(), gateway_version="0.1", limiter=self.limiter)
+
+    def held(self, rates: Rates | None = RATES) -> Reservation:
+        plan = self.planner.plan_for(TARO, "taro", "chat", target(rates=rates))
+        outcome = self.limiter.reserve(plan, time.perf_counter(), 100, 50)
+        assert type(outcome) is Reservation
+        return outcome
+
+    def opened(self, *attempts: Attempt) -> Entry:
+        one = entry()
+        one.attempts = list(attempts)
+        self.ledger.open(one.call)
+        return one
+
+    def spent(self) -> int:
+        """In nano-dollars; nothing may be held any more."""
+        (budget,) = self.counters._budgets.values()  # pyright: ignore[reportPrivateUsage]
+        (meter,) = self.counters._meters.values()  # pyright: ignore[reportPrivateUsage]
+        assert (budget.held, budget.exposed, meter.running) == (budget.spent, 0, 0)
+        return budget.spent
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_what_a_row_says_is_what_is_counted(house: House) -> None:
+    one = house.opened(attempt(usage=USAGE, sent_s=1.0, held=house.held()))
+    house.ledger.close(one, 200, "completed")
+    assert house.spent() == house.sink.rows[0].cost_nanos == COST
+
+
+def test_a_second_close_settles_nothing_again(house: House) -> None:
+    one = house.opened(attempt(usage=USAGE, sent_s=1.0, held=house.held()))
+    house.ledger.close(one, 200, "completed")
+    house.ledger.close(one, 499, "client_left")
+    assert house.spent() == COST
+
+
+def test_a_call_that_was_never_sent_costs_nothing(house: House) -> None:
+    house.ledger.close(house.opened(attempt(held=house.held())), 503, "refused", "rows_unavailable")
+    assert house.spent() == 0
+
+
+def test_what_was_held_for_an_attempt_that_was_never_made_is_given_back(house: House) -> None:
+    one = house.opened()
+    one.held = house.held()
+    house.ledger.close(one, 499, "client_left", "client_left")
+    assert house.spent() == 0
+    assert one.held is None
+
+
+def test_a_failed_attempt_is_free_before_the_next_one_asks(house: House) -> None:
+    failed = attempt(sent_s=1.0, status=500, error_code="upstream_error", held=house.held())
+    one = house.opened(failed)
+    house.ledger.failed(one, failed)
+    assert house.spent() == 0
+    one.attempts.append(attempt(usage=USAGE, sent_s=2.0, held=house.held()))
+    house.ledger.close(one, 200, "completed")
+    assert house.spent() == house.sink.rows[0].cost_nanos == COST
+
+
+def test_a_failed_attempt_that_said_what_it_used_is_charged_for_it(house: House) -> None:
+    failed = attempt(usage=USAGE, sent_s=1.0, held=house.held())
+    one = house.opened(failed)
+    house.ledger.failed(one, failed)
+    house.ledger.close(one, 502, "upstream_error", "upstream_error")
+    assert house.spent() == house.sink.rows[0].cost_nanos == COST
+
+
+def test_a_tier_without_a_price_is_charged_as_reserved_and_its_row_says_unknown(house: House) -> None:
+    rates = msgspec.structs.replace(RATES, service_tiers=(("flex", None),))
+    one = house.opened(attempt(target(rates=rates), USAGE, sent_s=1.0, held=house.held(rates)))
+    one.service_tier = "FLEX"
+    house.ledger.close(one, 200, "completed")
+    assert house.sink.rows[0].cost_nanos is None
+    assert house.spent() == RESERVED
+
+
+def test_counters_that_break_cost_no_row(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    held = house.held()
+    held.account = None
+    house.ledger.close(house.opened(attempt(usage=USAGE, sent_s=1.0, held=held)), 200, "completed")
+    assert len(house.sink.rows) == 1
+    assert "not settled" in caplog.text
+
+
+def test_what_dies_in_flight_costs_what_it_held(house: House) -> None:
+    """As the counters of several workers charge it, whose lease runs out."""
+    one = house.opened(attempt(held=house.held()))
+    house.ledger.begin(one, one.attempts[0])
+    (row,) = house.sink.begun
+    assert (row.cost_nanos, row.attempts[0].cost_nanos, row.usage_source) == (RESERVED, RESERVED, "estimated")
+    assert (row.input_tokens or 0) + (row.output_tokens or 0) == 150
+    without = house.opened(attempt())
+    house.ledger.begin(without, without.attempts[0])
+    assert house.sink.begun[1].output_tokens == 0
