@@ -11,7 +11,7 @@ import typer
 
 from sekisho.app.commands import NO, UNREACHABLE, WRONG_USAGE
 from sekisho.app.commands.reconcile_gateway import DEFAULT_URL, Stopped, counters_at, gateway_at
-from sekisho.app.commands.tables_desk import target
+from sekisho.app.commands.tables_desk import Config, DataDir, target
 
 if TYPE_CHECKING:
     from sekisho.app.commands.reconcile_export import Opened
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from sekisho.tables.books import Books, Day
     from sekisho.tables.storage import Storage
 
+_Gateway = Annotated[
+    str | None, typer.Option("--gateway", metavar="URL", help=f"Where /metrics is; by default {DEFAULT_URL}.")
+]
+_Answers = Annotated[
+    Path | None, typer.Option("--answers", help="A file of x-request-id that callers got, one a line.")
+]
+_Days = Annotated[int, typer.Option("--days", min=1, max=3650, help="So many days (UTC) back.")]
+_Output = Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")]
 _Export = Annotated[
     list[Path] | None,
     typer.Option("--export", metavar="FILE", help="A provider's usage or cost export; again for each further page."),
@@ -57,28 +65,18 @@ def register(app: typer.Typer) -> None:
 
 
 def reconcile(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
-    ] = None,
-    gateway: Annotated[
-        str | None, typer.Option("--gateway", metavar="URL", help=f"Where /metrics is; by default {DEFAULT_URL}.")
-    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    gateway: _Gateway = None,
     admin: _Admin = None,
     key: _Key = None,
-    answers: Annotated[
-        Path | None, typer.Option("--answers", help="A file of x-request-id that callers got, one a line.")
-    ] = None,
+    answers: _Answers = None,
     export: _Export = None,
     provider: _Provider = None,
     format_of: _FormatOf = None,
     tolerance: _Tolerance = "0",
-    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="So many days (UTC) back.")] = 31,
-    output: Annotated[
-        Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")
-    ] = "table",
+    days: _Days = 31,
+    output: _Output = "table",
 ) -> None:
     """Compare answers, rows, metrics, budgets and bills, and name what does not agree.
 

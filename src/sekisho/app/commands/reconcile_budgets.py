@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import InvalidOperation
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -83,14 +82,14 @@ def _told(door: Door) -> tuple[list[BudgetTold], bool]:
     from sekisho.app.commands.admin_door import refused
     from sekisho.costs.budget_check import BudgetTold, rules_told, spent_told
 
-    data, counted = door.every("budgets")
+    answer = door.ask("GET", "budgets")
     try:
-        budgets = msgspec.convert(data, list[BudgetTold])
+        budgets = msgspec.convert(answer["data"], list[BudgetTold])
         rules_told(budgets)
         spent_told(budgets)
-    except (msgspec.ValidationError, ValueError, InvalidOperation):
+    except (msgspec.ValidationError, ValueError, ArithmeticError, LookupError, TypeError):
         raise refused(messages.NOT_A_GATEWAY, door.language, UNREACHABLE, url=door.url, status=200) from None
-    return budgets, counted
+    return budgets, answer.get("counters") != "unavailable"
 
 
 def _only(windows: dict[Period, tuple[float, float]], spent: dict[Name, Spent]) -> dict[Name, Spent]:
