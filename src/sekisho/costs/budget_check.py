@@ -130,7 +130,7 @@ def _check(name: Name, least: int, rows: PeriodSum, most: int, shared: bool) -> 
     if shared and rows.interrupted:
         low -= min(low, rows.interrupted_nanos)
         if least > high or most < rows.cost_nanos:
-            causes.append(Cause(name="interrupted", values={"count": rows.interrupted, "more": most - high}))
+            causes.append(Cause(name="interrupted", values={"count": rows.interrupted, "more": abs(most - high)}))
     agrees = low <= most and (least <= high or bool(causes))
     values: dict[str, int | str] = {"budget": name.text, "rows": high, "counted": most}
     return Check(name="budget", agrees=agrees, values=values, causes=causes)
@@ -159,16 +159,13 @@ def _added(left: PeriodSum, right: PeriodSum) -> PeriodSum:
 
 def _rule(told: BudgetTold) -> Budget:
     on_exceed, degrade_to = _way(told)
-    return msgspec.convert(
-        {
-            "scope": scope_of(told.scope),
-            "amount_nanos": usd_to_nanos(told.usd),
-            "period": told.period,
-            "on_exceed": on_exceed,
-            "degrade_to": degrade_to,
-            "of_team": told.of_team,
-        },
-        Budget,
+    return Budget(
+        scope=scope_of(told.scope),
+        amount_nanos=usd_to_nanos(told.usd),
+        period=told.period,
+        on_exceed=on_exceed,
+        degrade_to=degrade_to,
+        of_team=told.of_team,
     )
 
 

@@ -60,17 +60,21 @@ def compare(export: Export, used: Sequence[Used], tolerance_percent: Decimal, no
     """One check for each bucket and model that differs, one for all that agree, and notes. `used` are the rows of the
     export's buckets, of the providers that it is about."""
     groups = groups_of({one.model for one in used}, {line.model for line in export.lines if line.model is not None})
-    checks = [
-        check
-        for sight in sights_of(export)
-        for bucket in export.buckets
-        if bucket.ends_us - bucket.begins_us == sight.length_us
-        for check in _of_bucket(sight, bucket, export.lines, used, groups, now_us)
-    ]
-    wrong = [check for check in checks if not _agrees(check, tolerance_percent)]
-    whole = Check(name="export", agrees=True, values=_counted(export, checks, wrong))
-    agreeing: list[Check] = [whole] if len(wrong) < len(checks) or not checks else []
-    return [*agreeing, *wrong, *_notes(export, used)]
+    lines: dict[Bucket, list[Line]] = {}
+    for line in export.lines:
+        lines.setdefault(line.bucket, []).append(line)
+    rows: dict[Bucket, list[Used]] = {}
+    for one in used:
+        rows.setdefault(Bucket(one.begins_us, one.ends_us), []).append(one)
+    good: list[ExportCheck] = []
+    wrong: list[ExportCheck] = []
+    for sight in sights_of(export):
+        for bucket in export.buckets:
+            if bucket.ends_us - bucket.begins_us == sight.length_us:
+                for check in _of_bucket(sight, bucket, lines.get(bucket, ()), rows.get(bucket, ()), groups, now_us):
+                    (good if _agrees(check, tolerance_percent) else wrong).append(check)
+    whole = Check(name="export", agrees=True, values=_counted(export, good))
+    return [*([whole] if good or not wrong else []), *wrong, *_notes(export, used)]
 
 
 def sights_of(export: Export) -> list[Sight]:
@@ -111,14 +115,12 @@ def _of_bucket(
     groups: Sequence[tuple[list[str], list[str]]],
     now_us: int,
 ) -> list[ExportCheck]:
-    here = [line for line in lines if line.bucket == bucket and (line.model is not None) == sight.by_model]
-    here = [line for line in here if (line.input_tokens is not None) == sight.tokens]
-    rows = [
-        one
-        for one in used
-        if (one.begins_us, one.ends_us) == (bucket.begins_us, bucket.ends_us)
-        and not sight.of.isdisjoint({None, "embeddings" if one.embeds else "completions"})
+    here = [
+        line
+        for line in lines
+        if (line.model is not None) == sight.by_model and (line.input_tokens is not None) == sight.tokens
     ]
+    rows = [one for one in used if not sight.of.isdisjoint({None, "embeddings" if one.embeds else "completions"})]
     if not sight.by_model:
         return [_check(sight, bucket, "*", here, rows, now_us)] if here or rows else []
     found: list[ExportCheck] = []
@@ -207,8 +209,7 @@ def _agrees(check: ExportCheck, percent: Decimal) -> bool:
     return all(figure.within(percent) for figure in check.figures.values())
 
 
-def _counted(export: Export, checks: Sequence[ExportCheck], wrong: Sequence[ExportCheck]) -> dict[str, int | str]:
-    good = [check for check in checks if check not in wrong]
+def _counted(export: Export, good: Sequence[ExportCheck]) -> dict[str, int | str]:
     return {
         "format": export.format,
         "buckets": len(export.buckets),
