@@ -180,6 +180,7 @@ def test_wrong_usage(tmp_path: Path):
 
 
 def test_no_rows_at_all(tmp_path: Path):
-    done = run(tmp_path / "none", "--export", file_of(tmp_path, AGREEING))
-    assert done.exit_code == 1
-    assert "no row has this model" in done.stdout
+    for more in ((), ("--provider", "openai")):
+        done = run(tmp_path / "none", "--export", file_of(tmp_path, AGREEING), *more)
+        assert done.exit_code == 1
+        assert "no row of that time has this model" in done.stdout

@@ -277,8 +277,9 @@ CAUSES: Final = {
     ),
     "only_in_export": Say(
         "",
-        "no row has this model: calls that did not go through the gateway, or a model under another name",
-        "このモデルの行がありません。ゲートウェイを通らない呼び出しか、モデルの別名が考えられます。",
+        "no row of that time has this model: calls that did not go through the gateway, rows that were deleted, or a "
+        "model under another name",
+        "その期間に、このモデルの行がありません。ゲートウェイを通らない呼び出し、行の削除、モデルの別名が考えられます。",
     ),
     "only_in_rows": Say(
         "",

@@ -80,7 +80,7 @@ def _providers(opened: Opened, books: Books, settings: Settings | None, language
     known = sorted({*ran, *configured})
     if opened.providers:
         for name in opened.providers:
-            if name not in known:
+            if known and name not in known:
                 raise _refused(messages.NO_SUCH_PROVIDER, language, name=name, known=_listed(known, language))
         return opened.providers
     typed = [name for name, provider in configured.items() if provider.type == export.format]
