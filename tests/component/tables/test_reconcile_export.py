@@ -77,12 +77,13 @@ def test_several_pages(tmp_path: Path, spool: SpoolWriter):
         "object": "organization.costs.result", "amount": {"value": 0.000081, "currency": "usd"},
         "line_item": "gpt-4o-mini-2024-07-18, output",
     }  # fmt: skip
-    one, two = file_of(tmp_path, page(usage, True), "1.json"), file_of(tmp_path, page(costs, False), "2.json")
+    one, two = file_of(tmp_path, page(usage, False), "1.json"), file_of(tmp_path, page(costs, False), "2.json")
     done = run(tmp_path, "--export", one, "--export", two)
     assert done.exit_code == 0, done.output
     assert "ok  export (openai): 5 figures" in done.stdout
     assert "has more pages" not in done.stdout
-    assert "--  the export says that it has more pages" in run(tmp_path, "--export", one).stdout
+    cut = file_of(tmp_path, page(usage, True), "3.json")
+    assert "--  the export says that it has more pages" in run(tmp_path, "--export", cut).stdout
 
 
 def test_estimated_calls_are_shown_apart(tmp_path: Path, spool: SpoolWriter):

@@ -146,8 +146,20 @@ def _joined(kind: ExportFormat, pages: list[Page]) -> Export:
         lines=[line for page in pages for line in page.lines],
         charges=[charge for page in pages for charge in page.charges],
         skipped=list(dict.fromkeys(name for page in pages for name in page.skipped)),
-        unfinished=bool(pages) and all(page.has_more for page in pages),
+        unfinished=_unfinished(pages),
     )
+
+
+def _unfinished(pages: Iterable[Page]) -> bool:
+    """Whether the pages of one query end with one after which there are more: usage and costs are two queries."""
+    queries: dict[tuple[object, ...] | None, list[bool]] = {}
+    for page in pages:
+        # an empty page may be the end of any
+        of = (page.lines[0].of, page.lines[0].cost_usd is None) if page.lines else None
+        queries.setdefault(of, []).append(page.has_more)
+    if not all(queries.get(None, [True])):
+        return False
+    return any(all(more) for of, more in queries.items() if of is not None or len(queries) == 1)
 
 
 def _no_number(name: str) -> NoReturn:

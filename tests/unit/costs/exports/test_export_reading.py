@@ -83,6 +83,31 @@ def test_pages_of_openai_usage():
     assert golden("openai_completions_1.json").unfinished
 
 
+@pytest.mark.parametrize(
+    ("pages", "unfinished"),
+    [
+        (["usage more", "usage"], False),
+        (["usage more", "usage more"], True),
+        (["usage", "costs more"], True),
+        (["usage", "costs more", "costs"], False),
+        (["usage more", "empty"], False),
+        (["empty more"], True),
+        (["usage more", "empty more"], True),
+    ],
+)
+def test_pages_that_are_missing(pages: list[str], unfinished: bool):
+    written: list[dict[str, Any]] = []
+    for n, words in enumerate(pages):
+        kind, _, more = words.partition(" ")
+        costs = {"object": "organization.costs.result", "amount": {"value": 1}, "line_item": None}
+        page = openai_page(project_id=str(n), **(costs if kind == "costs" else {}))
+        page["has_more"] = bool(more)
+        if kind == "empty":
+            page["data"][0]["results"] = []
+        written.append(page)
+    assert read_export([("file", json.dumps(written).encode())]).unfinished == unfinished
+
+
 def test_pages_in_one_file_one_after_the_other_or_in_a_list():
     apart = golden("openai_completions_1.json", "openai_completions_2.json")
     one, two = ((GOLDEN / f"openai_completions_{n}.json").read_text() for n in (1, 2))
