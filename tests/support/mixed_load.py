@@ -30,6 +30,7 @@ from sekisho.tables.books import Books, nanos
 from sekisho.tables.reader import ask
 
 KEY = "sk-mixed-0123456789abcdef"
+ADMIN_KEY = "sk-admin-0123456789abcdef"
 PATIENCE_S = 60.0
 CONNECTIONS = 24
 
@@ -63,6 +64,15 @@ teams:
   法務: {department: 管理部}
 keys:
   - {name: mixed, key: "${env:MIXED_KEY}", team: 法務, user: 山田太郎, endpoints: ["*", "mock/*"]}
+admin: {key: "${env:MIXED_ADMIN_KEY}"}
+budgets:
+  - {scope: {organisation: "*"}, usd: 1000, on_exceed: warn}
+  - {scope: {department: "*"}, usd: 1000, period: day, on_exceed: warn}
+  - {scope: {team: "*", user: "*"}, usd: 1000, period: week, on_exceed: warn}
+  - {scope: {key: "*"}, usd: 1000, on_exceed: warn}
+  - {scope: {endpoint: "*"}, usd: 1000, period: day, on_exceed: warn}
+  - {scope: {model: "*"}, usd: 1000, period: week, on_exceed: warn}
+  - {scope: {feature: "*"}, usd: 1000, on_exceed: warn}
 prices:
   mock/mock-small: {input_per_mtok: 1.37, cached_input_per_mtok: 0.11, output_per_mtok: 2.93}
   mock/mock-large: {input_per_mtok: 5.01, output_per_mtok: 15.03}
@@ -210,7 +220,7 @@ class House:
         self.port, mock_port = _free_port(), _free_port()
         config = folder / "sekisho.yaml"
         config.write_text(CONFIG.replace("MOCK", str(mock_port)), "utf-8")
-        environ = {**os.environ, "MIXED_KEY": KEY, "LANG": "C.UTF-8"}
+        environ = {**os.environ, "MIXED_KEY": KEY, "MIXED_ADMIN_KEY": ADMIN_KEY, "LANG": "C.UTF-8"}
         command = [sys.executable, "-c", "from sekisho.app.cli import main; main()"]
         self._processes = [
             subprocess.Popen([*command, *words], cwd=folder, env=environ, stdout=subprocess.DEVNULL)

@@ -34,13 +34,25 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     oldest_s: float
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """What explains a difference, or may: how many calls of what kind."""
+
+    name: str
+    values: dict[str, int | str] = {}
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that has to hold. `values` are numbers; ids are some of the rows concerned, where they are known."""
+    """One thing that has to hold. `values` are numbers; ids are some of the rows concerned, where they are known.
+
+    A note is something to know that can neither agree nor disagree.
+    """
 
     name: str
     agrees: bool
     values: dict[str, int | str] = {}
+    causes: list[Cause] = []
     request_ids: list[str] = []
+    note: bool = False
 
 
 def counters(text: str) -> Counters:

@@ -5,6 +5,7 @@ Every list of request ids is cut at MOST_IDS; the counts are whole. Money is int
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import duckdb
 import msgspec
 
+from sekisho.tables.by_bucket import Used, providers_in, used_in
+from sekisho.tables.by_period import PeriodSum, sums_of_period
 from sekisho.tables.reader import SqlFailed, open_connection
 from sekisho.tables.storage import Storage
 
@@ -149,6 +152,18 @@ class Books:
         """Which of these no row of `usage` has."""
         known = "SELECT request_id FROM usage WHERE request_date >= since()"
         return self._doubt(f"SELECT unnest($1::VARCHAR[]) AS request_id EXCEPT {known}", request_ids)
+
+    def providers(self, begins_us: int, ends_us: int) -> list[str]:
+        """Those whom rows of that time name; microseconds since 1970, UTC."""
+        return providers_in(self._rows, begins_us, ends_us)
+
+    def used(self, buckets: Sequence[tuple[int, int]], providers: Sequence[str]) -> list[Used]:
+        """What these providers' models did in each bucket (beginning, end), as far back as there are rows."""
+        return used_in(self._rows, buckets, providers)
+
+    def of_period(self, begins_us: int, ends_us: int) -> list[PeriodSum]:
+        """What calls of a budget's period cost, by their facts, as far back as there are rows."""
+        return sums_of_period(self._rows, begins_us, ends_us)
 
     def close(self) -> None:
         self._connection.close()

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.component.tables.reconciling import answering, run
 from tests.unit.tables.rows import NOON_US, a_row, record_of, without_log
-from typer.testing import CliRunner, Result
 
-from sekisho.app.cli import build
-from sekisho.app.commands import reconcile_messages as messages
-from sekisho.domain.usage import Usage
-from sekisho.entrypoints.http.metrics import exposition
-from sekisho.ledger.tally import Tally
+from sekisho.app.commands import export_messages, reconcile_messages
+from sekisho.app.settings.messages import Say
 from sekisho.tables.spool import SpoolWriter
 
 NOW = time.time_ns() // 1000 - NOON_US
@@ -33,43 +27,6 @@ def spool(tmp_path: Path) -> Iterator[SpoolWriter]:
         writer.append(record_of(a_row(NOW + n)))
     yield writer
     writer.close()
-
-
-def run(data_dir: Path, *more: str, language: str = "en_US.UTF-8") -> Result:
-    words = ["reconcile", "--data-dir", str(data_dir), *more]
-    return CliRunner().invoke(build(words), words, prog_name="sekisho", env={"LANG": language, "LC_ALL": ""})
-
-
-@contextmanager
-def answering(spool: str, started_us: int, rows: int) -> Iterator[str]:
-    """The address of something that says of itself what a gateway says."""
-    tally = Tally()
-    model = tally.model("gpt-4o-mini", "openai", "chat")
-    model.statuses, model.cost_nanos = {200: rows}, 27_000 * rows
-    model.observe_usage(Usage(input_tokens=120 * rows, output_tokens=0))
-    tally.rows["appended"] = rows
-    pages = {
-        "/health/ready": json.dumps({"spool": spool, "started_us": started_us}).encode(),
-        "/metrics": exposition(tally, dict)(),
-    }
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path in pages else 404)
-            self.end_headers()
-            self.wfile.write(pages.get(self.path, b""))
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_counters_that_agree_and_counters_that_do_not(tmp_path: Path, spool: SpoolWriter):
@@ -143,10 +100,14 @@ def test_wrong_usage(tmp_path: Path):
 
 
 def test_both_languages_say_the_same_things():
-    says = [say for verdicts in messages.VERDICTS.values() for say in verdicts]
-    says += [say for say in vars(messages).values() if isinstance(say, messages.Say)]
+    says = [say for verdicts in reconcile_messages.VERDICTS.values() for say in verdicts]
+    for module in (reconcile_messages, export_messages):
+        for value in vars(module).values():
+            found = value.values() if isinstance(value, dict) else [value]
+            says += [say for say in found if isinstance(say, Say)]
+    assert len(says) > 100
     for say in says:
         for english, japanese in ((say.en, say.ja), (say.en_hint, say.ja_hint)):
             assert bool(english) == bool(japanese), english
             assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", japanese)), english
-    assert all(verdicts.fails.en_hint for verdicts in messages.VERDICTS.values()), "what to do"
+    assert all(verdicts.fails.en_hint for verdicts in reconcile_messages.VERDICTS.values()), "what to do"

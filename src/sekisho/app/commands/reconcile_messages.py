@@ -207,6 +207,36 @@ VERDICTS: Final = {
             "行の `attempts` を確認してください。行数が一致していれば報告してください。",
         ),
     ),
+    "budgets": Verdicts(
+        Say(
+            "",
+            "budgets: what {count} of them say is spent stands on the rows, {counted} nano-dollars in all",
+            "予算: {count} 件の使用済み額が行と一致しています（合計 {counted} ナノドル）。",
+        ),
+        Say(
+            "",
+            "budgets: {count} of them differ",
+            "予算: {count} 件に差があります。",
+            "See the lines about each of them.",
+            "それぞれの行を確認してください。",
+        ),
+    ),
+    "budget": Verdicts(
+        Say(
+            "",
+            "budget {budget}: {rows} nano-dollars in rows, {counted} counted",
+            "予算 {budget}: 行 {rows} ナノドル、カウンター {counted} ナノドル。",
+        ),
+        Say(
+            "",
+            "budget {budget}: {rows} nano-dollars in rows, {counted} counted",
+            "予算 {budget}: 行 {rows} ナノドル、カウンター {counted} ナノドル。",
+            "A budget that was set while calls ran does not count those calls; rows of another machine come when they "
+            "are committed; deleted rows are in no sum. If none of these, report it: the rows are right for bills.",
+            "実行中の呼び出しがある間に設定した予算は、その呼び出しを数えません。別のマシンの行はコミットまで見えません。"
+            "削除した行は合計に入りません。どれでもなければ報告してください。請求の根拠は行です。",
+        ),
+    ),
     "committer": Verdicts(
         Say("", "rows reach the tables in time", "行は遅れずにテーブルに入っています。"),
         Say(
@@ -242,3 +272,44 @@ UNREACHABLE = Say(
 IDS = Say("", "request ids: {ids}", "リクエスト ID: {ids}")
 IDS_AND_MORE = Say("", "request ids: {ids} and {more} more", "リクエスト ID: {ids} ほか {more} 件")
 RESTARTED = Say("", "it was restarted in the meantime", "途中で再起動しました")
+
+# Notes: neither agreement nor disagreement
+NOTES: Final = {
+    "budgets_no_key": Say(
+        "",
+        "budgets were not compared: that takes the admin key (--key, SEKISHO_ADMIN_KEY, or admin.key of the file)",
+        "予算は比べていません。管理キーが必要です（設定の admin.key、SEKISHO_ADMIN_KEY、--key のどれか）。",
+    ),
+    "budgets_not_asked": Say("", "budgets were not compared: {reason}", "予算は比べていません: {reason}"),
+    "budgets_uncounted": Say(
+        "",
+        "budgets were not compared: the counters do not answer just now",
+        "予算は比べていません。カウンターが応答していません。",
+    ),
+    "budgets_other_zone": Say(
+        "",
+        "budgets were not compared: their periods do not end with those of {zone}; name the gateway's file by --config",
+        "予算は比べていません。予算の期間が {zone} の区切りと合いません。"
+        "ゲートウェイの設定を --config で指定してください。",
+    ),
+    "budgets_rows_failed": Say(
+        "",
+        "budgets were not compared: {count} rows could not be stored, and their money is in the budgets alone",
+        "予算は比べていません。保存できなかった行が {count} 件あり、その費用は予算にしかありません。",
+    ),
+}
+#: what explains a difference of budgets
+CAUSES: Final = {
+    "charged_as_reserved": Say(
+        "",
+        "{count} attempts without a price on their row were charged what had been reserved: {more} nano-dollars more",
+        "行に価格のない {count} 件の試行を予約額で計上したため、{more} ナノドル多くなっています。",
+    ),
+    "interrupted": Say(
+        "",
+        "{count} calls died with a gateway: their budgets were charged what had been reserved, their rows are "
+        "estimates; {more} nano-dollars apart",
+        "ゲートウェイとともに中断した呼び出しが {count} 件あります。予算には予約額を、行には推定額を計上したため、"
+        "差は {more} ナノドルです。",
+    ),
+}

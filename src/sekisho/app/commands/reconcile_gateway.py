@@ -1,0 +1,87 @@
+"""What `reconcile` asks a running gateway that needs no key: which one it is, and its counters. Must only read."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from sekisho.app.commands import UNREACHABLE
+
+if TYPE_CHECKING:
+    from sekisho.app.settings.model import Language
+    from sekisho.costs.reconcile import Counters
+
+DEFAULT_URL = "http://127.0.0.1:4000"
+_PATIENCE_S = 10.0
+_LARGEST_ANSWER = 16 * 1024 * 1024
+
+
+class Stopped(Exception):
+    """A gateway that was named does not answer, or what was given cannot be used."""
+
+    def __init__(self, text: str, exit_code: int = UNREACHABLE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Of /health/ready what says which gateway this is, and since when it counts."""
+
+    started_us: int
+    spool: str
+
+
+def gateway_at(url: str, data_dir: Path, language: Language, *, must: bool) -> Ready | None:
+    """The gateway that writes into this folder. None, with a word about it, where there is none and none was named."""
+    from sekisho.app.commands import reconcile_messages as messages
+    from sekisho.tables.spools import held_spools, spool_ids
+
+    try:
+        ready = msgspec.json.decode(_get(f"{url}/health/ready"), type=Ready)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        if must:
+            raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+        typer.echo(messages.NO_GATEWAY.message(language, url=url), err=True)
+        return None
+    spools = held_spools(data_dir)
+    try:
+        ours = spool_ids(spools)
+    finally:
+        for spool in spools:
+            spool.close()
+    if ready.spool in ours:
+        return ready
+    said = messages.OTHER_GATEWAY.message(language, url=url, data_dir=data_dir)
+    if must:
+        raise Stopped(said)
+    typer.echo(said, err=True)
+    return None
+
+
+def counters_at(url: str, language: Language) -> Counters:
+    """Raises Stopped."""
+    from sekisho.app.commands import reconcile_messages as messages
+    from sekisho.costs.reconcile import counters
+
+    try:
+        return counters(_get(f"{url}/metrics").decode("utf-8", "replace"))
+    except (OSError, ValueError, LookupError) as error:
+        raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+
+
+def _get(url: str) -> bytes:
+    """Raises OSError, ValueError for what is no http address. No proxy: the address is one of our own."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("http:// or https:// is missing")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=_PATIENCE_S) as answer:
+            return answer.read(_LARGEST_ANSWER)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise OSError(f"HTTP {error.code}") from None
