@@ -1,9 +1,9 @@
 """What budgets say is spent against the rows of their periods. Must be pure, and count by the rules that calls met.
 
 Budgets are read before the rows and once more after them, as counters are: what the rows say has to lie between. What
-is reserved is not spent. Two things charge a budget with money that stands on no row: an attempt whose tier has no
-known price, and, where counters are shared, a call that died with its gateway; both are charged what was reserved.
-They are named with the difference.
+is reserved is not spent. Two things charge a budget otherwise than the row says, and are named with the difference: an
+attempt whose tier has no known price is charged what was reserved; and, where counters are shared, a call that died
+with its gateway is charged when its lease runs out, with what its last attempt had reserved (the row names the first).
 """
 
 from __future__ import annotations

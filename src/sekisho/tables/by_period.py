@@ -46,7 +46,7 @@ class PeriodSum(msgspec.Struct, frozen=True, kw_only=True):
     edge_nanos: int = 0
     #: attempts whose tier has no known price: their budgets were charged what had been reserved
     unpriced: int = 0
-    #: calls that died with the gateway, and what their rows are estimated at
+    #: calls that died with the gateway, and what their rows are charged
     interrupted: int = 0
     interrupted_nanos: int = 0
 

@@ -307,9 +307,9 @@ CAUSES: Final = {
     ),
     "interrupted": Say(
         "",
-        "{count} calls died with a gateway: their budgets were charged what had been reserved, their rows are "
-        "estimates; {more} nano-dollars apart",
-        "ゲートウェイとともに中断した呼び出しが {count} 件あります。予算には予約額を、行には推定額を計上したため、"
-        "差は {more} ナノドルです。",
+        "{count} calls died with a gateway: a budget is charged when their leases have run out, after a minute, "
+        "and with what the last attempt had reserved; {more} nano-dollars apart",
+        "ゲートウェイとともに中断した呼び出しが {count} 件あります。予算には、約 1 分後にリースが切れてから、"
+        "最後の試行の予約額を計上します。差は {more} ナノドルです。",
     ),
 }
