@@ -130,11 +130,11 @@ class Form:
             return default
         return float(number)
 
-    def positive(self, key: str, *, most: int) -> Decimal | None:
+    def positive(self, key: str, *, most: int, least: Decimal = Decimal(0)) -> Decimal | None:
         """A positive number as it was written, None when there is none, or after a problem."""
         node = self.node(key)
         number = None if node is None else number_of(self.reading, node)
-        if node is None or number is None or not self._positive(node, number, most):
+        if node is None or number is None or not self._positive(node, number, most, least):
             return None
         return number
 
@@ -172,18 +172,18 @@ class Form:
             self.reading.error(field, messages.NO_VALUE)
         return node
 
-    def _within(self, node: Node, number: Decimal, least: int, most: int) -> bool:
+    def _within(self, node: Node, number: Decimal, least: int | Decimal, most: int) -> bool:
         if number < least:
             self.reading.error(node, messages.TOO_SMALL, text=_as_written(node), least=least)
         elif number > most:
             self.reading.error(node, messages.TOO_LARGE, text=_as_written(node), most=most)
         return least <= number <= most
 
-    def _positive(self, node: Node, number: Decimal, most: int) -> bool:
+    def _positive(self, node: Node, number: Decimal, most: int, least: Decimal = Decimal(0)) -> bool:
         if number <= 0:
             self.reading.error(node, messages.NOT_POSITIVE, text=_as_written(node))
             return False
-        return self._within(node, number, 0, most)
+        return self._within(node, number, least, most)
 
 
 def form_of(reading: Reading, node: Node) -> Form | None:

@@ -19,6 +19,7 @@ _CURRENCIES: tuple[Currency, ...] = ("USD", "JPY")
 #: US dollars per million tokens; above it somebody has mistaken the unit
 _LARGEST_PRICE = 1_000_000
 _LARGEST_RATE = 1_000_000
+_SMALLEST_RATE = Decimal("0.001")
 
 
 #: setting -> field of MediaRates
@@ -77,7 +78,7 @@ def read_currency(root: Form) -> tuple[Currency, FxRates]:
 def _fx_rates(form: Form) -> FxRates:
     """One rate with its day, or a mapping of days to rates; in the order of their days."""
     if not isinstance(form.node("usd_jpy"), Fields):
-        rate = form.positive("usd_jpy", most=_LARGEST_RATE)
+        rate = form.positive("usd_jpy", most=_LARGEST_RATE, least=_SMALLEST_RATE)
         day = _day(form, form.node("date"))
         return () if rate is None else ((day, rate),)
     rates: dict[date, Decimal] = {}
@@ -85,7 +86,7 @@ def _fx_rates(form: Form) -> FxRates:
     assert days is not None
     with days:
         for entry in form.entries("usd_jpy"):
-            rate = days.positive(entry.name, most=_LARGEST_RATE)
+            rate = days.positive(entry.name, most=_LARGEST_RATE, least=_SMALLEST_RATE)
             day = _day(form, entry, entry.name)
             if rate is not None and day is not None:
                 rates[day] = rate

@@ -268,6 +268,10 @@ server:
   tls_certificate: nowhere.pem                          # <- file_missing
   tls_key: "."                                          # <- file_unreadable
 """,
+    "a rate that no currency has": """
+fx: {usd_jpy: 7.5e-300}                                 # <- bad_number
+budgets: [{scope: {key: a}, jpy: 1}]                    # <- missing
+""",
     "half of what TLS needs": """
 server: {tls_key: nowhere.pem}                          # <- file_missing missing
 """,
