@@ -37,7 +37,7 @@ TITLES = {
     "budgets": (
         "Races for a budget",
         "64 clients at once on one small budget, with calls of random sizes, until the last one is refused. "
-        + "The counters are tried by themselves: this version does not ask them about calls yet.",
+        + "The counters are tried by themselves; `races` tries them through gateways.",
     ),
     "races": (
         "Races through gateways",
