@@ -89,4 +89,5 @@ async def test_a_call_that_died_with_its_process_is_counted_as_the_row_it_became
         model = tally.models["mock-small"]
         assert model.statuses == {500: 1}
         assert sum(model.latency.counts) == 0, "nobody saw the end"
-        assert model.cost_nanos == model.tokens.input * 1000 > 0
+        assert model.cost_nanos == house.sink.begun[0].cost_nanos
+        assert model.cost_nanos > model.tokens.input * 1000 > 0, "what was reserved"
