@@ -7,6 +7,8 @@ UV_VERSION := 0.13.8
 UV := .uv/bin/uv
 SYNC := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 PORT ?= 4000
+# Tests that only reckon run on every core; those that wait for processes and clocks run one after another.
+RECKONING := tests/unit tests/property tests/golden tests/contract
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check format bench endurance lock golden-update clean
@@ -41,7 +43,8 @@ serve: $(VENV)/.run ## the gateway with ./sekisho.yaml, or keys from the environ
 	@$(BIN)/sekisho serve --port $(PORT)
 
 test: $(VENV)/.dev ## every test that needs no account
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(RECKONING)
+	@$(BIN)/python -m pytest $(RECKONING:%=--ignore=%) tests
 
 check: $(VENV)/.dev ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .
