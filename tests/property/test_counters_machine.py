@@ -373,6 +373,7 @@ class OnRedis(Machine):
         return [(state.spent_nanos, state.reserved_nanos, state.bound_nanos) for state in states]
 
     def running(self) -> int:
+        self.calm()
         meters, _ = self.loop.run_until_complete(self.workers[0].look(time.perf_counter()))
         return next(state.running for state in meters if state.spec.key == METERS[1].key)
 

@@ -21,5 +21,5 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
 
     def touched(self) -> frozenset[str]:
         """Members that make a body need more than a new `model`."""
-        names = self.drops | self.renames.keys()
+        names = self.drops.union(self.renames)
         return names | {"metadata"} if self.metadata_needs_store else names

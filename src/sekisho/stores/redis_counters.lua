@@ -56,8 +56,13 @@ local function hold_lease()
   redis.call('ZADD', KEYS[2], math.floor(now / 1000) + tonumber(ARGV[3]), ARGV[2])
 end
 
+-- that a reservation has ended which may be told of again: by who put it back, and did not hear that it was taken
+local function mark_ended()
+  return redis.call('SET', KEYS[4] .. ':charged', '1', 'NX', 'EX', TOMBSTONE_S)
+end
+
 local function hold()
-  if redis.call('EXISTS', KEYS[4]) == 1 then return {0} end
+  if redis.call('EXISTS', KEYS[4], KEYS[4] .. ':charged') > 0 then return {0} end
   local meters, carried, budgets = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
   local k, at = FIRST_KEY, FIRST_ARG
   for i = 1, meters + carried do
@@ -164,6 +169,7 @@ local function finish_one()
   if found and string.sub(found, 1, 1) ~= 'E' then
     redis.call('DEL', KEYS[4])
     local held = cmsgpack.unpack(found)
+    if held[2][1] == 'hold' then mark_ended() end
     return finish(ARGV[2], held[1], held[2], tonumber(ARGV[3]), ARGV[4])
   end
   local charged = '0'
@@ -171,6 +177,7 @@ local function finish_one()
     -- it had expired and was charged as estimated: correct that
     charged = string.sub(found, 2)
     redis.call('DEL', KEYS[4])
+    mark_ended()
   else
     -- ended before, unless this server has lost its memory since: then it is charged, if the rows from which the
     -- budgets were rebuilt cannot hold it yet
@@ -179,7 +186,7 @@ local function finish_one()
     if not epoch then return {-1} end
     local since = tonumber(string.match(epoch, '@(%d+)$') or '0')
     if epoch == ARGV[5] or tonumber(ARGV[6]) < since then return {0} end
-    if not redis.call('SET', KEYS[4] .. ':charged', '1', 'NX', 'EX', TOMBSTONE_S) then return {0} end
+    if not mark_ended() then return {0} end
   end
   local amount, sign = difference(ARGV[4], charged)
   local sums = {1}

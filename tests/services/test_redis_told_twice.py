@@ -1,0 +1,83 @@
+"""What is told to Redis again, because nobody heard that it had been taken, counts once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.services.redis_workers import Rows, Worker, agree, budgeted_again, granted, until, workers
+from tests.support.redis_server import RedisServer
+
+from sekisho.stores.redis_words import EPOCH, ending
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as one:
+        yield one
+
+
+async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        reservation, other = await granted(one, 400), await granted(one, 50)
+        told = _noted(one)
+        one.settle(reservation, 300)
+        (words,) = told
+        for _ in range(3):
+            assert await one.counters._link.send(words) == [0]
+        assert (await one.budget()).reserved_nanos == 50
+        one.settle(other, 50)
+        await agree(one, rows)
+
+
+async def test_what_is_put_back_and_told_twice_counts_once(server: RedisServer) -> None:
+    """A connection that breaks after the server has taken everything and before it could say so."""
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        reservation = await granted(one, 400)
+        told = _noted(one)
+        server.kill()
+        await until(lambda: not one.counters.up)
+        server.start()
+        other.settle(await budgeted_again(other), 5)
+        await until(lambda: bool(one.counters._keeper.epoch and told) and not one.counters.untold)
+        assert "hold" in told[0]
+        one.settle(reservation, 300)
+        await until(lambda: not one.counters.untold)
+        await agree(other, rows)
+        for words in told:
+            assert await one.counters._link.send(words) == [0]
+        await agree(other, rows)
+
+
+async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        place = (await granted(one)).seen.place
+        now_ms = int(time.time() * 1000) + 1_000
+
+        async def told(name: str, ended_ms: int, cost: int) -> list[int]:
+            return await one.counters._link.send(ending(name, place, "earlier:run@1", ended_ms, 10, cost))
+
+        assert await told("lost", now_ms, 77) == [1, 77, 77]
+        assert await told("lost", now_ms, 77) == [0]
+        # what had ended when the rows were read is in their sums
+        assert await told("read", int(one.counters._keeper.epoch.partition("@")[2]) - 1, 50) == [0]
+        server.ask("DEL", EPOCH)
+        assert await told("too early to say", now_ms, 50) == [-1]
+        assert (await one.budget()).spent_nanos == 77
+
+
+def _noted(worker: Worker) -> list[tuple[str | bytes | int, ...]]:
+    """A list that grows by everything that is told from now on."""
+    told: list[tuple[str | bytes | int, ...]] = []
+    tell = worker.counters._outbox.tell
+
+    def noting(words: tuple[str | bytes | int, ...], after: Callable[[object], None] | None = None) -> None:
+        told.append(words)
+        tell(words, after)
+
+    worker.counters._outbox.tell = noting  # type: ignore[method-assign]
+    return told
