@@ -119,7 +119,7 @@ class Gateway:
 
     def committers(self) -> list[int]:
         """Process ids of those that work on this data folder: one, or a second that waits for a killed gateway's."""
-        return processes("sekisho.tables.committer", str(self.data_dir))
+        return processes("sekisho.tables", "committer", str(self.data_dir))
 
     def serving(self) -> list[int]:
         """Process ids of the gateway: one, or a supervisor and its workers."""

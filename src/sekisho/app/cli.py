@@ -12,6 +12,7 @@ import typer
 
 from sekisho import __version__
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.tables.lean import leave_out_numpy_and_pandas
 
 #: command -> module in sekisho.app.commands, in the order of `sekisho --help`
 COMMANDS = {
@@ -30,6 +31,12 @@ COMMANDS = {
     "reconcile": "reconcile",
     "tables": "tables",
 }
+
+
+def script() -> None:
+    """`main` in a process of its own."""
+    leave_out_numpy_and_pandas()
+    main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

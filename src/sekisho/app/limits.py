@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -15,7 +14,7 @@ import msgspec
 from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language, Settings
 from sekisho.domain.periods import window
-from sekisho.domain.spending import Budget, Limit, Period, Spent
+from sekisho.domain.spending import Budget, Limit, Spent
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.control import NOTHING, ControlRecords, budget_id, limit_id
 from sekisho.stores.counters import EventSink
@@ -24,8 +23,9 @@ from sekisho.stores.memory_counters import MemoryCounters
 if TYPE_CHECKING:
     from sekisho.stores.redis_counters import RedisCounters
 
-#: sums of what calls cost that ended from a time to another one (seconds since 1970), by their facts; may block
-SpentRows = Callable[[float, float], Iterable[Spent]]
+#: sums of what calls cost that began at each of these times or later and ended before another (seconds since 1970), by
+#: their facts; may block
+SpentRows = Callable[[Sequence[float], float], Iterable[Iterable[Spent]]]
 
 ONE_WORKER = Say(
     "one_worker",
@@ -81,11 +81,10 @@ def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[
     zone = ZoneInfo(settings.timezone)
 
     def read(as_of_s: float) -> dict[str, int]:
-        def of(period: Period) -> dict[str, int]:
-            return rules.spent_by_budget(rows(window(period, zone, as_of_s)[0], as_of_s), period)
-
-        with ThreadPoolExecutor() as pool:  # each waits for a process of its own
-            return {key: nanos for sums in pool.map(of, rules.periods) for key, nanos in sums.items()}
+        periods = list(rules.periods)
+        found = rows([window(period, zone, as_of_s)[0] for period in periods], as_of_s)
+        sums = (rules.spent_by_budget(spent, period) for spent, period in zip(found, periods, strict=True))
+        return {key: nanos for one in sums for key, nanos in one.items()}
 
     async def spent(as_of_s: float) -> Mapping[str, int]:
         return await asyncio.to_thread(read, as_of_s) if rules.budgets else {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sekisho.app.limits import open_counters, rules_of, spent_before
@@ -143,12 +144,13 @@ class _Books:
         #: id -> name, for budgets of keys: rows hold ids
         self.key_names = key_names
 
-    def spent(self, since_s: float, until_s: float) -> Iterable[Spent]:
+    def spent(self, since_s: Sequence[float], until_s: float) -> list[list[Spent]]:
         """Blocks. Raises SpentUnknown."""
-        for one in spent_rows(self._settings.data_dir, self._settings.storage, since_s, until_s):
+        found = spent_rows(self._settings.data_dir, self._settings.storage, since_s, until_s)
+        for one in chain.from_iterable(found):
             key_id = one.facts["key"]
             one.facts["key"] = None if key_id is None else self.key_names.get(key_id, key_id)
-            yield one
+        return found
 
 
 async def open_limits_and_budgets(

@@ -1,4 +1,4 @@
-"""Carries rows from the spool into the Delta tables; run as `python -m sekisho.tables.committer --data-dir DIR`.
+"""Carries rows from the spool into the Delta tables; run as `python -m sekisho.tables committer --data-dir DIR`.
 
 A process of its own beside the serving one. Must never lose a row or write one twice: a table's `txn` says how far it
 has come, both tables go on from their own, and a segment is unlinked only when both have all of it. Several may write
@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="sekisho.tables.committer", description=__doc__)
+    parser = argparse.ArgumentParser(prog="sekisho.tables committer", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--parent", type=int, help="process id; end when it is no longer the parent")
     parser.add_argument("--stdin", action="store_true", help="read where the tables are from standard input")
@@ -311,7 +311,3 @@ def _complain(status: CommitterStatus) -> None:
 
 def _now_us() -> int:
     return time.time_ns() // 1000
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,14 @@
-"""What calls have cost, summed from the rows: `python -m sekisho.tables.spent`, for who must not load DuckDB itself.
+"""What calls have cost, summed from the rows: `python -m sekisho.tables spent`, for who must not load DuckDB itself.
 
-Reads one request (JSON) from standard input, where nobody else can read the credentials in it, and writes one sum a
-line. Must count every attempt of every row once, those in the spool included.
+Reads one request (JSON) from standard input, where nobody else can read the credentials in it, and writes one line of
+sums for each time that was asked for. Must count every attempt of every row once, those in the spool included.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from sekisho.domain.spending import Spent
+from sekisho.tables.segments import segment_numbers
+from sekisho.tables.spools import spool_roots
 from sekisho.tables.storage import Cadence, Storage, forget_aws_variables, from_parent, to_child
 
 #: a year of rows is read in a few seconds; a bucket that hangs must not hold a start for ever
@@ -35,15 +37,17 @@ class SpentUnknown(Exception):
     """The rows could not be summed; the text says why."""
 
 
-def spent_rows(data_dir: Path, storage: Storage, since_s: float, until_s: float) -> list[Spent]:
-    """Sums of what calls cost that began at `since_s` or later and ended before `until_s` (seconds since 1970), by
-    their facts; `key` is the id of the key. In a process of its own; blocks until that has ended. Raises SpentUnknown.
-    """
-    request = _Request(str(data_dir), int(since_s * 1e6), int(until_s * 1e6))
+def spent_rows(data_dir: Path, storage: Storage, since_s: Sequence[float], until_s: float) -> list[list[Spent]]:
+    """Sums of what calls cost that ended before `until_s` (seconds since 1970), by their facts; `key` is the id of the
+    key. One list for each time of `since_s`, of the calls that began then or later. In a process of its own, where
+    there is anything; blocks until that has ended. Raises SpentUnknown."""
+    if _nothing_there(data_dir, storage):
+        return [[] for _ in since_s]
+    request = _Request(str(data_dir), [int(one * 1e6) for one in since_s], int(until_s * 1e6))
     message = msgspec.json.encode(request) + b"\n" + to_child(storage, Cadence())
     try:
         done = subprocess.run(
-            (sys.executable, "-m", "sekisho.tables.spent"),
+            (sys.executable, "-P", "-m", "sekisho.tables", "spent"),
             input=message,
             capture_output=True,
             timeout=TIMEOUT_S,
@@ -54,22 +58,32 @@ def spent_rows(data_dir: Path, storage: Storage, since_s: float, until_s: float)
     if done.returncode:
         said = done.stderr[-500:].decode("utf-8", "replace").strip()
         raise SpentUnknown(f"what was spent cannot be read from the rows: {said}")
-    return [msgspec.json.decode(line, type=Spent) for line in done.stdout.splitlines()]
+    return [msgspec.json.decode(line, type=list[Spent]) for line in done.stdout.splitlines()]
 
 
-def sums(data_dir: Path, storage: Storage, since_us: int, until_us: int) -> Iterator[Spent]:
-    """The same, here. Raises what `reader.ask` raises."""
-    from sekisho.tables.reader import ask
+def sums(data_dir: Path, storage: Storage, since_us: Sequence[int], until_us: int) -> Iterator[list[Spent]]:
+    """The same, here, in microseconds; from one look at the tables. Raises duckdb.Error, SqlFailed, OSError."""
+    from sekisho.tables.reader import Result, open_connection, query
 
-    day = datetime.fromtimestamp(since_us / 1e6, UTC).date() - timedelta(days=1)
-    query = _SUMS.format(day=day.isoformat(), since_us=since_us, until_us=until_us)
-    for row in ask(data_dir, query, storage).rows():
-        yield Spent(facts=dict(zip(_FACTS, row[:-1], strict=True)), cost_nanos=row[-1])
+    connection = open_connection(data_dir, _SUMS, storage)
+    for since in since_us:
+        day = datetime.fromtimestamp(since / 1e6, UTC).date() - timedelta(days=1)
+        asked = query(connection, _SUMS.format(day=day.isoformat(), since_us=since, until_us=until_us))
+        yield [
+            Spent(facts=dict(zip(_FACTS, row[:-1], strict=True)), cost_nanos=row[-1]) for row in Result(asked).rows()
+        ]
+
+
+def _nothing_there(data_dir: Path, storage: Storage) -> bool:
+    """No row can be there. Of a bucket nobody knows without asking it."""
+    if storage.path is None or (storage.path / "usage").exists():
+        return False
+    return not any(map(segment_numbers, spool_roots(data_dir)))
 
 
 class _Request(msgspec.Struct, frozen=True):
     data_dir: str
-    since_us: int
+    since_us: list[int]
     until_us: int
 
 
@@ -86,7 +100,3 @@ def main() -> int:
         return 1
     sys.stdout.buffer.write(b"".join(msgspec.json.encode(one) + b"\n" for one in found))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

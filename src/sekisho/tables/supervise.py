@@ -185,7 +185,7 @@ class Committer:
 
     def _command(self) -> Sequence[str]:
         # -P: a file of the working directory must not pass for one of our modules.
-        module = [sys.executable, "-P", "-m", "sekisho.tables.committer"]
+        module = [sys.executable, "-P", "-m", "sekisho.tables", "committer"]
         return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), "--stdin"]
 
     def _spawn(self) -> None:

@@ -77,7 +77,7 @@ def test_killed_at_every_step_it_leaves_whole_tables_and_the_next_run_ends_the_w
 
 
 def started(data_dir: Path, job: str) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "sekisho.tables.maintenance.jobs", job, "--data-dir", str(data_dir)]
+    words = [sys.executable, "-m", "sekisho.tables", "maintenance", job, "--data-dir", str(data_dir)]
     return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE)
 
 
@@ -160,7 +160,7 @@ def test_stock_readers_read_the_tables_after_all_of_it(tmp_path: Path):
 
 def test_a_job_ends_when_its_gateway_is_gone(tmp_path: Path):
     filled(tmp_path / "tables", files=3)
-    words = ["-m", "sekisho.tables.maintenance.jobs", "light", "--data-dir", str(tmp_path), "--parent", "1"]
+    words = ["-m", "sekisho.tables", "maintenance", "light", "--data-dir", str(tmp_path), "--parent", "1"]
     assert python(*words).returncode in (0, 1)
     assert ids(tmp_path / "tables" / "usage") == want(15)
 

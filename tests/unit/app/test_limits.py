@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -72,10 +72,13 @@ def test_a_budget_whose_other_endpoint_is_gone_blocks(tmp_path: Path) -> None:
 async def test_what_was_spent_is_read_for_the_periods_that_hold_now(tmp_path: Path) -> None:
     asked: list[tuple[float, float]] = []
 
-    def rows(since_s: float, until_s: float) -> Iterable[Spent]:
-        asked.append((since_s, until_s))
-        yield Spent(facts={"user": "taro", "team": "research"}, cost_nanos=7)
-        yield Spent(facts={"user": "taro", "team": "sales"}, cost_nanos=3)
+    def rows(since_s: Sequence[float], until_s: float) -> Iterable[list[Spent]]:
+        for one in since_s:
+            asked.append((one, until_s))
+            yield [
+                Spent(facts={"user": "taro", "team": "research"}, cost_nanos=7),
+                Spent(facts={"user": "taro", "team": "sales"}, cost_nanos=3),
+            ]
 
     given = settings(tmp_path)
     zone = ZoneInfo("Asia/Tokyo")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sekisho.app import limits_and_budgets
@@ -41,11 +43,11 @@ class Rows:
         self.asked: list[tuple[float, float]] = []
         self.fault: Exception | None = None
 
-    def __call__(self, data_dir: Path, storage: Any, since_s: float, until_s: float) -> list[Spent]:
-        self.asked.append((since_s, until_s))
+    def __call__(self, data_dir: Path, storage: Any, since_s: Sequence[float], until_s: float) -> list[list[Spent]]:
+        self.asked += [(one, until_s) for one in since_s]
         if self.fault is not None:
             raise self.fault
-        return list(self.sums)
+        return [msgspec.convert(msgspec.to_builtins(self.sums), list[Spent]) for _ in since_s]
 
 
 def spent(cost_nanos: int, **facts: str) -> Spent:

@@ -30,7 +30,7 @@ def spool_of(data_dir: Path, *wanted: dict[str, Any]) -> None:
 
 def summed(data_dir: Path, since_us: int, until_us: int) -> dict[tuple[Any, ...], int]:
     found: dict[tuple[Any, ...], int] = {}
-    for one in sums(data_dir, Storage.folder(data_dir / "tables"), since_us, until_us):
+    for one in next(sums(data_dir, Storage.folder(data_dir / "tables"), [since_us], until_us)):
         key = (one.facts["team"], one.facts["user"], one.facts["model"])
         assert key not in found
         found[key] = one.cost_nanos
@@ -69,14 +69,27 @@ def test_rows_of_the_table_count_too_in_a_process_of_its_own(tmp_path: Path) -> 
     filled(tmp_path / "tables", "usage", days=1, files=1)
     spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)], "event_time_us": NOON_US + 10})
     storage = Storage.folder(tmp_path / "tables")
-    found = spent_rows(tmp_path, storage, (NOON_US - HOUR_US) / 1e6, (NOON_US + HOUR_US) / 1e6)
+    since_s = [(NOON_US - HOUR_US) / 1e6, (NOON_US + 5) / 1e6]
+    found, later = spent_rows(tmp_path, storage, since_s, (NOON_US + HOUR_US) / 1e6)
     assert sum(one.cost_nanos for one in found) == 5 * 27_000 + 5
+    assert 5 <= sum(one.cost_nanos for one in later) < 5 * 27_000 + 5
     assert set(found[0].facts) == {"department", "team", "key", "user", "endpoint", "feature", "model"}
-    assert spent_rows(tmp_path / "nothing", Storage.folder(tmp_path / "nothing"), 0.0, 9e9) == []
+
+
+def test_where_nothing_was_ever_recorded_no_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process")
+
+    monkeypatch.setattr("sekisho.tables.spent.subprocess.run", started)
+    storage = Storage.folder(tmp_path / "tables")
+    assert spent_rows(tmp_path, storage, [0.0, 1.0], 9e9) == [[], []]
+    spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)]})
+    with pytest.raises(AssertionError, match="a process"):
+        spent_rows(tmp_path, storage, [0.0], 9e9)
 
 
 def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     (tmp_path / "tables" / "usage" / "_delta_log").mkdir(parents=True)
     (tmp_path / "tables" / "usage" / "_delta_log" / "00000000000000000000.json").write_text("{}{")
     with pytest.raises(SpentUnknown, match="what was spent cannot be read from the rows"):
-        spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), 0.0, 9e9)
+        spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [0.0], 9e9)

@@ -1,4 +1,4 @@
-"""The two jobs of a schedule, run as `python -m sekisho.tables.maintenance.jobs night --data-dir DIR`.
+"""The two jobs of a schedule, run as `python -m sekisho.tables maintenance night --data-dir DIR`.
 
 `light`: today's small files. `night`: retention, compaction of days that are over, the log, and what can be deleted.
 A short-lived process of its own. Must leave one table's trouble to that table, and the tables whole when it is killed.
@@ -99,7 +99,7 @@ _NOTHING = TableSize(files=0, rows=0, bytes=0, days=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="sekisho.tables.maintenance.jobs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="sekisho.tables maintenance", description=__doc__)
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--tables-dir", type=Path, help="by default the folder tables of the data folder")
@@ -137,7 +137,3 @@ def modest() -> None:
     pa.set_io_thread_count(1)
     pa.set_memory_pool(pa.system_memory_pool())
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

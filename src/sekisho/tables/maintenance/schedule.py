@@ -116,7 +116,7 @@ class Schedule:
         self._began_s = self._monotonic_s()
         self._seen = self._commits()
         self._job = job
-        module = [sys.executable, "-m", "sekisho.tables.maintenance.jobs", job]
+        module = [sys.executable, "-P", "-m", "sekisho.tables", "maintenance", job]
         places = ["--data-dir", str(self._data_dir), "--tables-dir", str(self._tables_dir)]
         options = [*places, "--policy", encode(policy), "--parent", str(os.getpid())]
         try:

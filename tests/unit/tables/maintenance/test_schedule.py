@@ -80,7 +80,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pid = 1
 
         def __init__(self, command: list[str], **_: Any) -> None:
-            jobs.append(command[3])
+            jobs.append(command[command.index("maintenance") + 1])
 
         def poll(self) -> int:
             return 0
