@@ -65,11 +65,11 @@ FROM usage LEFT JOIN inference_log USING (request_date, request_id) WHERE usage.
 
 
 @asynccontextmanager
-async def house(folder: Path, workers: int) -> AsyncIterator[tuple[Gateway, RedisServer]]:
-    """A gateway whose budgets are counted."""
+async def house(folder: Path, workers: int, more: str = "") -> AsyncIterator[tuple[Gateway, RedisServer]]:
+    """A gateway whose budgets are counted; `more` goes into its configuration."""
     mock = Mock(folder)
     with RedisServer() as server:
-        gateway = Gateway(folder, mock, workers=workers, more=f'{RULES}state: {{url: "{server.url}"}}')
+        gateway = Gateway(folder, mock, workers=workers, more=f'{RULES}state: {{url: "{server.url}"}}\n{more}')
         try:
             await gateway.start()
             async with asyncio.timeout(PATIENCE_S), _session() as session:

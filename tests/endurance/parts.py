@@ -130,6 +130,7 @@ PARTS: dict[str, Part] = {
         Part("folder", 60, "seconds without the tables' folder", _outage(folder_gone)),
         Part("room", 60, "seconds without room on the disk", _outage(room_gone)),
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),
+        Part("stores", 30, "seconds without Redis, and without PostgreSQL", *_program("stores_gone", "--seconds")),
         Part("commits", 17_280, "small commits", *_program("day_of_commits", "--commits")),
         Part("budgets", 100, "pairs of races for a budget", *_program("budget_race", "--runs", seeded=True)),
         Part("races", 100, "pairs of races through gateways", *_program("gateway_race", "--runs", seeded=True)),

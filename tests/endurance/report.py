@@ -32,6 +32,11 @@ TITLES = {
     ),
     "folder": ("Tables' folder gone", "A file stands where the tables are: nobody can write there."),
     "room": ("Disk full", "Every call that asks the system for room on the disk is refused."),
+    "stores": (
+        "Redis and PostgreSQL gone",
+        "Four workers, budgets in Redis and keys in PostgreSQL. Redis stands still, is killed and comes back empty; "
+        + "then PostgreSQL is killed and comes back.",
+    ),
     "bucket": ("S3 endpoint gone", "The tables are in a bucket, and nobody answers there."),
     "commits": ("A day of small commits", "One commit every five seconds of a simulated day, and its maintenance."),
     "budgets": (
