@@ -60,6 +60,7 @@ def facts_of_budget(denial: Denial, wall_s: float) -> dict[str, Any]:
         "limit_usd": format_usd(budget.amount_nanos),
         "spent_usd": format_usd(denial.spent_nanos),
         "reserved_usd": format_usd(denial.reserved_nanos),
+        "wanted_usd": format_usd(denial.wanted_nanos),
         "resets_at": resets.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 

@@ -16,7 +16,7 @@ from sekisho.wire.messages import clean, say
 
 _MAX_RETRY_S = 366 * 24 * 3600
 #: what programs want to know of a refusal, beside the envelope, by its code
-_FACTS = {"budget_exceeded": ("scope", "limit_usd", "spent_usd", "reserved_usd", "resets_at")}
+_FACTS = {"budget_exceeded": ("scope", "limit_usd", "spent_usd", "reserved_usd", "wanted_usd", "resets_at")}
 
 
 def render(refusal: Refusal, request_id: str, language: Language) -> bytes:

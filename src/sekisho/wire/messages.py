@@ -127,10 +127,13 @@ MESSAGES: dict[str, Message] = {
         "レート制限を超えました。`retry-after` ヘッダーに示された時間だけ待ってから、もう一度お試しください。",
     ),
     "budget_exceeded": Message(
-        "The budget of {scope} is used up: {spent_usd} of {limit_usd} USD are spent, {reserved_usd} reserved for "
-        "running calls. It begins anew at {resets_at}.",
-        "{scope} の予算を使い切りました。{limit_usd} USD のうち {spent_usd} USD を使用済み、"
-        "{reserved_usd} USD を実行中の呼び出しのために予約しています。{resets_at} に更新されます。",
+        "The budget of {scope} has no room for this call: of {limit_usd} USD, {spent_usd} are spent and {reserved_usd} "
+        "reserved for running calls, and this call wants {wanted_usd}. A smaller `max_tokens` or a shorter input wants "
+        "less. The budget begins anew at {resets_at}.",
+        "{scope} の予算に、この呼び出しの分が残っていません。{limit_usd} USD のうち {spent_usd} USD を使用済み、"
+        "{reserved_usd} USD を実行中の呼び出しのために予約しており、"
+        "この呼び出しには {wanted_usd} USD の予約が必要です。"
+        "`max_tokens` を小さくするか入力を短くすると、必要な額は減ります。予算は {resets_at} に更新されます。",
     ),
     "upstream_rate_limit": Message(
         "The provider of the model is limiting requests at present. Wait as long as the `retry-after` header says and "

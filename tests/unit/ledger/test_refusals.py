@@ -95,6 +95,7 @@ def test_an_exhausted_budget_says_what_is_spent_and_when_it_begins_anew() -> Non
         "limit_usd": "100",
         "spent_usd": "99.5",
         "reserved_usd": "0.4",
+        "wanted_usd": "0.2",
         "resets_at": "2026-11-18T12:06:40Z",
     }
     assert "wanted 0.2" in str(refusal.detail)
