@@ -23,6 +23,7 @@ from report import machine
 from results import table
 from rows import LAST_DAY, Rows, write
 from sekisho.tables.reader import open_connection, query
+from sekisho.tables.schema import PARTITION
 
 HERE = Path(__file__).parent
 IDS_ROWS = 111_000
@@ -124,7 +125,8 @@ def _read_bytes() -> int | None:
 
 
 def _files(data_dir: Path, name: str) -> list[Path]:
-    return sorted((data_dir / "tables" / name).rglob("*.parquet"))
+    """Of rows; checkpoints of the log are Parquet files too."""
+    return sorted((data_dir / "tables" / name).glob(f"{PARTITION}=*/*.parquet"))
 
 
 def _some_id(data_dir: Path, name: str) -> str:
