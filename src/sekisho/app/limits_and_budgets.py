@@ -17,6 +17,7 @@ from sekisho.app.settings.model import Settings
 from sekisho.domain.spending import EACH, Spent, scope_text
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner, SizeBook
+from sekisho.ledger.resumed import all_held, idle_since
 from sekisho.ledger.scopes import Rules
 from sekisho.ledger.tally import ByLabel
 from sekisho.stores.budget_events import BudgetEvents, PostgresEvents, SqliteEvents
@@ -51,6 +52,7 @@ class LimitsAndBudgets:
         self._planner: Planner | None = None
         self._writing: asyncio.Future[None] | None = None
         self._looking: asyncio.Future[None] | None = None
+        self._adopting: asyncio.Future[None] | None = None
         self._look_at_s = 0.0
         self._budgets: list[BudgetState] = []
 
@@ -67,13 +69,46 @@ class LimitsAndBudgets:
         rules = rules_of(settings, control)
         self._books.key_names = key_names
         if rules.budgets and rules.budgets != self.rules.budgets:
+            await self.adopt(rules)
+        self.rules = self._books.rules = rules
+
+    async def adopt(self, rules: Rules) -> None:
+        """Tell the counters what was spent of budgets that are about to hold and did not until now. Raises SpentUnknown
+        or StoreUnavailable."""
+        if isinstance(self.counters, MemoryCounters):
             wall_s = time.time()
-            sums = await spent_before(settings, rules, self._books.spent)(wall_s)
-            if isinstance(self.counters, MemoryCounters):
-                self.counters.adopt(sums, wall_s)
-            else:
-                await self.counters.adopt(sums, wall_s)
-        self.rules = rules
+            sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
+            met = (spec.key for spec in self.counters.met())
+            self.counters.adopt(sums, wall_s, [key for key in met if not self.rules.counts(key)])
+            return
+        # before anything is read, so that a rebuild meanwhile knows of them
+        before, self._books.rules = self._books.rules, rules
+        try:
+            await self._adopt_shared(self.counters, rules)
+        except BaseException:
+            self._books.rules = before
+            raise
+
+    async def _adopt_shared(self, counters: RedisCounters, rules: Rules) -> None:
+        wall_s = time.time()
+        held = await counters.held()
+        if all_held(rules.budgets, held, wall_s):
+            await counters.adopt({}, wall_s)
+        else:
+            sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
+            met = (spec.key for spec in counters.met() if rules.counts(spec.key))
+            await counters.adopt(sums, wall_s, idle_since({*sums, *met}, held, wall_s))
+        await counters.say_held(rules.budgets, wall_s)
+
+    async def begin(self) -> None:
+        """At the start. Where the counters' server is away, the budgets wait for it."""
+        if isinstance(self.counters, MemoryCounters) or not self.rules.budgets:
+            return
+        self.counters.adopted = False
+        try:
+            await self.adopt(self.rules)
+        except StoreUnavailable as error:
+            log.warning("%s; calls with a blocking budget are refused until it is there", error)
 
     def tick(self) -> None:
         """About once a second."""
@@ -85,10 +120,23 @@ class LimitsAndBudgets:
         if self.rules.budgets and now_s >= self._look_at_s and (self._looking is None or self._looking.done()):
             self._look_at_s = now_s + _LOOK_EVERY_S
             self._looking = asyncio.ensure_future(self._look(now_s))
+        if self._unadopted and (self._adopting is None or self._adopting.done()):
+            self._adopting = asyncio.ensure_future(self._adopt_late())
+
+    @property
+    def _unadopted(self) -> bool:
+        counters = self.counters
+        return not isinstance(counters, MemoryCounters) and not counters.adopted and counters.up
+
+    async def _adopt_late(self) -> None:
+        try:
+            await self.adopt(self.rules)
+        except (StoreUnavailable, SpentUnknown) as error:
+            log.warning("%s; calls with a blocking budget are refused until it is there", error)
 
     async def close(self) -> None:
         """Keep the last events, and tell a remote store what it does not know yet."""
-        for task in (self._writing, self._looking):
+        for task in (self._writing, self._looking, self._adopting):
             if task is not None:
                 await asyncio.wait({task}, timeout=5)
         await self._write()
@@ -125,6 +173,8 @@ class LimitsAndBudgets:
 
     async def _look(self, now_s: float) -> None:
         try:
+            if not isinstance(self.counters, MemoryCounters):
+                await self.counters.say_held(self.rules.budgets, time.time())
             _, self._budgets = await self.counters.look(now_s)
         except StoreUnavailable:
             self._budgets = []  # better nothing than old numbers
@@ -139,18 +189,24 @@ def _label(spec: BudgetSpec) -> str:
 class _Books:
     """Reads from the rows what was spent."""
 
-    def __init__(self, settings: Settings, key_names: Mapping[str, str]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, key_names: Mapping[str, str], rules: Rules) -> None:
+        self.settings = settings
+        #: those by which counters are rebuilt that lost their memory
+        self.rules = rules
         #: id -> name, for budgets of keys: rows hold ids
         self.key_names = key_names
 
     def spent(self, since_s: Sequence[float], until_s: float) -> list[list[Spent]]:
         """Blocks. Raises SpentUnknown."""
-        found = spent_rows(self._settings.data_dir, self._settings.storage, since_s, until_s)
+        found = spent_rows(self.settings.data_dir, self.settings.storage, since_s, until_s)
         for one in chain.from_iterable(found):
             key_id = one.facts["key"]
             one.facts["key"] = None if key_id is None else self.key_names.get(key_id, key_id)
         return found
+
+    async def spent_by_budget(self, as_of_s: float) -> Mapping[str, int]:
+        """By the rules in force. Raises SpentUnknown."""
+        return await spent_before(self.settings, self.rules, self.spent)(as_of_s)
 
 
 async def open_limits_and_budgets(
@@ -161,10 +217,12 @@ async def open_limits_and_budgets(
     url = settings.database_url
     table = SqliteEvents(settings.database_path) if url is None else PostgresEvents(url.reveal())
     events = BudgetEvents(table)
-    books = _Books(settings, key_names)
     rules = rules_of(settings, control)
+    books = _Books(settings, key_names, rules)
     try:
-        counters = await open_counters(settings, events.note, spent_before(settings, rules, books.spent))
+        counters = await open_counters(settings, events.note, books.spent_by_budget)
+        found = LimitsAndBudgets(rules, counters, events, books)
+        await found.begin()
     except SpentUnknown as error:
         raise StoreUnavailable(f"{error}; budgets cannot be kept without it") from None
-    return LimitsAndBudgets(rules, counters, events, books)
+    return found

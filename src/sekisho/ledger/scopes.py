@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import quote
+from typing import cast
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -19,7 +20,7 @@ from sekisho.domain.spending import (
     instance_of,
     shape,
 )
-from sekisho.stores.counters import BudgetSpec, MeterSpec
+from sekisho.stores.counters import OTHERS, BudgetSpec, MeterSpec
 
 _QUANTITIES = ("qpm", "tpm", "concurrency")
 
@@ -82,6 +83,15 @@ class Rules:
             for _, spec in self.spending(row.facts, period):
                 sums[spec.key] = sums.get(spec.key, 0) + row.cost_nanos
         return sums
+
+    def counts(self, key: str) -> bool:
+        """Whether what is counted under the key of a BudgetSpec is a budget that holds. True for what is counted
+        together because there is too much of it."""
+        if key.startswith(OTHERS):
+            return True
+        scope, period, _ = key.rsplit("|", 2)
+        facts = {name: unquote(value) for name, _, value in (part.partition("=") for part in scope.split("|"))}
+        return any(spec.key == key for _, spec in self.spending(facts, cast(Period, period)))
 
     @property
     def periods(self) -> tuple[Period, ...]:

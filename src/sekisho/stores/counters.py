@@ -24,6 +24,8 @@ LEAST_RETRY_S = 0.001
 
 #: a thousandth of a request or token: sums of floats must not refuse the last one that fits
 SLIP = 1e-3
+#: begins the key under which scopes are counted together that are too many
+OTHERS = "others:"
 
 
 class MeterSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 # ruff: noqa: FURB136  (max() is a call, and these lines run several times in every call)
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ import msgspec
 from sekisho.domain.periods import window
 from sekisho.domain.spending import EACH, MARKS, PERIODS, Period
 from sekisho.stores.counters import (
+    OTHERS,
     BudgetSpec,
     BudgetState,
     Denial,
@@ -120,10 +121,18 @@ class MemoryCounters:
         self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
         self._set_next_roll()
 
-    def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+    def adopt(self, spent_nanos: Mapping[str, int], wall_s: float, resumed: Collection[str] = ()) -> None:
         """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets on which nothing was
-        counted yet. Before the first call, and before those of a new configuration."""
+        counted yet, and for those of `resumed`, which did not hold for a while. Before the first call, and before those
+        of a new configuration."""
         self._restored, self._restored_wall_s = spent_nanos, wall_s
+        for key in resumed:
+            if (budget := self._budgets.get(key)) is not None:
+                self._take_restored(budget)
+
+    def met(self) -> list[BudgetSpec]:
+        """The budgets that calls have met."""
+        return [budget.spec for budget in self._budgets.values()]
 
     def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Account:
         pairs = [(self._budget(spec), spec) for spec in budgets]
@@ -226,9 +235,9 @@ class MemoryCounters:
 
     def _take_restored(self, budget: Spend) -> None:
         if budget.begins_wall_s <= self._restored_wall_s < budget.ends_wall_s:
-            spent = self._restored.get(budget.spec.key, 0)
-            budget.spent += spent
-            budget.held += spent
+            more = self._restored.get(budget.spec.key, 0) - budget.spent
+            budget.spent += more
+            budget.held += more
             if budget.spent >= budget.next_mark_nanos:
                 self._fire(budget, self._restored_wall_s)
 
@@ -278,4 +287,4 @@ def bounded(spec: _Spec, known: Mapping[str, object]) -> _Spec:
     key = "+".join(name for name, _ in spec.scope)
     if isinstance(spec, BudgetSpec):
         key += "|" + "|".join(spec.key.rsplit("|", 2)[1:])
-    return msgspec.structs.replace(spec, key=f"others:{key}", scope=tuple((name, EACH) for name, _ in spec.scope))
+    return msgspec.structs.replace(spec, key=OTHERS + key, scope=tuple((name, EACH) for name, _ in spec.scope))

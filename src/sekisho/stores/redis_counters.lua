@@ -229,14 +229,29 @@ local function build()
   return 1
 end
 
--- ARGV of adopt: 2 as of when (ms), then a sum and an expiry (s) for each budget
+-- since when a budget is counted, ms: its own word, or the end of its epoch's
+local function ms_of(since)
+  return tonumber(since) or tonumber(string.match(since, '@(%d+)$') or '0')
+end
+
+-- ARGV of adopt: 2 as of when (ms), then for each budget since when it did not hold (ms; 0: it went on), then for each a
+-- sum and an expiry (s)
 local function adopt()
-  for i = FIRST_KEY, #KEYS do
-    local at = 3 + 2 * (i - FIRST_KEY)
-    if redis.call('HSETNX', KEYS[i], 'since', ARGV[2]) == 1 then add(KEYS[i], 'spent', ARGV[at], '') end
-    redis.call('EXPIREAT', KEYS[i], ARGV[at + 1])
+  -- what is rebuilt now will have these sums, or be adopted afterwards
+  local epoch = redis.call('GET', KEYS[1]) or 'building:'
+  if string.sub(epoch, 1, 9) == 'building:' then return -1 end
+  local budgets = #KEYS - FIRST_KEY + 1
+  for i = 0, budgets - 1 do
+    local key, at = KEYS[FIRST_KEY + i], 3 + budgets + 2 * i
+    if redis.call('HSETNX', key, 'since', ARGV[2]) == 1 then
+      add(key, 'spent', ARGV[at], '')
+    elseif ms_of(redis.call('HGET', key, 'since')) < tonumber(ARGV[3 + i]) then
+      -- nobody has counted on it meanwhile: what is reserved by calls from before stays
+      redis.call('HSET', key, 'since', ARGV[2], 'spent', ARGV[at])
+    end
+    redis.call('EXPIREAT', key, ARGV[at + 1])
   end
-  return #KEYS
+  return budgets
 end
 
 -- ARGV of restore: 2 the epoch as it must be still, 3 the new one, then a sum and an expiry (s) for each budget

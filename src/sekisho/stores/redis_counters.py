@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sekisho.domain.periods import window
-from sekisho.domain.spending import MARKS, PERIODS, Period
+from sekisho.domain.spending import MARKS, PERIODS, Budget, Period
 from sekisho.stores.counters import (
     BUSY_RETRY_S,
     BudgetSpec,
@@ -41,6 +41,7 @@ from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
 from sekisho.stores.redis_memory import GRACE_S, LEASE_S, Keeper, SpentReader
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
+    RULES,
     SCRIPT,
     SENT,
     Place,
@@ -51,6 +52,9 @@ from sekisho.stores.redis_words import (
     begins_of,
     budget_key,
     ending,
+    expiring,
+    held_of,
+    holding,
     levels,
     meter_keys,
 )
@@ -59,6 +63,9 @@ log = logging.getLogger("sekisho.stores")
 
 #: the epoch of what was let in without the server
 _LOCAL = "-"
+#: how long new budgets wait for others that are rebuilt
+_ADOPT_TRIES, _ADOPT_RETRY_S = 100, 0.1
+_EXPIRED_AT_ONCE = 200
 
 
 class RedisCounters:
@@ -97,6 +104,8 @@ class RedisCounters:
         self._windows = self._windows_at(wall_s)
         self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
+        #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
+        self.adopted = True
 
     async def open(self) -> None:
         """Connect, and wait until budgets can be counted or the server is known to be away."""
@@ -108,11 +117,40 @@ class RedisCounters:
         await self._keeper.close()
         await self._link.close()
 
-    async def adopt(self, spent_nanos: Mapping[str, int], wall_s: float) -> None:
+    async def adopt(
+        self, spent_nanos: Mapping[str, int], wall_s: float, idle_since_s: Mapping[str, float] | None = None
+    ) -> None:
         """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets that are new in the
-        configuration. Every worker may say it, the first one is heard. Raises StoreUnavailable."""
-        if spent_nanos:
-            await self._link.send(adopting(int(wall_s * 1000), spent_nanos, self._windows_at(wall_s)))
+        configuration, and for those of `idle_since_s`, which did not hold since then. Every worker may say it, the
+        first one is heard. Raises StoreUnavailable; then budgeted calls go on to be treated as without a server."""
+        idle_ms = {key: int(since_s * 1000) for key, since_s in (idle_since_s or {}).items()}
+        sums = {**dict.fromkeys(idle_ms, 0), **spent_nanos}
+        if sums:
+            # what the dead had reserved is in the rows, and must not come on top of them
+            while len(await self._link.send(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
+                pass
+            words = adopting(int(wall_s * 1000), sums, self._windows_at(wall_s), idle_ms)
+            for _ in range(_ADOPT_TRIES):
+                if await self._link.send(words) != -1:
+                    break
+                await asyncio.sleep(_ADOPT_RETRY_S)
+            else:
+                raise StoreUnavailable("the counters' server has no budgets that can be trusted")
+        self.adopted = True
+
+    async def say_held(self, budgets: Iterable[Budget], wall_s: float) -> None:
+        """That these hold here, every few seconds. Raises StoreUnavailable."""
+        words = holding(budgets, int(wall_s * 1000))
+        if words:
+            await asyncio.gather(*map(self._link.send, words))
+
+    async def held(self) -> list[tuple[Budget, float]]:
+        """The budgets that held anywhere, and when that was said last (seconds since 1970). Raises StoreUnavailable."""
+        return held_of(await self._link.call("ZRANGE", RULES, 0, -1, "WITHSCORES"))
+
+    def met(self) -> list[BudgetSpec]:
+        """The budgets that calls here have met."""
+        return list(self._budgets.values())
 
     @property
     def up(self) -> bool:
@@ -189,7 +227,7 @@ class RedisCounters:
     async def _ask(self, reservation: Reservation) -> Outcome:
         account: RedisAccount = reservation.account
         place = account.placed(self._windows, self._turn)
-        epoch = self._keeper.epoch
+        epoch = self._keeper.epoch if self.adopted else ""
         try:
             reply = await self._link.send(asking("admit", reservation, place, epoch, self._keeper.lease_ms))
         except (StoreUnavailable, RedisError) as error:

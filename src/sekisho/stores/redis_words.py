@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
-from sekisho.domain.spending import Period
+from sekisho.domain.spending import Budget, Period
 from sekisho.stores.counters import SLIP, BudgetSpec, Headroom, MeterSpec, Reservation, Tightest
 
 Word = str | bytes | int
@@ -17,7 +17,7 @@ Words = tuple[Word, ...]
 
 #: one hash slot, so that a cluster takes the script too
 _PREFIX = "{sekisho}:"
-EPOCH, LEASES, SENT, WORKERS = (_PREFIX + name for name in ("epoch", "leases", "sent", "workers"))
+EPOCH, LEASES, SENT, WORKERS, RULES = (_PREFIX + name for name in ("epoch", "leases", "sent", "workers", "rules"))
 LEASE = _PREFIX + "l:"
 SCRIPT = files("sekisho.stores").joinpath("redis_counters.lua").read_text("utf-8")
 #: the name by which EVALSHA knows the script
@@ -26,6 +26,10 @@ SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _NEVER = 10**18
 #: how long the sums of a period stay after its end, for settlements that come late
 _KEPT_S = 3 * 86_400
+#: how long it is remembered that a budget held: longer than any period
+_REMEMBERED_MS = 40 * 86_400_000
+_json = msgspec.json.Encoder().encode
+_budget = msgspec.json.Decoder(Budget).decode
 Windows = Mapping[Period, tuple[float, float]]
 
 
@@ -142,10 +146,14 @@ def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Wind
     )
 
 
-def adopting(as_of_ms: int, sums: Mapping[str, int], windows: Windows) -> Words:
-    """`adopt`, likewise."""
+def adopting(as_of_ms: int, sums: Mapping[str, int], windows: Windows, idle_since_ms: Mapping[str, int]) -> Words:
+    """`adopt`, likewise; those that are named did not hold since then."""
     keys, values = _sums(sums, windows)
-    return ("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys, "adopt", as_of_ms, *values)
+    idle = [idle_since_ms.get(key, 0) for key in sums]
+    return (
+        *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
+        *("adopt", as_of_ms, *idle, *values),
+    )
 
 
 def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[int]]:
@@ -156,6 +164,22 @@ def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[in
         keys.append(budget_key(key, begins_s))
         values += [spent, kept_until(ends_s)]
     return keys, values
+
+
+def holding(budgets: Iterable[Budget], now_ms: int) -> list[Words]:
+    """That these budgets hold now; amounts do not matter."""
+    names = [_json(msgspec.structs.replace(one, amount_nanos=0, strict=False)) for one in budgets]
+    if not names:
+        return []
+    return [
+        ("ZADD", RULES, *(word for name in names for word in (now_ms, name))),
+        ("ZREMRANGEBYSCORE", RULES, "-inf", now_ms - _REMEMBERED_MS),
+    ]
+
+
+def held_of(reply: list[bytes]) -> list[tuple[Budget, float]]:
+    """Budgets with the time (seconds since 1970) when somebody said last that they hold."""
+    return [(_budget(name), float(ms) / 1000) for name, ms in zip(reply[::2], reply[1::2], strict=True)]
 
 
 def levels(reply: list[Any], meters: int) -> list[tuple[float, float, int]]:

@@ -131,3 +131,31 @@ async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, r
     assert one.events.waiting == 2, "50 and 80 %"
     await one.close()
     assert one.events.waiting == 0
+
+
+async def test_what_was_spent_while_a_budget_was_away_counts_when_it_is_back(tmp_path: Path, rows: Rows) -> None:
+    configured = settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.003}]")
+    one = await open_limits_and_budgets(configured, {})
+    running, held = ask(one), ask(one)
+    one.counters.end(running, "settled", time.perf_counter(), 50, 40_000)
+    await one.change(settings(tmp_path), {}, NOTHING)
+    rows.sums = (spent(2_000_000, team="research"),)
+    await one.change(configured, {}, NOTHING)
+    assert await state(one) == (2_000_000, 50_000), "and what runs is still reserved"
+    one.counters.end(held, "settled", time.perf_counter(), 50, 10_000)
+    assert await state(one) == (2_010_000, 0)
+
+
+async def test_a_budget_that_only_changes_its_form_goes_on(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path, 'budgets: [{scope: {team: "*"}, usd: 0.003}]'), {})
+    one.counters.end(ask(one), "settled", time.perf_counter(), 50, 40_000)
+    rows.sums = ()
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.002}]"), {}, NOTHING)
+    assert await state(one) == (940_000, 0)
+
+
+async def state(one: LimitsAndBudgets) -> tuple[int, int]:
+    """Spent and reserved of the team's budget."""
+    _, budgets = await one.counters.look(time.perf_counter())
+    (found,) = (budget for budget in budgets if dict(budget.spec.scope) == {"team": "research"})
+    return found.spent_nanos, found.reserved_nanos

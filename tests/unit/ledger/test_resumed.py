@@ -1,0 +1,34 @@
+"""Which budgets go on, and which have not held for a while."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sekisho.domain.spending import Budget, scope_of
+from sekisho.ledger.resumed import FRESH_S, UNKNOWN_S, all_held, idle_since
+
+NOW_S = 1_795_000_000.0
+EVERY = Budget(scope=scope_of({"team": "*"}), amount_nanos=5)
+SALES = Budget(scope=scope_of({"team": "sales"}), amount_nanos=7, period="day", on_exceed="warn")
+
+
+def test_what_was_said_to_hold_goes_on_whatever_its_amount() -> None:
+    held = [(msgspec.structs.replace(EVERY, amount_nanos=0), NOW_S - 5)]
+    assert all_held([EVERY], held, NOW_S)
+    assert not all_held([EVERY, SALES], held, NOW_S)
+    assert not all_held([EVERY], held, NOW_S + FRESH_S)
+    assert idle_since(["team=sales|month|block", "team=%E7%A0%94%E7%A9%B6|month|block"], held, NOW_S) == {}
+
+
+def test_of_others_it_is_known_since_when_they_do_not() -> None:
+    held = [(EVERY, NOW_S - 500), (SALES, NOW_S - 5)]
+    keys = [
+        "team=sales|month|block",
+        "team=sales|day|warn",
+        "user=%E5%A4%AA%E9%83%8E|month|block",
+        "others:team|day|warn",
+    ]
+    assert idle_since(keys, held, NOW_S) == {
+        "team=sales|month|block": NOW_S - 500,
+        "user=%E5%A4%AA%E9%83%8E|month|block": NOW_S - UNKNOWN_S,
+    }
