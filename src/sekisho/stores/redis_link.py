@@ -68,6 +68,8 @@ class RedisLink:
         self._connection: _Connection | None = None
         #: commands that were sent: their future, and when
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        #: commands of this round, as they go out
+        self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
@@ -101,10 +103,20 @@ class RedisLink:
             future.set_exception(StoreUnavailable("the counters' server does not answer"))
             return future
         self._waiting.append((future, loop.time()))
-        connection.transport.write(hiredis.pack_command(words))  # pyright: ignore[reportArgumentType]  # a stub for one word
+        if not self._unsent:
+            loop.call_soon(self._flush)
+        self._unsent.append(hiredis.pack_command(words))  # pyright: ignore[reportArgumentType]  # a stub for one word
         if self._watch is None:
             self._watch = loop.call_later(self._timeout_s, self._look)
         return future
+
+    def _flush(self) -> None:
+        """What one round of the event loop has to say goes out together: a write for each command costs more than the
+        command does."""
+        unsent, self._unsent = self._unsent, []
+        connection = self._connection
+        if unsent and connection is not None and connection.transport is not None:
+            connection.transport.write(b"".join(unsent))
 
     def _look(self) -> None:
         """One timer for all commands: the oldest one decides."""
@@ -133,6 +145,7 @@ class RedisLink:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._unsent = []
         self.up = False
         if connection is not None:
             self.failures += 1
