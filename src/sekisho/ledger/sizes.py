@@ -68,7 +68,8 @@ class Tariff:
         return -(-nanos // _PER_RATE)
 
     def most_nanos(self, input_tokens: int, output_tokens: int) -> int:
-        """The same at the dearest rates there are for this model: of any tier, service tier and cache write."""
+        """The same at the dearest rates there are for this model: of any tier, service tier and cache write, and of
+        sound and pictures."""
         return -(-(input_tokens * self._most_input + output_tokens * self._most_output) // _PER_RATE)
 
 
@@ -81,6 +82,14 @@ def _most(rates: Rates) -> tuple[int, int]:
         rates.cache_write_1h_nanos_per_mtok or 0,
     ]
     outputs = [rates.output_nanos_per_mtok]
+    if (media := rates.media) is not None:
+        inputs += [
+            media.input_audio_nanos_per_mtok or 0,
+            media.input_image_nanos_per_mtok or 0,
+            media.cached_audio_nanos_per_mtok or 0,
+            media.cached_image_nanos_per_mtok or 0,
+        ]
+        outputs += [media.output_audio_nanos_per_mtok or 0, media.output_image_nanos_per_mtok or 0]
     for tier in rates.tiers:
         inputs += [
             tier.input_nanos_per_mtok or 0,

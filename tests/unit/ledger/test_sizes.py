@@ -7,13 +7,16 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.domain.money import Rates, RateTier, cost_nanos
-from sekisho.domain.usage import Usage
+from sekisho.domain.money import MediaRates, Rates, RateTier, cost_nanos
+from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.sizes import OutputSizes, Tariff
 
 M = 1_000_000
 RATES = Rates(input_nanos_per_mtok=150 * M, output_nanos_per_mtok=600 * M)
 prices = st.integers(0, 100_000 * M)
+media = st.fixed_dictionaries(
+    dict.fromkeys(MediaTokens.__struct_fields__, st.integers(0, 300_000)),
+).map(lambda counts: MediaTokens(**counts))
 
 
 def test_little_is_known_before_twenty_outputs() -> None:
@@ -50,12 +53,18 @@ def test_large_requests_are_reserved_at_the_rates_of_their_tier() -> None:
 @given(
     st.tuples(prices, prices, prices, prices, prices),
     st.tuples(prices, prices, prices),
+    st.none() | st.tuples(*[st.none() | prices] * 6),
     st.integers(0, 300_000),
     st.integers(0, 5_000),
     st.data(),
 )
 def test_no_call_costs_more_than_the_most(
-    base: tuple[int, ...], other: tuple[int, ...], inputs: int, outputs: int, data: st.DataObject
+    base: tuple[int, ...],
+    other: tuple[int, ...],
+    sounds: tuple[int | None, ...] | None,
+    inputs: int,
+    outputs: int,
+    data: st.DataObject,
 ) -> None:
     tier = RateTier(
         over_input_tokens=200_000,
@@ -72,6 +81,7 @@ def test_no_call_costs_more_than_the_most(
         cache_write_1h_nanos_per_mtok=base[4],
         tiers=(tier,),
         service_tiers=(("flex", flex), ("secret", None)),
+        media=None if sounds is None else MediaRates(**dict(zip(MediaRates.__struct_fields__, sounds, strict=True))),
     )
     read = data.draw(st.integers(0, inputs))
     written = data.draw(st.integers(0, inputs - read))
@@ -81,6 +91,7 @@ def test_no_call_costs_more_than_the_most(
         cache_read_input_tokens=read,
         cache_creation_input_tokens=written,
         cache_creation_1h_input_tokens=data.draw(st.integers(0, written)),
+        media=data.draw(st.none() | media),
     )
     most = Tariff(rates).most_nanos(inputs, outputs)
     assert cost_nanos(usage, rates) <= most
