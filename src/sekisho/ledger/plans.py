@@ -83,8 +83,8 @@ class Planner:
         degraded: bool = False,
     ) -> Plan:
         """The plan of an attempt. `requester` is whom the row names; `later`: an attempt after the call's first one,
-        which was let in already; `degraded`: the call was sent to this endpoint by an exceeded budget, and is not sent
-        on."""
+        which was let in already; `degraded`: the call was sent to this endpoint by an exceeded budget. Neither is sent
+        on, and a budget that sends calls elsewhere refuses none: such a budget only counts them."""
         key = (
             caller.key_id,
             requester if self._by_user else None,
@@ -122,7 +122,7 @@ class Planner:
         asked = [spec for spec in meters if not later or any(name == "model" for name, _ in spec.scope)]
         carried = [spec for spec in meters if spec not in asked]
         found = self._rules.spending(facts)
-        budgets = tuple(_diverted(spec) if degraded else spec for _, spec in found)
+        budgets = tuple(_counting(spec) if later or degraded else spec for _, spec in found)
         plan = Plan(self._counters.bind(asked, carried, budgets), target, budgets=budgets)
         plan.headers = any(spec.qpm is not None or spec.tpm is not None for spec in meters)
         plan.scopes = tuple(spec.scope for spec in asked)
@@ -166,6 +166,6 @@ def facts_of(caller: Caller, requester: str, endpoint: str, target: Target, feat
     }
 
 
-def _diverted(spec: BudgetSpec) -> BudgetSpec:
-    """A budget that has sent the call here counts on and stops nothing any more."""
+def _counting(spec: BudgetSpec) -> BudgetSpec:
+    """A budget that sends calls elsewhere counts on and stops nothing any more."""
     return spec if spec.degrade_to is None else msgspec.structs.replace(spec, on_exceed="warn")
