@@ -199,6 +199,8 @@ def test_a_budget_that_sends_calls_elsewhere_counts_a_fallback_and_refuses_none(
     denial = house.reserve(house.plan(), most=100)
     assert isinstance(denial, Denial)
     assert denial.spent_nanos == 700
+    # and whoever looks sees it as it was declared, whichever attempt met it first
+    assert [(spec.on_exceed, spec.degrade_to) for spec in house.counters.met()] == [("degrade", "small")]
 
 
 # -- waiting
