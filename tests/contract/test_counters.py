@@ -34,9 +34,13 @@ class House:
         self.ids = 0
 
     def bind(
-        self, *meters: MeterSpec, budgets: tuple[BudgetSpec, ...] = (), carried: tuple[MeterSpec, ...] = ()
+        self,
+        *meters: MeterSpec,
+        budgets: tuple[BudgetSpec, ...] = (),
+        carried: tuple[MeterSpec, ...] = (),
+        counted: tuple[BudgetSpec, ...] = (),
     ) -> object:
-        return self.counters.bind(meters, carried, budgets)
+        return self.counters.bind(meters, carried, budgets, counted)
 
     async def admit(self, account: object, tokens: int = 0, reserve: int = 0, most: int = 0) -> Reservation | Denial:
         self.ids += 1
@@ -207,6 +211,19 @@ async def test_a_block_is_told_before_a_diversion(house: House) -> None:
     denial = await house.denied(account, reserve=11)
     assert denial.budget is not None
     assert denial.budget.on_exceed == "block"
+
+
+async def test_a_budget_that_only_counts_a_call_refuses_it_not_and_stays_what_it_is(house: House) -> None:
+    spec, block = budget(10, on_exceed="degrade"), budget(20)
+    passed = house.bind(budgets=(block,), counted=(spec,))
+    one = await house.granted(passed, reserve=15)
+    assert (await house.denied(passed, reserve=15)).budget == block
+    house.settle(one, cost=12)
+    state = await house.budget(spec)
+    assert (state.spec, state.spent_nanos, state.reserved_nanos) == (spec, 12, 0)
+    denial = await house.denied(house.bind(budgets=(spec,)), reserve=1)
+    assert (denial.budget, denial.spent_nanos) == (spec, 12)
+    assert (await house.budget(block)).spent_nanos == 12
 
 
 async def test_every_mark_of_a_budget_is_told_once(house: House) -> None:

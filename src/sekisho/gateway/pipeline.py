@@ -90,18 +90,13 @@ class Pipeline:
             entry.keep_request = True
             request = read(call, entry, snapshot.default_model)  # 400
             endpoint = snapshot.named(entry, caller, request.model)  # 403
-            entry.endpoint = endpoint = endpoint or await snapshot.direct(caller, request.model)  # 404
-            if snapshot.block_unpriced:
-                _require_prices(endpoint)  # 400
-            choice = snapshot.choice(endpoint)
-            entry.targets, entry.reason = choice.order(), choice.first_reason
-            if self.stops.active:
-                self.stops.check(entry)  # 403, or a target less
+            self._send_to(entry, endpoint or await snapshot.direct(caller, request.model), snapshot)  # 400, 403, 404
             kept = await self._claim(entry) if IDEMPOTENCY_KEY in call.headers else None  # 400, 409, 422, 503
             if snapshot.planner is not None and self._spending is not None and kept is None:
                 decision = self._spending.first(entry, request, snapshot)  # 429: of all scopes, all or none
-                if decision is not None:
-                    await decision
+                if decision is not None and (cheaper := await decision) is not None:
+                    self._send_to(entry, snapshot.endpoints[cheaper], snapshot)  # 400, 403
+                    await self._spending.diverted(entry, request, snapshot)  # 429
             if kept is None and entry.streaming:
                 return await self._stream(entry, request, snapshot)
             body = await self._upstream.plain(entry, request, snapshot) if kept is None else kept.body
@@ -118,7 +113,22 @@ class Pipeline:
         if entry.claim is not None and self.idempotency is not None:
             await self.idempotency.keep(entry, body)
         reply = Reply(entry, 200, body=body, kept=kept)
-        return await self._durable(reply) if endpoint.durability == "sync" else reply
+        return await self._durable(reply) if _waits_for_disk(entry) else reply
+
+    def _send_to(self, entry: Entry, endpoint: Endpoint, snapshot: Snapshot) -> None:
+        """HOT. Where the call goes: once to the endpoint it names, and again where an exceeded budget sends it on. What
+        must hold at an endpoint, however a call came to it, is asked here and nowhere else; whether the key may use it
+        is not, which is asked of what the caller named.
+
+        Raises Refusal: 400 of a target without a price where those are blocked, 403 of what an operator has stopped.
+        """
+        entry.endpoint = endpoint
+        if snapshot.block_unpriced:
+            _require_prices(endpoint)
+        choice = snapshot.choice(endpoint)
+        entry.targets, entry.reason = choice.order(), choice.first_reason
+        if self.stops.active:
+            self.stops.check(entry)  # or a target less
 
     async def _claim(self, entry: Entry) -> KeptAnswer | None:
         return None if self.idempotency is None else await self.idempotency.claim(entry)
@@ -208,8 +218,7 @@ class Pipeline:
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
         self._ledger.close(entry, status, state, code, detail)
-        sync = entry.endpoint is not None and entry.endpoint.durability == "sync"
-        durable = self._ledger.when_durable if sync else None
+        durable = self._ledger.when_durable if _waits_for_disk(entry) else None
         if entry.claim is None or self.idempotency is None:
             return durable
         return self.idempotency.ended(entry, state, durable)
@@ -266,6 +275,11 @@ class Pipeline:
 def _language(call: Call, snapshot: Snapshot) -> Language:
     wanted = call.headers.get(b"accept-language")
     return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
+
+
+def _waits_for_disk(entry: Entry) -> bool:
+    """Whether the last byte of the answer waits: asked at the end, when it is known which endpoint has answered."""
+    return entry.endpoint is not None and entry.endpoint.durability == "sync"
 
 
 def _require_prices(endpoint: Endpoint) -> None:

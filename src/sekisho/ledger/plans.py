@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Target
 from sekisho.domain.spending import Facts, Scope
@@ -43,7 +41,7 @@ class Plan:
         #: there are limits to tell in `x-ratelimit-*`
         self.headers = False
         #: a budget can refuse or divert the call
-        self.stops = any(budget.on_exceed != "warn" for budget in budgets)
+        self.stops = False
         #: of the limits that can refuse
         self.scopes: tuple[Scope, ...] = ()
         self.refuses_unpriced = False
@@ -83,8 +81,8 @@ class Planner:
         degraded: bool = False,
     ) -> Plan:
         """The plan of an attempt. `requester` is whom the row names; `later`: an attempt after the call's first one,
-        which was let in already; `degraded`: the call was sent to this endpoint by an exceeded budget, and is not sent
-        on."""
+        which was let in already; `degraded`: the call was sent to this endpoint by an exceeded budget. Neither is sent
+        on, and a budget that sends calls elsewhere refuses none: such a budget only counts them."""
         key = (
             caller.key_id,
             requester if self._by_user else None,
@@ -122,8 +120,11 @@ class Planner:
         asked = [spec for spec in meters if not later or any(name == "model" for name, _ in spec.scope)]
         carried = [spec for spec in meters if spec not in asked]
         found = self._rules.spending(facts)
-        budgets = tuple(_diverted(spec) if degraded else spec for _, spec in found)
-        plan = Plan(self._counters.bind(asked, carried, budgets), target, budgets=budgets)
+        budgets = tuple(spec for _, spec in found)
+        counted = tuple(spec for spec in budgets if spec.degrade_to is not None) if later or degraded else ()
+        stopping = tuple(spec for spec in budgets if spec not in counted)
+        plan = Plan(self._counters.bind(asked, carried, stopping, counted), target, budgets=budgets)
+        plan.stops = any(spec.on_exceed != "warn" for spec in stopping)
         plan.headers = any(spec.qpm is not None or spec.tpm is not None for spec in meters)
         plan.scopes = tuple(spec.scope for spec in asked)
         plan.counts = bool(meters or budgets)
@@ -164,8 +165,3 @@ def facts_of(caller: Caller, requester: str, endpoint: str, target: Target, feat
         "model": f"{target.provider}/{target.model}",
         "feature": feature,
     }
-
-
-def _diverted(spec: BudgetSpec) -> BudgetSpec:
-    """A budget that has sent the call here counts on and stops nothing any more."""
-    return spec if spec.degrade_to is None else msgspec.structs.replace(spec, on_exceed="warn")

@@ -234,10 +234,16 @@ class Counters(Protocol):
     #: whether `admit` has to wait for an answer
     remote: bool
 
-    def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Any:
+    def bind(
+        self,
+        meters: Iterable[MeterSpec],
+        carried: Iterable[MeterSpec],
+        budgets: Iterable[BudgetSpec],
+        counted: Iterable[BudgetSpec] = (),
+    ) -> Any:
         """An account for `admit`, to be kept: making one costs more than a call. What is known by a key goes on under
         its new specification. `carried` meters count tokens and calls at once, and neither refuse nor count a request:
-        they have let the call in already."""
+        they have let the call in already. `counted` budgets refuse nothing here, whatever they do to other calls."""
         ...
 
     def admit(

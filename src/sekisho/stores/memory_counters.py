@@ -134,12 +134,18 @@ class MemoryCounters:
         """The budgets that calls have met."""
         return [budget.spec for budget in self._budgets.values()]
 
-    def bind(self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]) -> Account:
+    def bind(
+        self,
+        meters: Iterable[MeterSpec],
+        carried: Iterable[MeterSpec],
+        budgets: Iterable[BudgetSpec],
+        counted: Iterable[BudgetSpec] = (),
+    ) -> Account:
         pairs = [(self._budget(spec), spec) for spec in budgets]
         return Account(
             tuple(map(self._meter, meters)),
             tuple(map(self._meter, carried)),
-            tuple(budget for budget, _ in pairs),
+            (*(budget for budget, _ in pairs), *map(self._budget, counted)),
             tuple(budget for budget, spec in pairs if spec.on_exceed != "warn"),
         )
 

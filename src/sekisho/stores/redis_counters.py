@@ -163,16 +163,21 @@ class RedisCounters:
         return len(self._outbox)
 
     def bind(
-        self, meters: Iterable[MeterSpec], carried: Iterable[MeterSpec], budgets: Iterable[BudgetSpec]
+        self,
+        meters: Iterable[MeterSpec],
+        carried: Iterable[MeterSpec],
+        budgets: Iterable[BudgetSpec],
+        counted: Iterable[BudgetSpec] = (),
     ) -> RedisAccount:
         # callers may invent features and users without end
         asked = tuple(bounded(spec, self._meters) for spec in meters)
         added = tuple(bounded(spec, self._meters) for spec in carried)
         kept = tuple(bounded(spec, self._budgets) for spec in budgets)
+        passed = tuple(bounded(spec, self._budgets) for spec in counted)
         self._meters.update((spec.key, spec) for spec in asked + added)
-        self._budgets.update((spec.key, spec) for spec in kept)
+        self._budgets.update((spec.key, spec) for spec in kept + passed)
         local = self._share.bind(map(self._shared, asked), map(self._shared, added), ())
-        return RedisAccount(asked, added, kept, local)
+        return RedisAccount(asked, added, kept, passed, local)
 
     def admit(
         self, account: RedisAccount, now_s: float, tokens: int, reserve_nanos: int, most_nanos: int, id: str
@@ -272,8 +277,8 @@ class RedisCounters:
             meter.q_full_s, meter.t_full_s, meter.running = now_s + q_s, now_s + t_s, running
             meters.append(meter)
         budgets: list[tuple[BudgetSpec, int, int, float]] = []
-        for spec in account.budgets:
-            if spec.on_exceed != "warn":
+        for spec, stops in zip(account.budgets, account.stops, strict=True):
+            if stops:
                 ends_s = self._windows[spec.period][1] - self._offset_s
                 budgets.append((spec, int(reply[at]), int(reply[at + 1]), ends_s))
             at += 2

@@ -54,14 +54,21 @@ class Seen(msgspec.Struct, frozen=True):
 class RedisAccount:
     """What one kind of call is counted on. `local` is this worker's share of it, for when the server is away."""
 
-    __slots__ = ("blocks", "budgets", "carried", "local", "meters", "place")
+    __slots__ = ("blocks", "budgets", "carried", "local", "meters", "place", "stops")
 
     def __init__(
-        self, meters: tuple[MeterSpec, ...], carried: tuple[MeterSpec, ...], budgets: tuple[BudgetSpec, ...], local: Any
+        self,
+        meters: tuple[MeterSpec, ...],
+        carried: tuple[MeterSpec, ...],
+        budgets: tuple[BudgetSpec, ...],
+        counted: tuple[BudgetSpec, ...],
+        local: Any,
     ) -> None:
         self.meters = meters
         self.carried = carried
-        self.budgets = budgets
+        self.budgets = budgets + counted
+        #: which of the budgets can refuse or divert the call
+        self.stops = tuple(spec.on_exceed != "warn" for spec in budgets) + (False,) * len(counted)
         self.blocks = any(spec.on_exceed == "block" for spec in budgets)
         self.local = local
         self.place: Place | None = None
@@ -98,11 +105,11 @@ class RedisAccount:
             numbers += [_interval(spec.tpm), int(spec.concurrency is not None)]
         budget_keys: list[str] = []
         ends: list[int] = []
-        for spec in self.budgets:
+        for spec, stops in zip(self.budgets, self.stops, strict=True):
             begins_s, ends_s = windows[spec.period]
             budget_keys.append(budget_key(spec.key, begins_s))
             ends.append(kept_until(ends_s))
-            numbers += [spec.amount_nanos, int(spec.on_exceed != "warn"), ends[-1]]
+            numbers += [spec.amount_nanos, int(stops), ends[-1]]
         return Place(turn, (*keys, *budget_keys), tuple(numbers), tuple(budget_keys), tuple(ends))
 
 

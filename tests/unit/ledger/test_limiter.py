@@ -192,6 +192,17 @@ def test_an_exceeded_budget_sends_calls_elsewhere_once() -> None:
     assert isinstance(house.reserve(house.plan(), most=100), Denial)
 
 
+@pytest.mark.parametrize("degraded", [False, True])
+def test_a_budget_that_sends_calls_elsewhere_counts_a_fallback_and_refuses_none(degraded: bool) -> None:
+    house = House(budget(1_000, on_exceed="degrade", degrade_to="small"))
+    assert house.settle(house.granted(house.plan(later=True, degraded=degraded), most=500), cost=700)
+    denial = house.reserve(house.plan(), most=100)
+    assert isinstance(denial, Denial)
+    assert denial.spent_nanos == 700
+    # and whoever looks sees it as it was declared, whichever attempt met it first
+    assert [(spec.on_exceed, spec.degrade_to) for spec in house.counters.met()] == [("degrade", "small")]
+
+
 # -- waiting
 
 

@@ -44,8 +44,9 @@ class Spending:
         #: `dispatched(reservation)`: the request of an attempt goes out now
         self.dispatched = limiter.dispatched
 
-    def first(self, entry: Entry, request: Request, snapshot: Snapshot) -> Coroutine[None, None, None] | None:
-        """HOT. Reserve for the first attempt. What has to wait, or may go elsewhere, is returned as a coroutine.
+    def first(self, entry: Entry, request: Request, snapshot: Snapshot) -> Coroutine[None, None, str | None] | None:
+        """HOT. Reserve for the first attempt. What has to wait, or may go elsewhere, is returned as a coroutine, which
+        gives the name of the endpoint that takes over: then nothing is reserved, and `diverted` has to be asked there.
 
         Raises Refusal, also from the coroutine: 429 of a limit or a blocking budget, 503 of a store that is away, 400
         of a model without a price under a blocking budget.
@@ -61,11 +62,19 @@ class Spending:
             entry.held = outcome
             entry.limited = plan.headers
             return None
-        return self._decide(entry, request, snapshot, plan, outcome)
+        return self._decide(entry, request, plan, outcome)
+
+    async def diverted(self, entry: Entry, request: Request, snapshot: Snapshot) -> None:
+        """Reserve for the first attempt of a call that an exceeded budget has sent to the entry's endpoint. It is not
+        sent on. Raises Refusal as `first` does."""
+        assert snapshot.planner is not None
+        entry.reason = "degraded"
+        plan = _plan(snapshot.planner, entry, entry.targets[0], degraded=True)
+        self._take(entry, plan, await self._outcome(entry, request, plan, self._reserve(entry, request, plan)))
 
     async def later(self, entry: Entry, request: Request, snapshot: Snapshot, target: Target) -> bool:
-        """Reserve for a fallback, whose call was let in already. False: its own limits have no room, or its price is
-        unknown under a blocking budget."""
+        """Reserve for a fallback, whose call was let in already. False: its own limits or a blocking budget have no
+        room, or its price is unknown under a blocking budget."""
         planner = snapshot.planner
         if planner is None:
             return True
@@ -80,17 +89,16 @@ class Spending:
         return True
 
     async def _decide(
-        self,
-        entry: Entry,
-        request: Request,
-        snapshot: Snapshot,
-        plan: Plan,
-        outcome: Outcome | Coroutine[None, None, Outcome],
-    ) -> None:
+        self, entry: Entry, request: Request, plan: Plan, outcome: Outcome | Coroutine[None, None, Outcome]
+    ) -> str | None:
         outcome = await self._outcome(entry, request, plan, outcome)
         if type(outcome) is Denial and (cheaper := degrades_to(outcome)) is not None:
-            plan = _diverted(entry, snapshot, cheaper)
-            outcome = await self._outcome(entry, request, plan, self._reserve(entry, request, plan))
+            return cheaper
+        self._take(entry, plan, outcome)
+        return None
+
+    def _take(self, entry: Entry, plan: Plan, outcome: Outcome) -> None:
+        """Raises Refusal where nothing was granted."""
         if type(outcome) is Denial:
             raise refusal_of(outcome, self._wall_s())
         entry.held = outcome
@@ -141,15 +149,6 @@ def _plan(planner: Planner, entry: Entry, target: Target, *, later: bool = False
     assert endpoint is not None
     requester = caller.user or caller.key_name
     return planner.plan_for(caller, requester, endpoint.name, target, entry.feature, later=later, degraded=degraded)
-
-
-def _diverted(entry: Entry, snapshot: Snapshot, name: str) -> Plan:
-    """Send the call to another endpoint; the plan of its first attempt there."""
-    endpoint = entry.endpoint = snapshot.endpoints[name]
-    entry.targets = snapshot.choice(endpoint).order()
-    entry.reason = "degraded"
-    assert snapshot.planner is not None
-    return _plan(snapshot.planner, entry, entry.targets[0], degraded=True)
 
 
 def _allowed(request: Request) -> tuple[int | None, int]:
