@@ -322,7 +322,7 @@ def test_keys_of_the_file_that_stay_are_named_and_the_answer_is_no(run: Run, gat
 
 
 def test_stopping_says_how_to_let_it_go_on(run: Run, gateway: Gateway) -> None:
-    gateway.answers["POST stops"] = (201, STOP)
+    gateway.answers["POST stops"] = (201, {**STOP, "value": "山田 太郎"})
     ended = run("stop", "--user", "山田 太郎", "--reason", "leaked")
     assert (ended.code, ended.out) == (0, "")
     assert ended.err.endswith("To let it go on: sekisho stop --lift --user '山田 太郎'\n")
@@ -347,6 +347,20 @@ def test_lifting_finds_the_stop_by_what_it_stops(run: Run, gateway: Gateway) -> 
     assert (missing.code, "model taro is not stopped" in missing.err) == (1, True)
     deleted = [place for place, _ in gateway.asked if place.startswith("DELETE")]
     assert deleted == ["DELETE stops/stop_1", "DELETE stops/stop_all"]
+
+
+def test_a_name_in_full_width_letters_is_the_same_name(run: Run, gateway: Gateway) -> None:
+    """The gateway keeps it in its normal form, and what is printed has to work when it is pasted."""
+    stop = {**STOP, "value": "hanako"}
+    gateway.answers |= {
+        "POST stops": (201, stop),
+        "GET stops": (200, {"data": [stop]}),
+        "DELETE stops/stop_1": (200, stop),
+    }
+    stopped = run("stop", "--user", "ｈanako")
+    assert "Stopped: user hanako." in stopped.err
+    assert stopped.err.endswith("To let it go on: sekisho stop --lift --user hanako\n")
+    assert run("stop", "--lift", "--user", "ｈanako　").err == "May go on: user hanako.\n"
 
 
 def test_what_is_stopped(run: Run, gateway: Gateway) -> None:
