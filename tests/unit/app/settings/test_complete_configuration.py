@@ -132,6 +132,36 @@ def test_a_price_may_have_size_tiers_service_tiers_sound_and_pictures(settings: 
     )
 
 
+def test_a_service_tier_may_have_all_that_a_price_may_have(read: Parse) -> None:
+    priced = """
+prices:
+  local/large:
+    input_per_mtok: 3
+    output_per_mtok: 15
+    audio_output_per_mtok: 64
+    service_tiers:
+      Flex:
+        input_per_mtok: 1.5
+        output_per_mtok: 7.5
+        audio_output_per_mtok: 32
+        size_tiers: [{over_input_tokens: 200000, output_per_mtok: 12}]
+"""
+    settings = read(_PROVIDERS + priced)
+    usd, version = 1_000_000_000, settings.digest
+    assert settings.prices["local/large"].service_tiers == (
+        (
+            "flex",
+            Rates(
+                input_nanos_per_mtok=1_500_000_000,
+                output_nanos_per_mtok=7_500_000_000,
+                media=MediaRates(output_audio_nanos_per_mtok=32 * usd),
+                tiers=(RateTier(over_input_tokens=200_000, output_nanos_per_mtok=12 * usd),),
+                version=version,
+            ),
+        ),
+    )
+
+
 def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(settings: Settings) -> None:
     anything = settings.rates_for("local", "whatever/model")
 
