@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sekisho.app.control import control_store, declared_keys, key_store
 from sekisho.app.limits import rules_of
 from sekisho.app.settings.model import Settings
+from sekisho.costs.currency import UsdJpy
 from sekisho.entrypoints.http.admin.access import Door
 from sekisho.entrypoints.http.admin.desk import Declared, Desk
 from sekisho.entrypoints.http.admin.live import Counted
@@ -35,7 +36,7 @@ def open_office(running: Installation, pepper: bytes) -> Office:
 
 def declared_of(settings: Settings, pepper: bytes) -> Declared:
     """What the file says, in the words of the database."""
-    rules = rules_of(settings)
+    rules, rates = rules_of(settings), UsdJpy(settings.fx_rates)
     return Declared(
         # the folders that it lies in concern nobody who reads an answer
         source=Path(settings.source).name,
@@ -50,5 +51,5 @@ def declared_of(settings: Settings, pepper: bytes) -> Declared:
             for target in (*endpoint.targets, *endpoint.fallbacks)
         ),
         providers=frozenset(settings.providers),
-        usd_jpy=settings.usd_jpy,
+        usd_jpy=lambda us: rates.rate_at(us, settings.timezone),
     )

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from zoneinfo import ZoneInfo
 
 from sekisho.domain.money import NANOS_PER_USD
 
 #: more digits than any sum of money has
 _EXACT = Context(prec=50)
+_US = 1_000_000
 
 
 class UsdJpy:
@@ -34,6 +36,11 @@ class UsdJpy:
             return None
         place = max(0, bisect_right(self._days, day) - 1)
         return self._rates[place], self._days[place]
+
+    def rate_at(self, us: int, timezone: str) -> Decimal | None:
+        """The rate in force at a moment (microseconds since 1970), by the calendar of the company's time zone."""
+        found = self.rate_on(datetime.fromtimestamp(us // _US, ZoneInfo(timezone)).date())
+        return None if found is None else found[0]
 
     def yen(self, nanos: int, day: date) -> Decimal | None:
         """Nano-dollars of a day in yen, exact; round once, where a sum is shown. None where no rate is known."""

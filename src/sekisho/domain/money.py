@@ -39,6 +39,18 @@ class MediaRates(msgspec.Struct, frozen=True, kw_only=True):
     output_image_nanos_per_mtok: int | None = None
 
 
+_NO_MEDIA = MediaRates()
+#: field of MediaTokens -> its field of MediaRates
+_MEDIA = (
+    ("input_audio_tokens", "input_audio_nanos_per_mtok"),
+    ("input_image_tokens", "input_image_nanos_per_mtok"),
+    ("cache_read_audio_tokens", "cached_audio_nanos_per_mtok"),
+    ("cache_read_image_tokens", "cached_image_nanos_per_mtok"),
+    ("output_audio_tokens", "output_audio_nanos_per_mtok"),
+    ("output_image_tokens", "output_image_nanos_per_mtok"),
+)
+
+
 class RateTier(msgspec.Struct, frozen=True, kw_only=True):
     """Rates in force above `over_input_tokens`, for the whole request (not for the part above it).
 
@@ -73,15 +85,22 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "config"
     version: str = ""
 
-    def for_service_tier(self, tier: str | None) -> Rates | None:
-        """The rates of a service tier. One that is not listed (`default`, `standard`, …) costs the standard rates."""
+    def for_service_tier(self, tier: str | None, media: MediaTokens | None = None) -> Rates | None:
+        """The rates of a service tier. One that is not listed (`default`, `standard`, …) costs the standard rates.
+
+        None: the price is unknown, also that of `media` which have a price of their own in the standard rates alone.
+        """
         for name, rates in self.service_tiers:
             if name == tier:
-                return rates
+                if media is None or rates is None or self.media is None:
+                    return rates
+                return None if _lacks(rates.media or _NO_MEDIA, self.media, media) else rates
         return self
 
     def with_unknown_tiers(self, default: Rates) -> Rates:
-        """These rates with `default` for the tiers whose price is unknown."""
+        """These rates with `default` for the tiers whose price is unknown, for all that they were asked."""
+        if self.media is not None:
+            default = msgspec.structs.replace(default, media=_as_text(default))
         tiers = tuple((name, rates or default) for name, rates in self.service_tiers)
         return self if tiers == self.service_tiers else msgspec.structs.replace(self, service_tiers=tiers)
 
@@ -184,6 +203,27 @@ def format_usd(nanos: int) -> str:
     if not part:
         return f"{sign}{whole}"
     return f"{sign}{whole}.{part:09d}".rstrip("0")
+
+
+def _lacks(special: MediaRates, standard: MediaRates, media: MediaTokens) -> bool:
+    """Something that was used has a rate among the standard ones and none here."""
+    return any(
+        getattr(media, tokens) > 0 and getattr(special, rate) is None and getattr(standard, rate) is not None
+        for tokens, rate in _MEDIA
+    )
+
+
+def _as_text(rates: Rates) -> MediaRates:
+    """Sound and pictures at the rates of text, said in so many words."""
+    cached = _first(rates.cached_input_nanos_per_mtok, rates.input_nanos_per_mtok)
+    return MediaRates(
+        input_audio_nanos_per_mtok=rates.input_nanos_per_mtok,
+        input_image_nanos_per_mtok=rates.input_nanos_per_mtok,
+        cached_audio_nanos_per_mtok=cached,
+        cached_image_nanos_per_mtok=cached,
+        output_audio_nanos_per_mtok=rates.output_nanos_per_mtok,
+        output_image_nanos_per_mtok=rates.output_nanos_per_mtok,
+    )
 
 
 _Priced = tuple[int, int, int, int, int, int, int, int]

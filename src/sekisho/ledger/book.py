@@ -189,12 +189,12 @@ class Ledger:
 
 def _cost(attempt: Attempt, service_tier: str | None) -> int | None:
     """None where the price is unknown. A failed attempt without usage costs nothing, and is not asked for here."""
-    rates = attempt.target.rates
-    if rates is not None and rates.service_tiers:
-        rates = rates.for_service_tier(served_tier(service_tier))
-    if rates is None or attempt.usage is None:
+    rates, usage = attempt.target.rates, attempt.usage
+    if rates is None or usage is None:
         return None
-    return cost_nanos(attempt.usage, rates)
+    if rates.service_tiers:
+        rates = rates.for_service_tier(served_tier(service_tier), usage.media)
+    return None if rates is None else cost_nanos(usage, rates)
 
 
 def _sum(attempts: list[Attempt]) -> int | None:

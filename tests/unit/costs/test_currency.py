@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -35,6 +35,15 @@ def test_a_day_has_the_rate_that_was_in_force(day: date, rate: str, since: date)
 
 def test_a_rate_without_a_day_holds_always() -> None:
     assert UsdJpy(((None, Decimal(150)),)).rate_on(date(2001, 1, 1)) == (Decimal(150), date.min)
+
+
+def test_a_moment_has_the_rate_of_its_day_in_the_time_zone() -> None:
+    # midnight in Tokyo
+    begins = int(datetime(2026, 10, 31, 15, tzinfo=UTC).timestamp()) * 1_000_000
+    assert TABLE.rate_at(begins - 1, "Asia/Tokyo") == Decimal(148)
+    assert TABLE.rate_at(begins, "Asia/Tokyo") == Decimal("150.5")
+    assert TABLE.rate_at(begins, "UTC") == Decimal(148)
+    assert UsdJpy(()).rate_at(begins, "UTC") is None
 
 
 def test_without_a_rate_yen_are_unknown_and_not_0() -> None:

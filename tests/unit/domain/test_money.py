@@ -255,6 +255,40 @@ def test_a_service_tier_has_its_own_rates_or_the_standard_ones() -> None:
     assert rates.for_service_tier(None) is rates
 
 
+@pytest.mark.parametrize(
+    ("media", "known"),
+    [
+        (MediaTokens(), True),
+        # the standard rates have none either: it costs what text costs
+        (MediaTokens(output_image_tokens=1), True),
+        (MediaTokens(input_audio_tokens=1), True),
+        (MediaTokens(input_audio_tokens=1, output_audio_tokens=1), False),
+        (MediaTokens(input_image_tokens=1), False),
+        (MediaTokens(input_image_tokens=1, cache_read_image_tokens=1), False),
+    ],
+)
+def test_what_only_the_standard_rates_have_a_price_for_is_unknown_in_a_tier(media: MediaTokens, known: bool) -> None:
+    special = MediaRates(input_audio_nanos_per_mtok=usd("16"))
+    flex = Rates(input_nanos_per_mtok=usd("2"), output_nanos_per_mtok=usd("8"), media=special)
+    rates = msgspec.structs.replace(SPEAKING, service_tiers=(("flex", flex),))
+    assert rates.for_service_tier("flex", media) is (flex if known else None)
+    assert rates.for_service_tier(None, media) is rates
+
+
+def test_a_default_price_is_that_of_sound_and_pictures_too() -> None:
+    default = Rates(input_nanos_per_mtok=usd("3"), output_nanos_per_mtok=usd("15"))
+    filled = msgspec.structs.replace(SPEAKING, service_tiers=(("scale", None),)).with_unknown_tiers(default)
+    usage = Usage(
+        input_tokens=10,
+        output_tokens=10,
+        cache_read_input_tokens=4,
+        media=MediaTokens(input_audio_tokens=5, input_image_tokens=3, cache_read_image_tokens=2, output_audio_tokens=4),
+    )
+    rates = filled.for_service_tier("scale", usage.media)
+    assert rates is not None
+    assert cost_nanos(usage, rates) == cost_nanos(usage, default)
+
+
 def test_a_default_price_fills_the_tiers_that_nobody_has_a_price_for() -> None:
     flex = Rates(input_nanos_per_mtok=1, output_nanos_per_mtok=2)
     rates = msgspec.structs.replace(SMALL, service_tiers=(("flex", flex), ("scale", None)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +11,8 @@ from tests.unit.ledger.pages import RATES, Clock, attempt, call, entry, target
 
 from sekisho.domain.call import Entry
 from sekisho.domain.endpoint import Endpoint
-from sekisho.domain.money import Rates
-from sekisho.domain.usage import Usage
+from sekisho.domain.money import MediaRates, Rates
+from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
 
@@ -154,6 +155,25 @@ def test_a_service_tier_has_its_own_price(house: House) -> None:
         house.ledger.close(one, 200, "completed")
         costs.append(house.sink.rows[-1].cost_nanos)
     assert costs == [COST, COST, 1_500, None]
+
+
+def test_sound_in_a_tier_without_a_price_for_sound_is_unknown_and_not_text(house: House) -> None:
+    flex = Rates(input_nanos_per_mtok=1_000_000, output_nanos_per_mtok=1_000_000)
+    rates = Rates(
+        input_nanos_per_mtok=1_000_000_000,
+        output_nanos_per_mtok=2_000_000_000,
+        media=MediaRates(output_audio_nanos_per_mtok=64_000_000_000),
+        service_tiers=(("flex", flex),),
+    )
+    spoken = msgspec.structs.replace(USAGE, media=MediaTokens(output_audio_tokens=1))
+    costs: list[int | None] = []
+    for usage in (USAGE, spoken):
+        one = house.opened()
+        one.attempts = [attempt(target(rates=rates), usage)]
+        one.service_tier = "flex"
+        house.ledger.close(one, 200, "completed")
+        costs.append(house.sink.rows[-1].cost_nanos)
+    assert costs == [1_500, None]
 
 
 # -- refusals that anyone can cause

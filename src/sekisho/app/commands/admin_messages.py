@@ -83,6 +83,18 @@ NO_QUANTITY = Say(
     "give --qpm (calls a minute), --tpm (tokens a minute) or --concurrency (calls at once)",
     "--qpm（毎分の呼び出し数）、--tpm（毎分のトークン数）、--concurrency（同時呼び出し数）のどれかを指定します。",
 )
+BAD_QUANTITY = Say(
+    "bad_number",
+    "{option} {text} is neither a whole number from 1 nor none",
+    "{option} {text} は 1 以上の整数でも none でもありません。",
+)
+NOTHING_LIMITED = Say(
+    "missing",
+    "limit {id} would limit nothing",
+    "制限 {id} に、制限する量が残りません。",
+    "`sekisho limits remove {id}` takes it away",
+    "`sekisho limits remove {id}` で削除できます。",
+)
 
 # Done, and what there is not
 COUNTERS_AWAY = Say(

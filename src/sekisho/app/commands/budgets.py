@@ -16,6 +16,7 @@ from sekisho.app.commands.scope_options import (
     Organisation,
     Team,
     User,
+    rule_there,
     scope_from,
 )
 
@@ -30,7 +31,8 @@ _OnExceed = Annotated[
     str, typer.Option("--on-exceed", metavar="block|warn|degrade:ENDPOINT", help="What then happens to calls.")
 ]
 _Strict = Annotated[
-    bool, typer.Option("--strict", help="Reserve the most a call can cost: never overspent, sooner full.")
+    bool | None,
+    typer.Option("--strict/--no-strict", help="Reserve the most a call can cost: never overspent, sooner full."),
 ]
 _EXAMPLE = "Example: sekisho budgets set --team research --usd 100 --period month"
 
@@ -78,13 +80,15 @@ def set_budget(
     feature: Feature = None,
     period: _Period = "month",
     on_exceed: _OnExceed = "block",
-    strict: _Strict = False,
+    strict: _Strict = None,
     output: Output = "table",
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
     """Set a budget, or another amount for one that is there. It holds within 5 seconds.
+
+    A budget is the same one if its scope, --period and --on-exceed are. What else is not named stays as it is.
 
     Several of --team, --user and so on must all match; '*' means each: --user '*' gives every user a budget of their
     own. Exit code 1 if the budget is declared in the configuration, which is then the place to change it.
@@ -93,16 +97,13 @@ def set_budget(
     from sekisho.app.commands.admin_table import show
 
     with door(config, gateway, key) as one:
-        if (usd is None) == (jpy is None):
+        given: dict[str, object] = {"usd": usd, "jpy": jpy, "strict": strict}
+        named = {name: value for name, value in given.items() if value is not None}
+        if not named or ("usd" in named and "jpy" in named):
             raise refused(messages.ONE_AMOUNT, one.language)
-        wanted: dict[str, Any] = {
-            "scope": scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature),
-            **({"usd": usd} if usd is not None else {"jpy": jpy}),
-            "period": period,
-            "on_exceed": _on_exceed(one, on_exceed),
-            "strict": strict,
-        }
-        made = one.ask("PUT", "budgets", body=wanted)
+        scope = scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature)
+        same = {"period": period, "on_exceed": _on_exceed(one, on_exceed)}
+        made = one.ask("PUT", "budgets", body={"scope": scope, **same, **_whole(one, scope, same, named)})
         one.tell(messages.BUDGET_SET, id=made["id"])
         show(one, _listing(one, [made]), made, output)
 
@@ -119,6 +120,20 @@ def remove(
     with door(config, gateway, key) as one:
         one.ask("DELETE", "budgets", budget)
         one.tell(messages.REMOVED, id=budget)
+
+
+def _whole(door: Door, scope: dict[str, str], same: dict[str, object], named: dict[str, object]) -> dict[str, object]:
+    """Amount and strictness of the budget that is there with what was named in their place: the API takes a budget as
+    a whole."""
+    from sekisho.app.commands import admin_messages as messages
+
+    there = rule_there(door, "budgets", scope, **same)
+    whole = {"strict": False if there is None else there["strict"], **named}
+    if "usd" not in named and "jpy" not in named:
+        if there is None:
+            raise refused(messages.ONE_AMOUNT, door.language)
+        whole["usd"] = there["usd"]
+    return whole
 
 
 def _listing(door: Door, data: list[dict[str, Any]]) -> Listing:

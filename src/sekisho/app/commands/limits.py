@@ -16,18 +16,28 @@ from sekisho.app.commands.scope_options import (
     Organisation,
     Team,
     User,
+    rule_there,
     scope_from,
 )
+from sekisho.domain.keys import normal_name
 
 if TYPE_CHECKING:
+    from sekisho.app.commands.admin_door import Door
     from sekisho.app.commands.admin_table import Listing
 
+_Qpm = Annotated[str | None, typer.Option("--qpm", metavar="NUMBER|none", help="Calls a minute.")]
+_Tpm = Annotated[str | None, typer.Option("--tpm", metavar="NUMBER|none", help="Tokens a minute.")]
+_Concurrency = Annotated[str | None, typer.Option("--concurrency", metavar="NUMBER|none", help="Calls at once.")]
 _BurstS = Annotated[
     float | None, typer.Option("--burst-s", help="So many seconds' worth may come at once; by default 60.")
 ]
 _WaitS = Annotated[
     float | None, typer.Option("--wait-s", help="How long a call may wait for room; by default it is refused.")
 ]
+_QUANTITIES = ("qpm", "tpm", "concurrency")
+_NUMBERS = (*_QUANTITIES, "burst_s", "wait_s")
+#: more digits than any limit may have
+_MOST_DIGITS = 18
 _COLUMNS = (
     "id", "scope", "qpm", "remaining_requests", "tpm", "remaining_tokens", "concurrency", "running", "burst_s",
     "wait_s", "source",
@@ -64,9 +74,9 @@ def show_limits(output: Output = "table", gateway: GatewayUrl = None, key: Key =
 
 
 def set_limit(
-    qpm: Annotated[int | None, typer.Option("--qpm", min=1, help="Calls a minute.")] = None,
-    tpm: Annotated[int | None, typer.Option("--tpm", min=1, help="Tokens a minute.")] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Calls at once.")] = None,
+    qpm: _Qpm = None,
+    tpm: _Tpm = None,
+    concurrency: _Concurrency = None,
     organisation: Organisation = False,
     department: Department = None,
     team: Team = None,
@@ -84,6 +94,8 @@ def set_limit(
 ) -> None:
     """Set a limit, or other numbers for one that is there. It holds within 5 seconds.
 
+    What is not named stays as it is; `none` takes a number away: `--tpm none`.
+
     Several of --team, --user and so on must all match; '*' means each. Exit code 1 if the limit is declared in the
     configuration, which is then the place to change it.
     """
@@ -91,13 +103,12 @@ def set_limit(
     from sekisho.app.commands.admin_table import show
 
     with door(config, gateway, key) as one:
-        numbers = {"qpm": qpm, "tpm": tpm, "concurrency": concurrency}
-        if not any(numbers.values()):
+        written = {"qpm": qpm, "tpm": tpm, "concurrency": concurrency}
+        named = _named(one, written, {"burst_s": burst_s, "wait_s": wait_s})
+        if not named:
             raise refused(messages.NO_QUANTITY, one.language)
         scope = scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature)
-        numbers_and_times = {**numbers, "burst_s": burst_s, "wait_s": wait_s}
-        given = {name: value for name, value in numbers_and_times.items() if value is not None}
-        made = one.ask("PUT", "limits", body={"scope": scope, **given})
+        made = one.ask("PUT", "limits", body={"scope": scope, **_numbers(one, scope, named)})
         one.tell(messages.LIMIT_SET, id=made["id"])
         show(one, _listing([made]), made, output)
 
@@ -114,6 +125,38 @@ def remove(
     with door(config, gateway, key) as one:
         one.ask("DELETE", "limits", limit)
         one.tell(messages.REMOVED, id=limit)
+
+
+def _named(door: Door, quantities: dict[str, str | None], times: dict[str, float | None]) -> dict[str, float | None]:
+    """What was typed; None is a number that is to go."""
+    found: dict[str, float | None] = {name: value for name, value in times.items() if value is not None}
+    return found | {name: _quantity(door, name, text) for name, text in quantities.items() if text is not None}
+
+
+def _quantity(door: Door, name: str, text: str) -> int | None:
+    """A whole number; None for `none`."""
+    from sekisho.app.commands import admin_messages as messages
+
+    written = normal_name(text)
+    if written == "none":
+        return None
+    if not written.isdecimal() or len(written) > _MOST_DIGITS or int(written) < 1:
+        raise refused(messages.BAD_QUANTITY, door.language, option=f"--{name}", text=text)
+    return int(written)
+
+
+def _numbers(door: Door, scope: dict[str, str], named: dict[str, float | None]) -> dict[str, float]:
+    """Those of the limit that is there with what was named in their place: the API takes a limit as a whole."""
+    from sekisho.app.commands import admin_messages as messages
+
+    there = rule_there(door, "limits", scope)
+    whole = {name: there[name] for name in _NUMBERS} | named if there is not None else named
+    numbers = {name: value for name, value in whole.items() if value is not None}
+    if not any(name in numbers for name in _QUANTITIES):
+        if there is None:
+            raise refused(messages.NO_QUANTITY, door.language)
+        raise refused(messages.NOTHING_LIMITED, door.language, id=there["id"])
+    return numbers
 
 
 def _listing(data: list[dict[str, Any]]) -> Listing:

@@ -11,6 +11,7 @@ import typer
 
 from sekisho.app.commands import NO
 from sekisho.app.commands.admin_door import Config, Door, GatewayUrl, Key, Output, door, refused
+from sekisho.domain.keys import normal_name
 
 _COLUMNS = ("id", "kind", "value", "reason", "by", "at")
 
@@ -68,8 +69,10 @@ def stop_one(door: Door, kind: str, value: str, reason: str | None, output: Outp
     if reason is not None:
         wanted["reason"] = reason
     made = door.ask("POST", "stops", body=wanted)
-    words = "--all" if kind == "all" else f"--{kind} {shlex.quote(value)}"
-    door.tell(messages.STOPPED, what=_what(door, kind, value), words=words)
+    # not as it was typed: what is printed is found again
+    stored = "" if kind == "all" else str(made["value"])
+    words = "--all" if kind == "all" else f"--{kind} {shlex.quote(stored)}"
+    door.tell(messages.STOPPED, what=_what(door, kind, stored), words=words)
     if output != "table":
         _show(door, [made], made, output)
 
@@ -78,6 +81,7 @@ def lift_one(door: Door, kind: str, value: str, _reason: str | None, output: Out
     """Find the stop by what it stops, and lift it."""
     from sekisho.app.commands import admin_messages as messages
 
+    value = normal_name(value)
     stops, _ = door.every("stops")
     found = next((one for one in stops if one["kind"] == kind and (kind == "all" or one["value"] == value)), None)
     if found is None:

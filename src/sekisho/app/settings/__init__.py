@@ -2,7 +2,8 @@
 
 In: a YAML or JSON text, the environment, and the files that secrets stand in.
 Out: `Settings`, frozen and complete; or `ConfigError` with every mistake, its line and what to do.
-May import: domain, the catalog of providers, and data classes of tables. Nothing else reads the environment.
+May import: domain, the catalog of providers, data classes of tables, the rate of a day from costs. Nothing else reads
+the environment.
 Tests: tests/unit/app/settings; Hypothesis holds that no text raises anything but ConfigError.
 """
 

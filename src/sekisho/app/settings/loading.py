@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
 from sekisho.app.settings.spending import read_budgets, read_limits
 from sekisho.app.settings.tables import read_tables
+from sekisho.costs.currency import UsdJpy
 
 DEFAULT_FILE = "sekisho.yaml"
 _LARGEST_FILE = 4 * 1024 * 1024
@@ -98,6 +100,8 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
         defaults = read_defaults(root)
         keys = KeyReader(reading, names, timezone)
         currency, fx_rates = read_currency(root)
+        # a rate may be written before it begins, and one that has ended is no rate of today
+        usd_jpy = UsdJpy(fx_rates).rate_at(time.time_ns() // 1000, timezone)
         tables, maintenance = read_tables(root, data_dir, timezone)
         return Settings(
             data_dir=data_dir,
@@ -110,15 +114,13 @@ def _read(reading: Reading, node: Fields, source: str) -> Settings:
             keys=keys.declared(root),
             admin_key=keys.admin(root),
             teams=read_teams(root),
-            budgets=read_budgets(root, names, fx_rates[-1][1] if fx_rates else None),
+            budgets=read_budgets(root, names, usd_jpy),
             limits=read_limits(root, names),
             state_url=read_state_url(root),
             prices=read_prices(root, names),
             unknown_price=read_unknown_price(root),
             currency=currency,
             fx_rates=fx_rates,
-            usd_jpy=fx_rates[-1][1] if fx_rates else None,
-            fx_date=fx_rates[-1][0] if fx_rates else None,
             language=root.choice("language", _LANGUAGES, "en"),
             log_level=root.choice("log_level", _LOG_LEVELS, "info"),
             server=read_server(root),

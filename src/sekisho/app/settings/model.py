@@ -153,9 +153,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     currency: Currency = "USD"
     #: ask `costs.currency` for the rate of a day
     fx_rates: FxRates = ()
-    #: the last of them: yen for one US dollar, and the day of that rate
-    usd_jpy: Decimal | None = None
-    fx_date: date | None = None
     language: Language = "en"
     log_level: OwnLogLevel = "info"
     defaults: DefaultsSettings = DefaultsSettings()

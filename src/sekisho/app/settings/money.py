@@ -94,25 +94,21 @@ def _fx_rates(form: Form) -> FxRates:
 
 
 def _rates(form: Form, version: str) -> Rates:
-    """One price with its cached rates, sound and pictures, its size tiers and its service tiers."""
-    media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
-    standard = _text_rates(form, version)
-    tiers = [tier for node in form.items("size_tiers") if (tier := _size_tier(form, node)) is not None]
+    """One price with its service tiers, each of which may have all that the price itself may have."""
+    standard = _one_tier(form, version)
     service_tiers: list[tuple[str, Rates | None]] = []
     for entry in form.entries("service_tiers"):
         inner = form_of(form.reading, entry.value)
         if inner is not None:
             with inner:
-                service_tiers.append((entry.name.lower(), _text_rates(inner, version)))
-    return msgspec.structs.replace(
-        standard,
-        tiers=tuple(tiers),
-        service_tiers=tuple(service_tiers),
-        media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
-    )
+                service_tiers.append((entry.name.lower(), _one_tier(inner, version)))
+    return msgspec.structs.replace(standard, service_tiers=tuple(service_tiers))
 
 
-def _text_rates(form: Form, version: str) -> Rates:
+def _one_tier(form: Form, version: str) -> Rates:
+    """Text with its cached rates, sound and pictures, and size tiers."""
+    media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
+    tiers = [tier for node in form.items("size_tiers") if (tier := _size_tier(form, node)) is not None]
     return Rates(
         input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
         output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
@@ -121,6 +117,8 @@ def _text_rates(form: Form, version: str) -> Rates:
         cached_input_nanos_per_mtok=_nanos(form, "cached_input_per_mtok"),
         cache_write_nanos_per_mtok=_nanos(form, "cache_write_per_mtok"),
         cache_write_1h_nanos_per_mtok=_nanos(form, "cache_write_1h_per_mtok"),
+        tiers=tuple(tiers),
+        media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
     )
 
 

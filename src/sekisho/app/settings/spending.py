@@ -43,7 +43,7 @@ def read_limits(root: Form, names: Names) -> tuple[Limit, ...]:
 
 def read_budgets(root: Form, names: Names, usd_jpy: Decimal | None) -> tuple[Budget, ...]:
     """The list `budgets`: a scope, one amount in `usd` or `jpy`, a period, and what happens then. Yen become dollars by
-    the rate of the file, rounded half-even to nano-dollars."""
+    the rate of today, rounded half-even to nano-dollars."""
     budgets: list[Budget] = []
     for form in _listed(root, "budgets"):
         with form:

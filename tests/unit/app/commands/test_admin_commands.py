@@ -129,6 +129,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
         "GET limits": (200, {"data": [LIMIT]}),
         "GET teams": (200, {"data": TEAMS}),
         "GET stops": (200, {"data": [STOP]}),
+        "GET me": (200, {"role": "admin"}),
     }
     return one
 
@@ -230,10 +231,10 @@ def test_counters_that_are_away_are_said(run: Run, gateway: Gateway) -> None:
     ids=["team", "each", "degrade"],
 )  # fmt: skip
 def test_a_budget_is_set_as_it_was_typed(run: Run, gateway: Gateway, words: list[str], body: object) -> None:
-    gateway.answers["PUT budgets"] = (201, EACH_BUDGET)
+    gateway.answers |= {"GET budgets": (200, {"data": []}), "PUT budgets": (201, EACH_BUDGET)}
     ended = run("budgets", "set", *words)
     assert ended.code == 0
-    assert gateway.asked == [("PUT budgets", body)]
+    assert gateway.asked == [("GET budgets", None), ("PUT budgets", body)]
     assert ended.err == "Budget bud_2 is set. It holds within 5 seconds.\n"
     assert table(ended.out)[1][0] == "bud_2"
 
@@ -248,7 +249,9 @@ def test_a_budget_is_set_as_it_was_typed(run: Run, gateway: Gateway, words: list
         (["budgets", "set", "--team", "a", "--usd", "1", "--on-exceed", "block:x"], "degrade:ENDPOINT"),
         (["limits", "set", "--team", "a"], "--qpm"),
         (["limits", "set", "--qpm", "1"], "whom it holds for"),
-        (["limits", "set", "--team", "a", "--qpm", "0"], "--qpm"),
+        (["limits", "set", "--team", "a", "--qpm", "0"], "--qpm 0"),
+        (["limits", "set", "--team", "a", "--tpm", "lots"], "--tpm lots"),
+        (["limits", "set", "--team", "a", "--concurrency", "1.5"], "or none"),
         (["stop"], "--user, --team, --model and --all"),
         (["stop", "--user", "a", "--all"], "--user, --team, --model and --all"),
         (["stop", "--list", "--user", "a"], "--list stands alone"),
@@ -280,9 +283,85 @@ def test_a_limit_is_set_and_taken_away(run: Run, gateway: Gateway) -> None:
     assert run("limits", "set", "--model", "local/*", "--qpm", "60", "--wait-s", "2").code == 0
     assert run("limits", "remove", "lim_1").err == "lim_1 is removed.\n"
     assert gateway.asked == [
+        ("GET limits", None),
         ("PUT limits", {"scope": {"model": "local/*"}, "qpm": 60, "wait_s": 2.0}),
         ("DELETE limits/lim_1", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["--tpm", "60000"], {"qpm": 60, "tpm": 60000, "concurrency": 4, "burst_s": 60, "wait_s": 0}),
+        (["--qpm", "5", "--concurrency", "9"], {"qpm": 5, "concurrency": 9, "burst_s": 60, "wait_s": 0}),
+        (["--qpm", "none"], {"concurrency": 4, "burst_s": 60, "wait_s": 0}),
+        (["--wait-s", "2.5"], {"qpm": 60, "concurrency": 4, "burst_s": 60, "wait_s": 2.5}),
+    ],
+    ids=["one more", "others", "one less", "a time alone"],
+)
+def test_what_is_not_named_of_a_limit_stays(run: Run, gateway: Gateway, words: list[str], numbers: Any) -> None:
+    gateway.answers["PUT limits"] = (200, LIMIT)
+    assert run("limits", "set", "--user", "*", *words).code == 0
+    assert gateway.asked[-1] == ("PUT limits", {"scope": {"user": "*"}, **numbers})
+
+
+def test_a_limit_that_would_limit_nothing_is_to_be_removed(run: Run, gateway: Gateway) -> None:
+    ended = run("limits", "set", "--user", "*", "--qpm", "none", "--concurrency", "none")
+    assert (ended.code, "sekisho limits remove lim_1" in ended.err) == (2, True)
+    new = run("limits", "set", "--user", "taro", "--wait-s", "1")
+    assert (new.code, "give --qpm" in new.err) == (2, True)
+    assert all(place.startswith("GET ") for place, _ in gateway.asked)
+
+
+@pytest.mark.parametrize(
+    ("role", "there", "qpm"),
+    [
+        ("admin", [("research", 20), (None, 60)], 60),
+        ("team_owner", [(None, 60), ("research", 20)], 20),
+        ("team_owner", [(None, 60)], None),
+    ],
+)
+def test_a_limit_keeps_its_own_numbers_and_not_those_that_others_set_for_the_same(
+    run: Run, gateway: Gateway, role: str, there: list[tuple[str | None, int]], qpm: int | None
+) -> None:
+    """What a team sets for itself stands beside what was set for it."""
+    scope = {"team": "research"}
+    data = [{**LIMIT, "scope": scope, "of_team": of_team, "qpm": number} for of_team, number in there]
+    gateway.answers |= {
+        "GET limits": (200, {"data": data}), "GET me": (200, {"role": role}), "PUT limits": (200, LIMIT),
+    }  # fmt: skip
+    # as the gateway reads it
+    assert run("limits", "set", "--team", "ｒesearch", "--tpm", "7").code == 0
+    assert gateway.asked[-1][1].get("qpm") == qpm
+
+
+@pytest.mark.parametrize(
+    ("words", "usd", "strict"),
+    [
+        (["--usd", "6"], {"usd": "6"}, True),
+        (["--jpy", "900"], {"jpy": "900"}, True),
+        (["--usd", "6", "--no-strict"], {"usd": "6"}, False),
+        (["--no-strict"], {"usd": "5"}, False),
+        # another period is another budget
+        (["--usd", "6", "--period", "day"], {"usd": "6"}, False),
+    ],
+)
+def test_what_is_not_named_of_a_budget_stays(
+    run: Run, gateway: Gateway, words: list[str], usd: dict[str, str], strict: bool
+) -> None:
+    there = {**TEAM_BUDGET, "scope": {"user": "taro"}, "usd": "5", "strict": True, "declared": False}
+    warning = {**there, "id": "bud_3", "on_exceed": "warn", "usd": "1", "strict": False}
+    gateway.answers |= {"GET budgets": (200, {"data": [warning, there]}), "PUT budgets": (200, there)}
+    assert run("budgets", "set", "--user", "taro", *words).code == 0
+    _, body = gateway.asked[-1]
+    assert {name: body[name] for name in body if name in ("usd", "jpy")} == usd
+    assert body["strict"] == strict
+
+
+def test_a_new_budget_needs_an_amount(run: Run, gateway: Gateway) -> None:
+    ended = run("budgets", "set", "--user", "taro", "--strict")
+    assert (ended.code, "--usd or --jpy" in ended.err) == (2, True)
+    assert gateway.asked == [("GET budgets", None)]
 
 
 def test_teams_stand_beside_their_own_budgets(run: Run) -> None:
@@ -322,7 +401,7 @@ def test_keys_of_the_file_that_stay_are_named_and_the_answer_is_no(run: Run, gat
 
 
 def test_stopping_says_how_to_let_it_go_on(run: Run, gateway: Gateway) -> None:
-    gateway.answers["POST stops"] = (201, STOP)
+    gateway.answers["POST stops"] = (201, {**STOP, "value": "山田 太郎"})
     ended = run("stop", "--user", "山田 太郎", "--reason", "leaked")
     assert (ended.code, ended.out) == (0, "")
     assert ended.err.endswith("To let it go on: sekisho stop --lift --user '山田 太郎'\n")
@@ -347,6 +426,20 @@ def test_lifting_finds_the_stop_by_what_it_stops(run: Run, gateway: Gateway) -> 
     assert (missing.code, "model taro is not stopped" in missing.err) == (1, True)
     deleted = [place for place, _ in gateway.asked if place.startswith("DELETE")]
     assert deleted == ["DELETE stops/stop_1", "DELETE stops/stop_all"]
+
+
+def test_a_name_in_full_width_letters_is_the_same_name(run: Run, gateway: Gateway) -> None:
+    """The gateway keeps it in its normal form, and what is printed has to work when it is pasted."""
+    stop = {**STOP, "value": "hanako"}
+    gateway.answers |= {
+        "POST stops": (201, stop),
+        "GET stops": (200, {"data": [stop]}),
+        "DELETE stops/stop_1": (200, stop),
+    }
+    stopped = run("stop", "--user", "ｈanako")
+    assert "Stopped: user hanako." in stopped.err
+    assert stopped.err.endswith("To let it go on: sekisho stop --lift --user hanako\n")
+    assert run("stop", "--lift", "--user", "ｈanako　").err == "May go on: user hanako.\n"
 
 
 def test_what_is_stopped(run: Run, gateway: Gateway) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -131,6 +132,36 @@ def test_a_price_may_have_size_tiers_service_tiers_sound_and_pictures(settings: 
     )
 
 
+def test_a_service_tier_may_have_all_that_a_price_may_have(read: Parse) -> None:
+    priced = """
+prices:
+  local/large:
+    input_per_mtok: 3
+    output_per_mtok: 15
+    audio_output_per_mtok: 64
+    service_tiers:
+      Flex:
+        input_per_mtok: 1.5
+        output_per_mtok: 7.5
+        audio_output_per_mtok: 32
+        size_tiers: [{over_input_tokens: 200000, output_per_mtok: 12}]
+"""
+    settings = read(_PROVIDERS + priced)
+    usd, version = 1_000_000_000, settings.digest
+    assert settings.prices["local/large"].service_tiers == (
+        (
+            "flex",
+            Rates(
+                input_nanos_per_mtok=1_500_000_000,
+                output_nanos_per_mtok=7_500_000_000,
+                media=MediaRates(output_audio_nanos_per_mtok=32 * usd),
+                tiers=(RateTier(over_input_tokens=200_000, output_nanos_per_mtok=12 * usd),),
+                version=version,
+            ),
+        ),
+    )
+
+
 def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(settings: Settings) -> None:
     anything = settings.rates_for("local", "whatever/model")
 
@@ -141,7 +172,7 @@ def test_a_price_for_all_models_of_a_provider_stands_behind_an_exact_one(setting
 
 
 def test_money_and_language_of_the_installation(settings: Settings) -> None:
-    assert (settings.currency, settings.usd_jpy, settings.fx_date) == ("JPY", Decimal("151.25"), date(2026, 11, 1))
+    assert (settings.currency, settings.fx_rates) == ("JPY", ((date(2026, 11, 1), Decimal("151.25")),))
     assert (settings.language, settings.log_level, settings.timezone) == ("ja", "debug", "Asia/Tokyo")
 
 
@@ -175,14 +206,31 @@ def test_rates_of_several_days_are_kept_in_their_order() -> None:
     fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 148.25}}"
     settings = parse(f"providers: {{local: {{type: vllm}}}}\ncurrency: JPY\n{fx}\n", "sekisho.yaml", {})
     assert settings.fx_rates == ((date(2026, 10, 1), Decimal("148.25")), (date(2026, 11, 1), Decimal("150.0")))
-    assert (settings.usd_jpy, settings.fx_date) == (Decimal("150.0"), date(2026, 11, 1))
 
 
-def test_a_budget_in_yen_takes_the_last_of_several_rates() -> None:
-    fx = "fx: {usd_jpy: {2026-11-01: 150.0, 2026-10-01: 125.0}}"
-    text = f"providers: {{local: {{type: vllm}}}}\n{fx}\nbudgets: [{{scope: {{team: '*'}}, jpy: 15000}}]\n"
+@pytest.mark.parametrize(
+    ("rates", "usd"),
+    [
+        ("{2026-11-01: 150, 2026-10-01: 125}", 100),
+        ("{2026-11-01: 150, 2999-01-01: 300}", 100),
+        ("{2999-01-01: 300, 2998-01-01: 150}", 100),
+    ],
+    ids=["the last that has begun", "one that has not begun", "none has begun: the first"],
+)
+def test_a_budget_in_yen_takes_the_rate_of_today(rates: str, usd: int) -> None:
+    text = f"providers: {{local: {{type: vllm}}}}\nfx: {{usd_jpy: {rates}}}\n"
+    (budget,) = parse(text + "budgets: [{scope: {team: '*'}, jpy: 15000}]\n", "sekisho.yaml", {}).budgets
+    assert budget.amount_nanos == usd * 10**9
+
+
+@pytest.mark.parametrize(("timezone", "usd"), [("Pacific/Kiritimati", 50), ("Pacific/Pago_Pago", 100)])
+def test_today_is_a_day_of_the_configured_time_zone(timezone: str, usd: int) -> None:
+    # 25 hours lie between these two, so it is never the same day there
+    begins = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    text = f"providers: {{local: {{type: vllm}}}}\ntimezone: {timezone}\n"
+    text += f"fx: {{usd_jpy: {{2026-01-01: 150, {begins}: 300}}}}\nbudgets: [{{scope: {{team: '*'}}, jpy: 15000}}]\n"
     (budget,) = parse(text, "sekisho.yaml", {}).budgets
-    assert budget.amount_nanos == 100_000_000_000
+    assert budget.amount_nanos == usd * 10**9
 
 
 def test_the_server(settings: Settings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -96,6 +98,17 @@ async def test_yen_need_a_rate(empty: Any, tmp_path: Any) -> None:
     async with admin_house(empty, tmp_path, CONFIG.replace("fx: {usd_jpy: 150}", "")) as house:
         body = {"scope": {"team": "sales"}, "jpy": 100}
         assert await refused(house, "PUT", "/budgets", body) == (400, "invalid_value", "jpy")
+
+
+async def test_yen_become_dollars_by_the_rate_of_the_day_on_which_they_are_set(empty: Any, tmp_path: Path) -> None:
+    rates = "fx: {usd_jpy: {2026-01-01: 150, 2026-11-22: 300}}"
+    async with admin_house(empty, tmp_path, CONFIG.replace("fx: {usd_jpy: 150}", rates)) as house:
+        body = {"scope": {"team": "sales"}, "jpy": 30000}
+        # 23:59:59 in Tokyo
+        house.now_us = int(datetime(2026, 11, 21, 14, 59, 59, tzinfo=UTC).timestamp()) * 1_000_000
+        assert (await put(house, body))["usd"] == "200"
+        house.now_us += 1_000_000
+        assert (await put(house, body))["usd"] == "100"
 
 
 async def test_what_is_left_is_shown_for_each_team(house: House) -> None:

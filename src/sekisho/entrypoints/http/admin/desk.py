@@ -46,7 +46,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     #: of all targets, as `provider/model`
     models: frozenset[str]
     providers: frozenset[str]
-    usd_jpy: Decimal | None = None
+    #: yen for one US dollar at a moment, microseconds since 1970; None without any rate
+    usd_jpy: Callable[[int], Decimal | None]
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):

@@ -149,7 +149,7 @@ def scope(given: Mapping[str, str]) -> Scope:
 
 
 def amount_nanos(form: BudgetForm, usd_jpy: Decimal | None) -> int:
-    """Nano-dollars of the one amount that is given. Yen become dollars by the rate of the file, half-even."""
+    """Nano-dollars of the one amount that is given. Yen become dollars by the rate given, half-even."""
     if (form.usd is None) == (form.jpy is None):
         raise invalid("usd", "exactly one amount is needed, in `usd` or in `jpy`")
     if form.usd is not None:

@@ -32,7 +32,7 @@ def set_budget(asked: Asked) -> tuple[int, BudgetShown]:
     on_exceed, degrade_to = forms.way(form)
     rule = Budget(
         scope=scope,
-        amount_nanos=forms.amount_nanos(form, whole.declared.usd_jpy),
+        amount_nanos=forms.amount_nanos(form, whole.declared.usd_jpy(asked.desk.now_us())),
         period=form.period,
         on_exceed=on_exceed,
         degrade_to=degrade_to,
