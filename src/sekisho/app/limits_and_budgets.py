@@ -34,6 +34,7 @@ log = logging.getLogger("sekisho.app")
 
 #: what is told of budgets may be so old: asking a store about each of a thousand is not free
 _LOOK_EVERY_S = 5.0
+_RENEWED_AT_ONCE = 500
 
 
 class LimitsAndBudgets:
@@ -70,7 +71,18 @@ class LimitsAndBudgets:
         self._books.key_names = key_names
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
+        changed = rules.budgets != self.rules.budgets
         self.rules = self._books.rules = rules
+        if changed:
+            # other amounts are taken over at once, also where nobody calls: their marks may be passed already
+            await self._renew(self.counters.met())
+
+    async def _renew(self, met: list[BudgetSpec]) -> None:
+        """Bind the budgets that were met as they are now, a few at a time: there may be tens of thousands."""
+        for at in range(0, len(met), _RENEWED_AT_ONCE):
+            now = (self.rules.budget_at(spec.key) for spec in met[at : at + _RENEWED_AT_ONCE])
+            self.counters.bind((), (), [spec for spec in now if spec is not None])
+            await asyncio.sleep(0)
 
     async def adopt(self, rules: Rules) -> None:
         """Tell the counters what was spent of budgets that are about to hold and did not until now. Raises SpentUnknown
@@ -176,6 +188,8 @@ class LimitsAndBudgets:
             if not isinstance(self.counters, MemoryCounters):
                 await self.counters.say_held(self.rules.budgets, time.time())
             _, self._budgets = await self.counters.look(now_s)
+            if not isinstance(self.counters, MemoryCounters):
+                self.counters.tell_marks(self._budgets, self.rules.holds)
         except StoreUnavailable:
             self._budgets = []  # better nothing than old numbers
 

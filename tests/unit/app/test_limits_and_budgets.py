@@ -133,6 +133,29 @@ async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, r
     assert one.events.waiting == 0
 
 
+async def test_another_amount_tells_the_marks_that_are_passed_already(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.005}]"), {})
+    ask(one)
+    assert one.events.waiting == 0
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {}, NOTHING)
+    assert one.events.waiting == 2, "50 and 80 %, before anybody calls"
+
+
+async def test_a_budget_that_comes_back_with_another_amount_tells_the_marks_of_that(tmp_path: Path, rows: Rows) -> None:
+    told: list[tuple[int, int]] = []
+    rows.sums = (spent(100_000, team="research"),)
+    one = await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {})
+    note = one.events.note
+    one.counters._on_event = lambda event: (  # type: ignore[union-attr]  # pyright: ignore[reportPrivateUsage]
+        told.append((event.percent, event.amount_nanos)) or note(event)
+    )
+    ask(one)
+    await one.change(settings(tmp_path), {}, NOTHING)
+    rows.sums = (spent(5_500_000, team="research"),)
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.01}]"), {}, NOTHING)
+    assert told == [(50, 10_000_000)]
+
+
 async def test_what_was_spent_while_a_budget_was_away_counts_when_it_is_back(tmp_path: Path, rows: Rows) -> None:
     configured = settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.003}]")
     one = await open_limits_and_budgets(configured, {})
