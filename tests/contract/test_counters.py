@@ -255,6 +255,34 @@ async def test_a_call_far_above_its_reservation_passes_several_marks(house: Hous
     assert [event.percent for event in house.events] == [50, 80, 100]
 
 
+async def test_a_smaller_amount_tells_the_marks_that_are_passed_already(house: House) -> None:
+    house.settle(await house.granted(house.bind(budgets=(budget(5_000),)), reserve=1_200), cost=1_200)
+    await house.budget(budget(5_000))
+    account = house.bind(budgets=(budget(1_000),))
+    await house.denied(account, reserve=1)
+    await house.denied(account, reserve=1)
+    assert [(event.percent, event.amount_nanos) for event in house.events] == [
+        (50, 1_000),
+        (80, 1_000),
+        (100, 1_000),
+    ]
+    assert {event.spent_nanos for event in house.events} == {1_200}
+    assert all(abs(event.at_s - time.time()) < 60 for event in house.events)
+
+
+async def test_a_larger_amount_tells_only_the_marks_that_it_has_passed(house: House) -> None:
+    house.settle(await house.granted(house.bind(budgets=(budget(1_000),)), reserve=600), cost=600)
+    await house.budget(budget(1_000))
+    async with asyncio.timeout(60):
+        while not house.events:
+            await asyncio.sleep(0.001)
+    account = house.bind(budgets=(budget(1_100),))
+    await house.denied(account, reserve=501)
+    assert [(event.percent, event.amount_nanos) for event in house.events] == [(50, 1_000), (50, 1_100)]
+    await house.denied(house.bind(budgets=(budget(5_000),)), reserve=5_000)
+    assert len(house.events) == 2
+
+
 async def test_carried_limits_count_and_do_not_refuse(house: House) -> None:
     spec = meter(qpm=1, tpm=100, concurrency=1)
     first, later = house.bind(spec), house.bind(carried=(spec,))

@@ -19,7 +19,7 @@ from sekisho.app.settings import Settings, parse
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Target
 from sekisho.domain.money import Rates
-from sekisho.domain.spending import Spent
+from sekisho.domain.spending import BudgetEvent, Spent
 from sekisho.stores.control import NOTHING
 from sekisho.stores.counters import BudgetState, Denial, Outcome, Reservation
 from sekisho.stores.redis_counters import RedisCounters
@@ -70,6 +70,15 @@ class House:
         self.folder = folder
         self.server = server
         self.limits = limits
+        #: percent and amount of the events
+        self.noted: list[tuple[int, int]] = []
+        note = limits.events.note
+
+        def listen(event: BudgetEvent) -> None:
+            self.noted.append((event.percent, event.amount_nanos))
+            note(event)
+
+        self.counters._on_event = listen  # pyright: ignore[reportPrivateUsage]
 
     @property
     def counters(self) -> RedisCounters:
@@ -100,6 +109,19 @@ class House:
         _, found = await self.counters.look(time.perf_counter())
         (one,) = (one for one in found if dict(one.spec.scope) == {"team": "research"})
         return one
+
+    async def look(self) -> None:
+        """What the gateway does every few seconds."""
+        await self.limits._look(time.perf_counter())  # pyright: ignore[reportPrivateUsage]
+
+    async def told(self, count: int) -> list[tuple[int, int]]:
+        """So many events, or those that there are after a while."""
+        for _ in range(20):
+            await self.look()
+            if len(self.noted) >= count:
+                break
+            await asyncio.sleep(0.01)
+        return self.noted
 
     async def spent(self) -> int:
         return (await self.state()).spent_nanos
@@ -240,3 +262,46 @@ async def test_a_start_without_the_server_waits_with_budgets_until_it_is_there(
                     one.limits.tick()
                     await asyncio.sleep(0.05)
             assert await one.spent() == 900_000
+
+
+async def test_a_new_budget_tells_the_marks_that_its_rows_have_passed(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    rows.nanos = 1_200_000
+    async with house(tmp_path, server) as one:
+        await one.change("budgets: [{scope: {team: research}, usd: 0.001}, {scope: {team: sales}, usd: 0.001}]")
+        assert isinstance(await one.ask(), Denial)
+        assert await one.told(3) == [(50, 1_000_000), (80, 1_000_000), (100, 1_000_000)]
+
+
+async def test_a_budget_that_only_warns_tells_them_within_seconds(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    rows.nanos = 900_000
+    async with house(tmp_path, server) as one:
+        await one.change("budgets: [{scope: {team: research}, usd: 0.001, on_exceed: warn}]")
+        assert isinstance(await one.ask(), Reservation)
+        assert await one.told(2) == [(50, 1_000_000), (80, 1_000_000)]
+
+
+async def test_another_amount_tells_the_marks_that_are_passed_already_before_anybody_calls(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    async with house(tmp_path, server, "budgets: [{scope: {team: research}, usd: 0.005}]") as one:
+        await one.spend(1_200_000)
+        await one.change(RESEARCH)
+        assert await one.told(3) == [(50, 1_000_000), (80, 1_000_000), (100, 1_000_000)]
+
+
+async def test_an_amount_that_does_not_hold_any_more_tells_nothing(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    async with house(tmp_path, server, RESEARCH) as one, house(tmp_path, server, RESEARCH) as other:
+        await one.spend(100_000)
+        await other.ask()
+        for worker in (one, other):
+            await worker.change("budgets: [{scope: {team: research}, usd: 0.005}]")
+        await one.spend(1_000_000)
+        await other.change("budgets: [{scope: {team: sales}, usd: 1}]")
+        await other.look()
+        assert other.noted == []

@@ -66,6 +66,7 @@ teams:
 keys:
   - {name: test, key: sk-test-0123456789abcdef, team: research, user: taro, endpoints: ["*", "mock/*", "dead/*"]}
   - {name: chat-only, key: sk-chat-0123456789abcdef, endpoints: [chat]}
+  - {name: behalf, key: sk-behalf-0123456789abcdef, on_behalf: true}
   - {name: past, key: sk-past-0123456789abcdef, expires: "2020-01-01T00:00:00+09:00"}
 prices:
   mock/mock-small: {input_per_mtok: 1.00, cached_input_per_mtok: 0.10, output_per_mtok: 2.00}

@@ -34,6 +34,9 @@ log = logging.getLogger("sekisho.app")
 
 #: what is told of budgets may be so old: asking a store about each of a thousand is not free
 _LOOK_EVERY_S = 5.0
+_RENEWED_AT_ONCE = 500
+#: scopes whose names are the installation's own, and those whose names a call may bring with it
+_OURS, _INVENTED = ("organisation", "department", "team"), ("endpoint", "model", "feature")
 
 
 class LimitsAndBudgets:
@@ -50,6 +53,7 @@ class LimitsAndBudgets:
         #: those in force
         self.rules = rules
         self._planner: Planner | None = None
+        self._public = _public(rules, books.settings)
         self._writing: asyncio.Future[None] | None = None
         self._looking: asyncio.Future[None] | None = None
         self._adopting: asyncio.Future[None] | None = None
@@ -70,7 +74,19 @@ class LimitsAndBudgets:
         self._books.key_names = key_names
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
+        changed = rules.budgets != self.rules.budgets
         self.rules = self._books.rules = rules
+        self._public = _public(rules, settings)
+        if changed:
+            # other amounts are taken over at once, also where nobody calls: their marks may be passed already
+            await self._renew(self.counters.met())
+
+    async def _renew(self, met: list[BudgetSpec]) -> None:
+        """Bind the budgets that were met as they are now, a few at a time: there may be tens of thousands."""
+        for at in range(0, len(met), _RENEWED_AT_ONCE):
+            now = (self.rules.budget_at(spec.key) for spec in met[at : at + _RENEWED_AT_ONCE])
+            self.counters.bind((), (), [spec for spec in now if spec is not None])
+            await asyncio.sleep(0)
 
     async def adopt(self, rules: Rules) -> None:
         """Tell the counters what was spent of budgets that are about to hold and did not until now. Raises SpentUnknown
@@ -150,13 +166,13 @@ class LimitsAndBudgets:
         ratios: dict[str, float] = {}
         bounds: dict[str, float] = {}
         for one in self._budgets:
-            label = _label(one.spec)
+            label = _label(one.spec, self._public)
             ratio = (one.spent_nanos + one.reserved_nanos) / one.spec.amount_nanos
             ratios[label] = max(ratio, ratios.get(label, 0.0))
             bounds[label] = bounds.get(label, 0.0) + one.bound_nanos / 1e9
         return {
             "sekisho_budget_ratio": (
-                "Spent and reserved, as a part of the budget; of budgets of users or keys the fullest one.",
+                "Spent and reserved, as a part of the budget; of those that share a label the fullest one.",
                 ByLabel("budget", ratios),
             ),
             "sekisho_budget_bound_dollars": (
@@ -176,14 +192,26 @@ class LimitsAndBudgets:
             if not isinstance(self.counters, MemoryCounters):
                 await self.counters.say_held(self.rules.budgets, time.time())
             _, self._budgets = await self.counters.look(now_s)
+            if not isinstance(self.counters, MemoryCounters):
+                self.counters.tell_marks(self._budgets, self.rules.holds)
         except StoreUnavailable:
             self._budgets = []  # better nothing than old numbers
 
 
-def _label(spec: BudgetSpec) -> str:
-    """As in `budgets`, without a user's or a key's name: those do not go into metrics."""
-    named = ((name, EACH if name in ("user", "key") else value) for name, value in spec.scope)
+def _label(spec: BudgetSpec, public: frozenset[tuple[str, str]]) -> str:
+    """As in `budgets`, with the names that may stand in metrics."""
+    named = ((name, value if name in _OURS or (name, value) in public else EACH) for name, value in spec.scope)
     return f"{scope_text(tuple(named))}, {spec.period}, {spec.on_exceed}"
+
+
+def _public(rules: Rules, settings: Settings) -> frozenset[tuple[str, str]]:
+    """Names that may stand in metrics: those that rules declare and those of endpoints and their targets. Callers
+    invent others without end, and a user's or a key's name is nobody's business there."""
+    found = {pair for rule in (*rules.limits, *rules.budgets) for pair in rule.scope if pair[0] in _INVENTED}
+    for endpoint in settings.endpoints.values():
+        found.add(("endpoint", endpoint.name))
+        found |= {("model", f"{one.provider}/{one.model}") for one in (*endpoint.targets, *endpoint.fallbacks)}
+    return frozenset(found)
 
 
 class _Books:

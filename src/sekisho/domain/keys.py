@@ -63,6 +63,15 @@ def normal_name(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip()
 
 
+def visible_name(text: str) -> str:
+    """The normal form of a name that must not be refused, without what cannot be seen in it: what looks the same is
+    the same. `name_problem` may still find it empty, long or reserved."""
+    name = normal_name(text)
+    if name.isprintable() and not _INVISIBLE.search(name):
+        return name
+    return normal_name("".join(char for char in _INVISIBLE.sub("", name) if char.isprintable()))
+
+
 def name_problem(name: str) -> NameProblem | None:
     """What is wrong with a normalised name, None when it may be used.
 

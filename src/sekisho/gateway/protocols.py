@@ -30,5 +30,5 @@ def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | E
     if openai_chat.NOTES.isdisjoint(fields):
         annotate(entry, None, None)
     else:
-        annotate(entry, openai_chat.metadata(fields), openai_chat.end_user(fields))
+        annotate(entry, openai_chat.metadata(fields), openai_chat.end_user(fields), fields)
     return request

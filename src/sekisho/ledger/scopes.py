@@ -87,11 +87,22 @@ class Rules:
     def counts(self, key: str) -> bool:
         """Whether what is counted under the key of a BudgetSpec is a budget that holds. True for what is counted
         together because there is too much of it."""
-        if key.startswith(OTHERS):
+        return key.startswith(OTHERS) or self.budget_at(key) is not None
+
+    def holds(self, spec: BudgetSpec) -> bool:
+        """Whether it is a budget that holds, with this amount."""
+        if spec.key.startswith(OTHERS):
             return True
+        now = self.budget_at(spec.key)
+        return now is not None and now.amount_nanos == spec.amount_nanos
+
+    def budget_at(self, key: str) -> BudgetSpec | None:
+        """The budget that is counted under a key, as it is now."""
+        if key.startswith(OTHERS):
+            return None
         scope, period, _ = key.rsplit("|", 2)
         facts = {name: unquote(value) for name, _, value in (part.partition("=") for part in scope.split("|"))}
-        return any(spec.key == key for _, spec in self.spending(facts, cast(Period, period)))
+        return next((spec for _, spec in self.spending(facts, cast(Period, period)) if spec.key == key), None)
 
     @property
     def periods(self) -> tuple[Period, ...]:

@@ -117,6 +117,8 @@ class MemoryCounters:
         self._restored: Mapping[str, int] = {}
         self._restored_wall_s = 0.0
         self._wall_offset_s = wall_s - now_s
+        #: when it was last told what time it is
+        self._wall_s = wall_s
         self._turn = 0
         self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
         self._set_next_roll()
@@ -124,8 +126,9 @@ class MemoryCounters:
     def adopt(self, spent_nanos: Mapping[str, int], wall_s: float, resumed: Collection[str] = ()) -> None:
         """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets on which nothing was
         counted yet, and for those of `resumed`, which did not hold for a while. Before the first call, and before those
-        of a new configuration."""
+        of a new configuration. The marks that this passes are told when the budgets are bound, with their amounts."""
         self._restored, self._restored_wall_s = spent_nanos, wall_s
+        self._wall_s = wall_s
         for key in resumed:
             if (budget := self._budgets.get(key)) is not None:
                 self._take_restored(budget)
@@ -205,6 +208,7 @@ class MemoryCounters:
         return True
 
     def tick(self, now_s: float, wall_s: float) -> bool:
+        self._wall_s = wall_s
         if abs(wall_s - now_s - self._wall_offset_s) > _CLOCK_SLIP_S:
             self._wall_offset_s = wall_s - now_s
             self._set_next_roll()
@@ -237,6 +241,9 @@ class MemoryCounters:
             self._take_restored(budget)
         elif budget.amount != spec.amount_nanos:
             budget.renew(spec)
+        if budget.spent >= budget.next_mark_nanos:
+            # by what was restored or by another amount; a budget that stops all calls sees no end that would tell it
+            self._fire(budget, self._wall_s)
         return budget
 
     def _take_restored(self, budget: Spend) -> None:
@@ -244,8 +251,6 @@ class MemoryCounters:
             more = self._restored.get(budget.spec.key, 0) - budget.spent
             budget.spent += more
             budget.held += more
-            if budget.spent >= budget.next_mark_nanos:
-                self._fire(budget, self._restored_wall_s)
 
     def _deny(self, account: Account, now_s: float, tokens: int, reserve_nanos: int) -> Denial:
         budgets = [

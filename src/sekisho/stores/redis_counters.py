@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -229,6 +229,15 @@ class RedisCounters:
         meters = await asyncio.gather(*(self._look_at_meter(spec, server_us) for spec in self._meters.values()))
         return meters, await asyncio.gather(*map(self._look_at_budget, self._budgets.values()))
 
+    def tell_marks(self, states: Iterable[BudgetState], holds: Callable[[BudgetSpec], bool]) -> None:
+        """Events of what `look` has seen: sums that were adopted, and other amounts, pass marks without a settlement.
+        A budget of which this worker has met an older amount, or that is no more, has none."""
+        for state in states:
+            spec, spent = state.spec, state.spent_nanos
+            begins_s, ends_s = self._windows[spec.period]
+            if spent >= next_mark(spec.amount_nanos, 0) and state.resets_at_s == ends_s and holds(spec):
+                self._fire(spec, budget_key(spec.key, begins_s), spent)
+
     async def _ask(self, reservation: Reservation) -> Outcome:
         account: RedisAccount = reservation.account
         place = account.placed(self._windows, self._turn)
@@ -246,7 +255,7 @@ class RedisCounters:
             raise
         self._offset_s = int(reply[1]) / 1e6 - reservation.made_s
         if reply[0] == 0:
-            return self._denial(account, reservation, reply)
+            return self._denial(account, reservation, place, reply)
         now_epoch = reply[2].decode()
         if reply[0] == -1:
             self._keeper.notice(now_epoch)
@@ -268,7 +277,7 @@ class RedisCounters:
         reservation.seen = outcome
         return reservation
 
-    def _denial(self, account: RedisAccount, reservation: Reservation, reply: list[Any]) -> Denial:
+    def _denial(self, account: RedisAccount, reservation: Reservation, place: Place, reply: list[Any]) -> Denial:
         """The facts of a refusal, as memory counters would tell them that had seen the same."""
         now_s, at = reservation.made_s, 3 + 3 * len(account.meters)
         meters: list[Meter] = []
@@ -277,7 +286,8 @@ class RedisCounters:
             meter.q_full_s, meter.t_full_s, meter.running = now_s + q_s, now_s + t_s, running
             meters.append(meter)
         budgets: list[tuple[BudgetSpec, int, int, float]] = []
-        for spec, stops in zip(account.budgets, account.stops, strict=True):
+        for spec, key, stops in zip(account.budgets, place.budget_keys, account.stops, strict=True):
+            self._fire(spec, key, int(reply[at]))
             if stops:
                 ends_s = self._windows[spec.period][1] - self._offset_s
                 budgets.append((spec, int(reply[at]), int(reply[at + 1]), ends_s))
@@ -295,22 +305,22 @@ class RedisCounters:
         cost_nanos: int,
     ) -> None:
         def fire(sums: list[Any]) -> None:
-            self._fire(account, place, sums)
+            for spec, key, spent in zip(account.budgets, place.budget_keys, sums[1:], strict=False):
+                self._fire(spec, key, int(spent))
 
         words = ending(id, place, epoch, int((now_s + self._offset_s) * 1000), tokens, cost_nanos)
         self._outbox.tell(words, fire if place.budget_keys else None)
 
-    def _fire(self, account: RedisAccount, place: Place, sums: list[Any]) -> None:
-        """Events of the budgets whose new sums these are. Every worker tells each once; the sink keeps one."""
-        for spec, key, spent in zip(account.budgets, place.budget_keys, sums[1:], strict=False):
-            name = f"{key}:{spec.amount_nanos}"
-            fired = self._fired.get(name, 0)
-            if spent < next_mark(spec.amount_nanos, fired):
-                continue
-            for percent in MARKS:
-                if percent > fired and spent >= next_mark(spec.amount_nanos, percent - 1):
-                    self._on_event(event_of(spec, begins_of(key), percent, int(spent), self._keeper.server_s()))
-                    self._fired[name] = percent
+    def _fire(self, spec: BudgetSpec, key: str, spent: int) -> None:
+        """Events of the marks that a sum has passed. Every worker tells each once; the sink keeps one."""
+        name = f"{key}:{spec.amount_nanos}"
+        fired = self._fired.get(name, 0)
+        if spent < next_mark(spec.amount_nanos, fired):
+            return
+        for percent in MARKS:
+            if percent > fired and spent >= next_mark(spec.amount_nanos, percent - 1):
+                self._on_event(event_of(spec, begins_of(key), percent, spent, self._keeper.server_s()))
+                self._fired[name] = percent
 
     def _came_up(self) -> None:
         """On a new connection: the script, then the leases, so that none expires, then all that is untold."""

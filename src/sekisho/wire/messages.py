@@ -262,6 +262,14 @@ REASONS: dict[str, str] = {
     'not a JSON object of strings, as {"feature":"summary"}': (
         '{"feature":"summary"} のように、値がすべて文字列の JSON オブジェクトで指定してください。'
     ),
+    "the key calls on behalf of this user, and the name has a character that cannot be seen: {char}": (
+        "このキーはユーザーの代理で呼び出すため、この値がユーザー名になります。"
+        "目に見えない文字 {char} を取り除いてください。"
+    ),
+    "the key calls on behalf of this user, so the name must have 1 to {most} characters, and not begin like a key": (
+        "このキーはユーザーの代理で呼び出すため、この値がユーザー名になります。1 文字以上 {most} 文字以下で、"
+        "キーのような書き出しや `*` を避けて指定してください。"
+    ),
     "not a valid URL": "URL の形式が正しくありません。",
     "longer than {limit} bytes": "{limit} バイト以下にしてください。",
     "it is empty": "本文が空です。",

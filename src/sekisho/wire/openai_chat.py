@@ -92,6 +92,15 @@ def conversation(request: ChatRequest) -> Conversation:
 
 def end_user(fields: Fields) -> str | None:
     """Who the caller says it calls for: `user`, or its successor `safety_identifier`. Raises Refusal 400."""
+    return _end_user(fields)[1]
+
+
+def end_user_member(fields: Fields) -> str:
+    """Which member says so."""
+    return _end_user(fields)[0]
+
+
+def _end_user(fields: Fields) -> tuple[str, str | None]:
     for name in ("user", "safety_identifier"):
         raw = fields.get(name)
         if raw is None:
@@ -104,8 +113,8 @@ def end_user(fields: Fields) -> str | None:
             reason = "it must have at most {most} characters"
             raise Refusal(400, "invalid_value", param=name, reason=reason, most=MAX_USER_CHARS)
         if value:
-            return value
-    return None
+            return name, value
+    return "user", None
 
 
 def metadata(fields: Fields) -> dict[str, str] | None:

@@ -159,6 +159,25 @@ async def test_a_header_of_tags_that_is_no_object_of_strings(gateway: Gateway) -
         check(answer, 400, "invalid_value", param="x-sekisho-tags")
 
 
+@pytest.mark.parametrize("member", ["user", "safety_identifier"])
+async def test_a_requester_that_looks_like_another_one(gateway: Gateway, member: str) -> None:
+    headers = "authorization: Bearer sk-behalf-0123456789abcdef\r\n"
+    for sent, said, japanese in [
+        ("ali\u200bce", "U+200B", "目に見えない文字 U+200B"),
+        ("x" * 65, "1 to 64 characters", "1 文字以上 64 文字以下"),
+    ]:
+        answer = await ask(gateway.port, http(chat(**{member: sent}), headers=headers))
+        check(answer, 400, "invalid_value", param=member)
+        assert said in answer.error["message"]
+        answer = await ask(gateway.port, http(chat(**{member: sent}), headers=f"{headers}accept-language: ja\r\n"))
+        assert japanese in answer.error["message"]
+    assert (await ask(gateway.port, http(chat(**{member: "ａｌｉｃｅ"}), headers=headers))).status == 200
+    row = await gateway.row(5)
+    assert (row.requester, row.end_user) == ("alice", "ａｌｉｃｅ")
+    assert (gateway.rows[0].requester, gateway.rows[0].end_user) == ("behalf", "ali\u200bce")
+    assert gateway.mock.calls["calls"] == 1
+
+
 # -- keys
 
 

@@ -102,6 +102,20 @@ async def test_a_running_call_holds_its_place_until_it_ends(door: Door) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+async def test_a_feature_is_limited_however_its_name_is_written(door: Door) -> None:
+    rules = 'limits: [{scope: {feature: "要約（社内）"}, qpm: 3}]'
+    async with gateway_with(door, rules, ENDPOINTS) as gateway:
+        sent = ["要約（社内）", "要約(社内)", "要約（社\u200b内） "]
+        answers = [await ask(gateway.port, body("used", metadata={"feature": one})) for one in sent]
+        tags = f'{AUTH}x-sekisho-tags: {{"feature":"要約（社内）"}}\r\n'
+        answers.append(await ask(gateway.port, http(chat("used"), headers=tags)))
+        assert [answer.status for answer in answers] == [200, 200, 200, 429]
+        await gateway.row(4)
+        assert {row.feature for row in gateway.rows} == {"要約(社内)"}
+        assert [(row.tags or {})["feature"] for row in gateway.rows] == [*sent, "要約（社内）"]
+
+
+@pytest.mark.parametrize("door", DOORS)
 async def test_a_call_may_wait_for_its_turn(door: Door) -> None:
     rules = "limits: [{scope: {user: taro}, concurrency: 1, wait_s: 30}]"
     async with gateway_with(door, rules, ENDPOINTS) as gateway:

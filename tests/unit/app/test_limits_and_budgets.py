@@ -122,6 +122,39 @@ async def test_metrics_name_no_user_and_no_key(tmp_path: Path, rows: Rows) -> No
     assert "太郎" not in str(found)
 
 
+async def labels(one: LimitsAndBudgets, feature: str, endpoint: str = "chat", target: Target = TARGET) -> set[str]:
+    planner = one.planner()
+    assert planner is not None
+    plan = planner.plan_for(CALLER, "太郎", endpoint, target, feature)
+    one.limiter.reserve(plan, time.perf_counter(), 50, 0)
+    await one._look(time.perf_counter())  # pyright: ignore[reportPrivateUsage]
+    found = one.gauges()
+    assert set(found["sekisho_budget_ratio"][1].values) == set(found["sekisho_budget_bound_dollars"][1].values)
+    return set(found["sekisho_budget_ratio"][1].values)
+
+
+async def test_metrics_name_no_feature_that_callers_invent(tmp_path: Path, rows: Rows) -> None:
+    each = 'budgets: [{scope: {feature: "*"}, usd: 1}, {scope: {team: "*", feature: "*"}, usd: 1}'
+    one = await open_limits_and_budgets(settings(tmp_path, f"{each}]"), {})
+    hidden = {"feature *, month, block", "team research, feature *, month, block"}
+    for feature in ("u1@example.com", "x" * 3_000, "*", ""):
+        assert await labels(one, feature) == hidden
+    # a name that a rule declares may be seen
+    await one.change(settings(tmp_path, f"{each}, {{scope: {{feature: 要約}}, usd: 2}}]"), {}, NOTHING)
+    seen = {"feature 要約, month, block", "team research, feature 要約, month, block"}
+    assert await labels(one, "要約") == hidden | seen
+
+
+async def test_metrics_name_no_endpoint_and_no_model_that_callers_invent(tmp_path: Path, rows: Rows) -> None:
+    text = 'budgets: [{scope: {endpoint: "*"}, usd: 1}, {scope: {model: "*"}, usd: 1}]'
+    one = await open_limits_and_budgets(settings(tmp_path, text), {})
+    configured = {"endpoint chat, month, block", "model local/m, month, block"}
+    assert await labels(one, "") == configured
+    other = Target(provider="local", model="u1@example.com", rates=TARGET.rates)
+    hidden = {"endpoint *, month, block", "model *, month, block"}
+    assert await labels(one, "", "local/u1@example.com", other) == configured | hidden
+
+
 async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, rows: Rows) -> None:
     text = "budgets: [{scope: {team: research}, usd: 0.001}]"
     configured = settings(tmp_path, text)
@@ -131,6 +164,29 @@ async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, r
     assert one.events.waiting == 2, "50 and 80 %"
     await one.close()
     assert one.events.waiting == 0
+
+
+async def test_another_amount_tells_the_marks_that_are_passed_already(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.005}]"), {})
+    ask(one)
+    assert one.events.waiting == 0
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {}, NOTHING)
+    assert one.events.waiting == 2, "50 and 80 %, before anybody calls"
+
+
+async def test_a_budget_that_comes_back_with_another_amount_tells_the_marks_of_that(tmp_path: Path, rows: Rows) -> None:
+    told: list[tuple[int, int]] = []
+    rows.sums = (spent(100_000, team="research"),)
+    one = await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]"), {})
+    note = one.events.note
+    one.counters._on_event = lambda event: (  # type: ignore[union-attr]  # pyright: ignore[reportPrivateUsage]
+        told.append((event.percent, event.amount_nanos)) or note(event)
+    )
+    ask(one)
+    await one.change(settings(tmp_path), {}, NOTHING)
+    rows.sums = (spent(5_500_000, team="research"),)
+    await one.change(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.01}]"), {}, NOTHING)
+    assert told == [(50, 10_000_000)]
 
 
 async def test_what_was_spent_while_a_budget_was_away_counts_when_it_is_back(tmp_path: Path, rows: Rows) -> None:

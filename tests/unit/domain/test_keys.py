@@ -20,6 +20,7 @@ from sekisho.domain.keys import (
     name_problem,
     new_key,
     normal_name,
+    visible_name,
 )
 
 PEPPER = bytes(range(32))
@@ -119,6 +120,32 @@ def test_full_width_and_half_width_are_one_name() -> None:
 @given(st.text())
 def test_a_normal_name_stays_as_it_is(text: str) -> None:
     assert normal_name(normal_name(text)) == normal_name(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("要約（社内）\u3000", "要約(社内)"),
+        ("要約\u200b", "要約"),
+        ("か\u200b\u3099", "が"),
+        ("a\u3164 \ufe0f", "a"),
+        ("sum\nmary\x00", "summary"),
+        ("\u200b\u2800", ""),
+        ("a" * 65, "a" * 65),
+        ("*", "*"),
+    ],
+)
+def test_what_cannot_be_seen_is_taken_out_of_a_name_that_must_not_be_refused(text: str, name: str) -> None:
+    assert visible_name(text) == name
+
+
+@given(st.text())
+def test_a_visible_name_can_be_seen_and_stays_as_it_is(text: str) -> None:
+    name = visible_name(text)
+    assert name_problem(name) != "characters"
+    assert visible_name(name) == name
+    if name_problem(normal_name(text)) is None:
+        assert name == normal_name(text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sekisho.app.settings import money_messages
 from sekisho.app.settings.document import Text
 from sekisho.app.settings.form import Form, form_of
 from sekisho.app.settings.names import Names, check_reference, check_team
-from sekisho.domain.keys import normal_name
+from sekisho.domain.keys import normal_name, visible_name
 from sekisho.domain.money import usd_to_nanos
 from sekisho.domain.spending import EACH, PERIODS, SCOPE_NAMES, Budget, Limit, OnExceed, Scope, scope_of
 
@@ -101,7 +101,7 @@ def _scope(parent: Form, names: Names) -> Scope:
             parent.missing("scope", "scope: {team: research}")
         return ()
     with form:
-        given = {name: normal_name(form.required_text(name, name)) for name in _SCOPES if form.field(name) is not None}
+        given = {name: _value(form, name) for name in _SCOPES if form.field(name) is not None}
         if not given:
             form.reading.error(form.place, money_messages.EMPTY_SCOPE)
         if "team" in given and "group" in given:
@@ -114,6 +114,12 @@ def _scope(parent: Form, names: Names) -> Scope:
             elif name == "endpoint" and value not in ("", EACH):
                 check_reference(form.reading, place, value, names.endpoints)
         return scope_of(given)
+
+
+def _value(form: Form, name: str) -> str:
+    """As calls have it: of a feature what cannot be seen is not in its name."""
+    text = form.required_text(name, name)
+    return visible_name(text) if name == "feature" else normal_name(text)
 
 
 def _on_exceed(form: Form, names: Names) -> tuple[OnExceed, str | None]:

@@ -347,3 +347,8 @@ def test_names_of_people_are_taken_in_their_normal_form(read: Parse) -> None:
 def _comparable(settings: Settings) -> str:
     same = msgspec.structs.replace(settings, digest="", warnings=())
     return repr(same).replace(settings.digest, "")
+
+
+def test_a_feature_is_named_as_calls_have_it() -> None:
+    text = 'providers: {local: {type: vllm}}\nlimits: [{scope: {feature: "要約（社内）\\u200b"}, qpm: 1}]\n'
+    assert [limit.scope for limit in parse(text, "sekisho.yaml").limits] == [(("feature", "要約(社内)"),)]
