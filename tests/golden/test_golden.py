@@ -151,5 +151,7 @@ def target(golden: Golden) -> Target:
 
 def entry_of(golden: Golden) -> Entry:
     """As much of an entry as the words of a refusal depend on."""
-    call = SimpleNamespace(body=json.dumps(golden.client_request).encode(), request_id=REQUEST_ID)
+    protocol = "openai_embeddings" if golden.client_path.endswith("/embeddings") else "openai_chat"
+    body, route = json.dumps(golden.client_request).encode(), SimpleNamespace(protocol=protocol)
+    call = SimpleNamespace(body=body, request_id=REQUEST_ID, route=route)
     return cast("Entry", SimpleNamespace(call=call, attempts=[target(golden)], language="en"))

@@ -20,7 +20,7 @@ def refusal_of(error: UpstreamError, entry: Entry) -> Refusal:
             status = error.status if error.status in (400, 422) else 400
             return Refusal(status, "upstream_rejected", param=_sent(error.param, entry), detail=error.detail)
         case "context_length_exceeded":
-            return Refusal(400, error.code, param="messages", detail=error.detail)
+            return _too_long(error, entry)
         case "content_policy_violation":
             return Refusal(400, error.code, detail=error.detail)
         case "rate_limit_exceeded":
@@ -42,6 +42,18 @@ def refusal_of(error: UpstreamError, entry: Entry) -> Refusal:
             return Refusal(502, error.code, type="server_error", retry=False, detail=error.detail)
         case _:
             return Refusal(502, "upstream_error", type="server_error", retry=retry, detail=error.detail)
+
+
+def _too_long(error: UpstreamError, entry: Entry) -> Refusal:
+    """The field is named as the caller's own protocol has it: the provider may have been asked in another."""
+    code, detail = error.code, error.detail
+    match entry.call.route.protocol:
+        case "openai_embeddings":
+            return Refusal(400, code, message="input_too_long", param="input", detail=detail)
+        case "chat_stream":
+            return Refusal(400, code, message="message_too_long", param="message", detail=detail)
+        case "openai_chat":
+            return Refusal(400, code, param="messages", detail=detail)
 
 
 def _sent(param: str | None, entry: Entry) -> str | None:

@@ -28,7 +28,8 @@ from sekisho.tokens.answer import Written
 
 #: held events before the first content: beyond this the stream opens, content or not
 _HELD_EVENTS, _HELD_BYTES = 256, 1024 * 1024
-_ERROR_BODY_BYTES = 256 * 1024
+#: a whole answer may be as long as a stream's, a page or an error says enough at its beginning
+_ANSWER_BODY_BYTES, _OTHER_BODY_BYTES = 16 * 1024 * 1024, 256 * 1024
 
 
 class Sink(Protocol):
@@ -118,7 +119,8 @@ class StreamExchange:
         if self._ended:
             return
         if self._body is not None:
-            if self._held_bytes < _ERROR_BODY_BYTES:
+            answer = self.status == 200 and "json" in self.headers.get("content-type", "")
+            if self._held_bytes < (_ANSWER_BODY_BYTES if answer else _OTHER_BODY_BYTES):
                 self._held_bytes += len(packet)
                 self._body.append(packet)
             return
@@ -232,6 +234,10 @@ class StreamExchange:
             self.opened.resolve(None)
             self.deadline_s = min(self._loop.time() + self._idle_s, self.total_deadline_s)
 
+    def came(self) -> bytes | Written:
+        """What there is of an answer: of a body that is no stream its bytes."""
+        return self._written if self._body is None else b"".join(self._body)
+
     # -- the caller's side
 
     def start(self, sink: Sink) -> None:
@@ -311,6 +317,7 @@ class StreamExchange:
         if not self.opened.done:
             self._ended = True
             self._drop()
+            self.attempt.error_code = code
             kind = "upstream_timeout" if code == "upstream_timeout" else "upstream_error"
             self.opened.fail(UpstreamError(kind, status=self.status or None, detail=detail))
             return
@@ -331,7 +338,7 @@ class StreamExchange:
         """A whole body that is no event stream: an error answer, or a provider that ignored `stream`."""
         self._ended = True
         if not self.opened.done:
-            self.opened.fail(NotAStream(self.status, self.headers, b"".join(self._body or [])))
+            self.opened.fail(NotAStream())
 
     def _settle(self, status: int, state: TerminalState, code: str | None, detail: str | None) -> WhenDurable | None:
         attempt = self.attempt
@@ -389,10 +396,4 @@ class _Broken(Exception):
 
 
 class NotAStream(Exception):
-    """The provider answered a streamed request with one body."""
-
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
-        super().__init__(status)
-        self.status = status
-        self.headers = headers
-        self.body = body
+    """The provider answered a streamed request with one body, which the exchange has."""

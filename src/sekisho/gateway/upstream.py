@@ -19,6 +19,7 @@ from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.openai import AnswerFacts, decode_answer
+from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.policies.spending import Spending
@@ -71,8 +72,12 @@ class PlainExchange(Waiter[None]):
 
     def on_end(self) -> None:
         if self._parts is not None:
-            self.body = b"".join((self.body, *self._parts))
+            self.body = self.came()
         self.resolve(None)
+
+    def came(self) -> bytes:
+        """What there is of an answer that has not ended."""
+        return self.body if self._parts is None else b"".join((self.body, *self._parts))
 
     def on_fail(self, error: TransportError) -> None:
         self.fail(error)
@@ -138,7 +143,6 @@ class Upstream:
             attempt = _attempt(entry, target)
             entry.events = [] if keep else None
             entry.first_byte_s = None
-            entry.service_tier = None
             opening = _Opening(entry, attempt, edge_of, close, self._estimates, endpoint.timeouts)
             try:
                 return await self._stream(opening, request, snapshot)
@@ -168,6 +172,14 @@ class Upstream:
         pool = provider.pool = self._transport.pool(provider.origin)
         return pool
 
+    def _broken(
+        self, entry: Entry, attempt: Attempt, exchange: PlainExchange | StreamExchange, error: TransportError
+    ) -> UpstreamError:
+        """What an exchange means that did not come to its end."""
+        charge_part(self._estimates, entry, attempt, exchange)
+        code = "upstream_timeout" if error.kind in ("timeout", "connect_timeout") else "upstream_error"
+        return UpstreamError(code, status=attempt.status, detail=str(error))
+
     # -- plain
 
     async def _answered(
@@ -188,8 +200,7 @@ class Upstream:
             self._begin(entry, attempt)
         pool = provider.pool or self._pool(provider)
         exchange = PlainExchange(self._loop.time() + timeouts.total_s, entry)
-        connection = pool.take()
-        pooled = connection is not None
+        pooled = (connection := pool.take()) is not None
         while True:
             try:
                 if connection is None:
@@ -201,12 +212,13 @@ class Upstream:
                 return exchange
             except TransportError as error:
                 if error.kind != "stale" or not pooled:
-                    raise _failure(error) from None
+                    raise self._broken(entry, attempt, exchange, error) from None
                 pooled, connection = False, None
                 exchange = PlainExchange(exchange.deadline_s, entry)
             except BaseException:
                 if exchange.connection is not None:
                     exchange.connection.abandon(exchange)
+                charge_part(self._estimates, entry, attempt, exchange)
                 raise
             finally:
                 note_wait(entry, attempt)
@@ -219,10 +231,14 @@ class Upstream:
         attempt.status = status
         if status != 200:
             raise dialect.error(status, exchange.headers, body)
-        facts = _facts(body)
-        if facts.error is not None and bytes(facts.error) not in NO_ERROR:
-            raise dialect.error(status, exchange.headers, body)
-        self._observe(entry, attempt, facts, chat, body)
+        try:
+            facts = _facts(body)
+            if facts.error is not None and bytes(facts.error) not in NO_ERROR:
+                raise dialect.error(status, exchange.headers, body)
+            self._observe(entry, attempt, facts, chat, body)
+        except UpstreamError:
+            charge_body(self._estimates, entry, attempt, body)
+            raise
         return body
 
     def _observe(self, entry: Entry, attempt: Attempt, facts: AnswerFacts, chat: bool, body: bytes) -> None:
@@ -270,10 +286,14 @@ class Upstream:
                 return exchange
             except TransportError as error:
                 if error.kind != "stale" or fresh:
-                    raise _failure(error) from None
+                    raise self._broken(entry, attempt, exchange, error) from None
                 fresh = True
-            except NotAStream as answer:
-                raise provider.chat.error(answer.status, answer.headers, answer.body) from None
+            except NotAStream:
+                raise self._refused(entry, attempt, exchange, provider.chat) from None
+            except UpstreamError:
+                if attempt.error_code != "stream_failed":  # the provider said that it failed, and so bills nothing
+                    charge_part(self._estimates, entry, attempt, exchange)
+                raise
             except BaseException:
                 if exchange.connection is not None:
                     exchange.connection.abandon(exchange)
@@ -281,6 +301,14 @@ class Upstream:
             finally:
                 if not entry.closed:
                     note_wait(entry, attempt)
+
+    def _refused(self, entry: Entry, attempt: Attempt, exchange: StreamExchange, dialect: Dialect) -> UpstreamError:
+        """What a body means that came instead of a stream."""
+        body = exchange.came()
+        assert isinstance(body, bytes)
+        if exchange.status == 200:
+            charge_body(self._estimates, entry, attempt, body)
+        return dialect.error(exchange.status, exchange.headers, body)
 
 
 class _Opening:
@@ -320,7 +348,10 @@ class _Opening:
 def _attempt(entry: Entry, target: Target) -> Attempt:
     """The next attempt, which holds what was reserved for it."""
     attempts = entry.attempts
-    reason = "fallback" if attempts else entry.reason
+    reason = entry.reason
+    if attempts:
+        reason = "fallback"
+        entry.service_tier = None  # what the one before was served
     attempt = Attempt(target, reason, entry.call.now_s(), entry.held)
     entry.held = None
     attempts.append(attempt)
@@ -332,8 +363,3 @@ def _facts(body: bytes) -> AnswerFacts:
         return decode_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
-
-
-def _failure(error: TransportError) -> UpstreamError:
-    code = "upstream_timeout" if error.kind in ("timeout", "connect_timeout") else "upstream_error"
-    return UpstreamError(code, detail=str(error))

@@ -111,7 +111,8 @@ class Ledger:
         attempts = entry.attempts
         served: Attempt | None = None
         for served in attempts:
-            if served.usage is not None:
+            # One that failed has its cost already, by the tier that was served then.
+            if served.usage is not None and served.cost_nanos == 0:
                 served.cost_nanos = _cost(served, entry.service_tier)
             if served.held is not None:
                 self._settle(served)
@@ -122,10 +123,10 @@ class Ledger:
         return served
 
     def failed(self, entry: Entry, attempt: Attempt) -> None:
-        """An attempt has failed and another one may follow: what it held is free from now on."""
+        """An attempt has failed and another one may follow: it is charged, and what it held is free from now on."""
+        if attempt.usage is not None:
+            attempt.cost_nanos = _cost(attempt, entry.service_tier)
         if attempt.held is not None:
-            if attempt.usage is not None:
-                attempt.cost_nanos = _cost(attempt, entry.service_tier)
             self._settle(attempt)
 
     def _settle(self, attempt: Attempt) -> None:

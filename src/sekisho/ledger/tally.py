@@ -21,6 +21,8 @@ FIRST_TOKEN_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 
 #: OpenTelemetry GenAI v1.41: gen_ai.client.token.usage, powers of four
 TOKEN_BUCKETS = tuple(float(4**power) for power in range(14))
 _FOLD_EVERY = 2_048
+#: what is counted apart: provider, model, operation; two providers may have models of one name
+Series = tuple[str, str, str]
 
 
 class ByLabel(NamedTuple):
@@ -114,7 +116,7 @@ class TokenSums(msgspec.Struct):
 
 
 class ModelTally:
-    """All that is counted of one model: a configured target, or `unknown`."""
+    """All that is counted of one model of a provider in one operation: a configured target, or `unknown`."""
 
     __slots__ = (
         "_tokens",
@@ -124,16 +126,12 @@ class ModelTally:
         "input_sizes",
         "latency",
         "observe_usage",
-        "operation",
         "output_sizes",
-        "provider",
         "statuses",
         "unpriced",
     )
 
-    def __init__(self, provider: str, operation: str) -> None:
-        self.provider = provider
-        self.operation = operation
+    def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
         self.latency = Histogram(DURATION_BUCKETS_S)
         self.first_token = Histogram(FIRST_TOKEN_BUCKETS_S)
@@ -168,7 +166,7 @@ class Tally:
     """Every count of this process. Reset only by its end, as Prometheus expects of counters."""
 
     def __init__(self) -> None:
-        self._models: dict[str, ModelTally] = {}
+        self._models: dict[Series, ModelTally] = {}
         self._closed = 0
         self.rows: dict[str, int] = {"appended": 0, "dropped": 0, "failed": 0}
         self.in_flight = 0
@@ -177,17 +175,18 @@ class Tally:
         self.idempotency: dict[str, int] = {}
 
     @property
-    def models(self) -> dict[str, ModelTally]:
-        """By name, everything counted."""
+    def models(self) -> dict[Series, ModelTally]:
+        """By series, everything counted."""
         for tally in self._models.values():
             tally.fold()
         return self._models
 
     def model(self, name: str, provider: str, operation: str) -> ModelTally:
-        """The counts of a model; one model answers one operation, the one it is first asked for."""
-        tally = self._models.get(name)
+        """HOT. The counts of a model of a provider in an operation."""
+        series = provider, name, operation
+        tally = self._models.get(series)
         if tally is None:
-            tally = self._models[name] = ModelTally(provider, operation)
+            tally = self._models[series] = ModelTally()
         return tally
 
     def closed(self) -> None:

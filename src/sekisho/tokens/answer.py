@@ -5,6 +5,7 @@ Must cost next to nothing while the stream runs: a piece is kept or left out, an
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
 
 import msgspec
@@ -34,6 +35,14 @@ _NOT_WRITTEN: Final = frozenset(
 #: members that hold what the model wrote: chat, Responses, Anthropic, Gemini
 _WRITTEN: Final = ("choices", "output", "content", "candidates")
 _decode = msgspec.json.Decoder().decode
+#: a whole text, a bracket, or the quotation mark of a text without an end
+_MARKS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"|[\[\]{}]|"', re.DOTALL)
+_WHOLE_TEXT: Final = re.compile(rb'[^"\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*+)*', re.DOTALL)
+#: the first of two escapes that are one sign together
+_HALF_SIGN: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+#: a number, true, false or null that may go on; looked for at the end alone, since this takes the square of the length
+_LONGEST_VALUE: Final = 64
+_HALF_VALUE: Final = re.compile(rb"[\w+.-]+\Z")
 
 
 class Written:
@@ -87,7 +96,7 @@ class Written:
 def estimate_answer(body: bytes) -> Parts:
     """The output tokens of a whole plain answer, in any protocol: texts, reasoning, names and arguments of calls."""
     try:
-        answer = _decode(body)
+        answer = _read(body)
     except UNREADABLE:
         return measure(body.decode("utf-8", "replace"))
     if not isinstance(answer, dict):
@@ -96,6 +105,43 @@ def estimate_answer(body: bytes) -> Parts:
     for name in _WRITTEN:
         _collect(cast("dict[str, Any]", answer).get(name), texts, 0)
     return measure("\n".join(texts))
+
+
+def _read(body: bytes) -> Any:
+    """JSON, also such that breaks off anywhere. Raises what is UNREADABLE."""
+    try:
+        return _decode(body)
+    except UNREADABLE:
+        if not body.lstrip().startswith(b"{"):
+            raise
+    begun, closing = _begun(body.decode("utf-8", "ignore").encode())
+    for value in (b"", b":null", b"null"):  # whole so far; a name without its value; a value that is not there
+        try:
+            return _decode(begun + value + closing)
+        except UNREADABLE:
+            continue
+    return None
+
+
+def _begun(body: bytes) -> tuple[bytes, bytes]:
+    """JSON that breaks off without what cannot be told any more at its end, and the brackets that are missing."""
+    missing: list[bytes] = []
+    for found in _MARKS.finditer(body):
+        mark = found[0]
+        if mark == b"{" or mark == b"[":
+            missing.append(b"}" if mark == b"{" else b"]")
+        elif mark == b"}" or mark == b"]":
+            if missing:
+                missing.pop()
+        elif mark == b'"':
+            # The rest is a text without its end.
+            text = _WHOLE_TEXT.match(body, found.end())
+            end = found.end() if text is None else text.end()
+            body = _HALF_SIGN.sub(b"", body[:end]) + b'"'
+            break
+    else:
+        body = (body[:-_LONGEST_VALUE] + _HALF_VALUE.sub(b"", body[-_LONGEST_VALUE:])).rstrip().removesuffix(b",")
+    return body, b"".join(reversed(missing))
 
 
 def _collect(value: Any, texts: list[str], depth: int) -> None:

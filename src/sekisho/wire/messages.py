@@ -41,6 +41,18 @@ MESSAGES: dict[str, Message] = {
         "入力がモデルのコンテキスト長を超えています。メッセージを短くするか、最大出力トークン数を下げるか、"
         "コンテキスト長の大きいエンドポイントを使用してください。",
     ),
+    "input_too_long": Message(
+        "The input is longer than the context window of the model. Shorten the texts in `input`, or use an endpoint "
+        "with a longer window.",
+        "入力がモデルのコンテキスト長を超えています。`input` のテキストを短くするか、コンテキスト長の大きい"
+        "エンドポイントを使用してください。",
+    ),
+    "message_too_long": Message(
+        "The input is longer than the context window of the model. Shorten the message or its history, or use an "
+        "endpoint with a longer window.",
+        "入力がモデルのコンテキスト長を超えています。メッセージまたは履歴を短くするか、コンテキスト長の大きい"
+        "エンドポイントを使用してください。",
+    ),
     "content_policy_violation": Message(
         "The request was refused by a content policy. Change the content and send it again.",
         "コンテンツポリシーによりリクエストが拒否されました。内容を変更して、もう一度送信してください。",

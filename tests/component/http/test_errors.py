@@ -346,6 +346,36 @@ async def test_a_method_that_does_not_fit(gateway: Gateway, method: str, path: s
     assert method in answer.error["message"]
 
 
+# -- what the model refuses
+
+TOO_LONG = "mock/mock?status=400&code=context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "param", "english", "japanese"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "hi"}]},
+            "messages",
+            "Shorten the messages",
+            "メッセージを短く",
+        ),
+        (EMBED, {"input": "hi"}, "input", "Shorten the texts", "テキストを短く"),
+        (STREAM, {"message": "hi"}, "message", "Shorten the message or its history", "メッセージまたは履歴を短く"),
+    ],
+)
+async def test_an_input_that_is_too_long_is_named_as_the_caller_sent_it(
+    gateway: Gateway, path: str, said: dict[str, Any], param: str, english: str, japanese: str
+) -> None:
+    for language, words in (("en", english), ("ja", japanese)):
+        headers = f"{AUTH}accept-language: {language}\r\n"
+        answer = await ask(gateway.port, http({"model": TOO_LONG, **said}, path, headers=headers))
+        check(answer, 400, "context_length_exceeded", param=param)
+        assert words in answer.error["message"]
+        assert ("output" in answer.error["message"]) == (param == "messages" and language == "en")
+
+
 # -- sizes
 
 LIMIT = 12 * 1024 * 1024

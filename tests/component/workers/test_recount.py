@@ -12,7 +12,7 @@ from tests.support.gateway import KEY, Gateway, running_gateway
 
 from sekisho.ledger.recount import count_rows
 from sekisho.ledger.tally import Tally
-from sekisho.ledger.tally_sums import sums_of
+from sekisho.ledger.tally_sums import by_model, sums_of
 from sekisho.mock.server import MockProvider
 from sekisho.tables.layout import encode_record
 
@@ -34,7 +34,7 @@ CALLS: list[dict[str, Any]] = [
 
 def counted(tally: Tally) -> Any:
     """Times in rows are whole microseconds: of those it is enough how many there are."""
-    found = msgspec.to_builtins(sums_of(tally), str_keys=True)
+    found = msgspec.to_builtins(sums_of(tally))
     for model in found["models"].values():
         for name in ("latency", "first_token"):
             model["histograms"][name] = sum(model["histograms"][name][0])
@@ -86,7 +86,7 @@ async def test_a_call_that_died_with_its_process_is_counted_as_the_row_it_became
         await call(house, session, {"model": "chat"})
         tally = Tally()
         count_rows(tally, begun)
-        model = tally.models["mock-small"]
+        model = by_model(tally)["mock-small"]
         assert model.statuses == {500: 1}
         assert sum(model.latency.counts) == 0, "nobody saw the end"
         assert model.cost_nanos == house.sink.begun[0].cost_nanos

@@ -15,6 +15,7 @@ from sekisho.domain.money import MediaRates, Rates
 from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
+from sekisho.ledger.tally_sums import by_model
 
 USAGE = Usage(input_tokens=1_000, output_tokens=500)
 #: of USAGE by RATES: 1000 x 1 USD + 500 x 2 USD a million
@@ -50,7 +51,7 @@ def test_open_and_close_are_one_row_and_one_count(house: House) -> None:
     [row] = house.sink.rows
     assert (row.status_code, row.terminal_state, row.cost_nanos, row.error_code) == (200, "completed", COST, None)
     assert (house.tally.in_flight, house.tally.rows["appended"]) == (0, 1)
-    counts = house.tally.models["mock-small"]
+    counts = by_model(house.tally)["mock-small"]
     assert (counts.statuses, counts.cost_nanos, counts.unpriced) == ({200: 1}, COST, 0)
 
 
@@ -94,7 +95,7 @@ def test_an_unknown_price_is_none_and_not_zero(house: House) -> None:
     house.ledger.close(one, 200, "completed")
     assert house.sink.rows[0].cost_nanos is None
     assert house.sink.rows[0].attempts[0].cost_nanos is None
-    counts = house.tally.models["mock-small"]
+    counts = by_model(house.tally)["mock-small"]
     assert (counts.cost_nanos, counts.unpriced) == (0, 1)
 
 
@@ -183,7 +184,7 @@ def test_rows_of_refusals_without_a_key_are_capped_a_second_and_the_rest_is_coun
     for _ in range(250):
         house.ledger.close(house.opened(Entry(call())), 401, "refused", "invalid_api_key")
     assert house.tally.rows == {"appended": 200, "dropped": 50, "failed": 0}
-    assert house.tally.models["unknown"].statuses == {401: 250}, "metrics count every call"
+    assert by_model(house.tally)["unknown"].statuses == {401: 250}, "metrics count every call"
     assert house.tally.in_flight == 0
     house.clock.now_s += 1
     house.ledger.close(house.opened(Entry(call())), 401, "refused", "invalid_api_key")
@@ -238,7 +239,7 @@ def test_names_that_callers_make_up_are_no_labels(house: House, known: bool) -> 
     one.endpoint = Endpoint(name="x", targets=(target(model),), direct=not known)
     one.attempts = [attempt(target(model), USAGE)]
     house.ledger.close(one, 200, "completed")
-    assert list(house.tally.models) == ["mock-small" if known else "unknown"]
+    assert list(by_model(house.tally)) == ["mock-small" if known else "unknown"]
 
 
 def test_the_time_to_the_first_token_is_that_of_streams(house: House) -> None:
@@ -247,7 +248,7 @@ def test_the_time_to_the_first_token_is_that_of_streams(house: House) -> None:
         one.streaming, one.first_byte_s = streaming, 100.25
         one.attempts = [attempt(usage=USAGE)]
         house.ledger.close(one, 200, "completed")
-    counts = house.tally.models["mock-small"]
+    counts = by_model(house.tally)["mock-small"]
     assert counts.first_token.cumulative()[-1] == ("+Inf", 1.0)
     assert counts.first_token.total == 0.25
     assert counts.latency.cumulative()[-1] == ("+Inf", 2.0)

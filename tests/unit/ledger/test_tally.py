@@ -60,7 +60,7 @@ def test_the_contracts_latency_buckets_are_there() -> None:
 
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 5), max_size=10))
 def test_token_types_do_not_overlap(counts: list[tuple[int, int, int, int, int]]) -> None:
-    tally = ModelTally("openai", "chat")
+    tally = ModelTally()
     total = 0
     for fresh, read, written, said, thought in counts:
         usage = Usage(
@@ -78,7 +78,10 @@ def test_token_types_do_not_overlap(counts: list[tuple[int, int, int, int, int]]
     assert sum(parts) == total == tally.input_sizes.total + tally.output_sizes.total
 
 
-def test_a_model_has_one_tally() -> None:
+def test_a_model_of_a_provider_has_one_tally_for_each_operation() -> None:
     tally = Tally()
-    assert tally.model("m", "openai", "chat") is tally.model("m", "openai", "chat")
-    assert list(tally.models) == ["m"]
+    model = tally.model("m", "openai", "chat")
+    assert tally.model("m", "openai", "chat") is model
+    assert tally.model("m", "other", "chat") is not model
+    assert tally.model("m", "openai", "embeddings") is not model
+    assert list(tally.models) == [("openai", "m", "chat"), ("other", "m", "chat"), ("openai", "m", "embeddings")]

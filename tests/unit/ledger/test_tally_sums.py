@@ -8,20 +8,26 @@ from hypothesis import strategies as st
 
 from sekisho.domain.usage import Usage
 from sekisho.ledger.tally import ModelTally, Tally
-from sekisho.ledger.tally_sums import ModelSums, TallySums, add, sums_of
+from sekisho.ledger.tally_sums import ModelSums, TallySums, add, by_model, sums_of
 
-Call = tuple[str, int, float, int]
+Call = tuple[tuple[str, str, str], int, float, int]
+SERIES = [
+    ("openai", "small", "chat"),
+    ("openai", "small", "embeddings"),
+    ("other", "small", "chat"),
+    ("x", "large", "chat"),
+]
 #: sums of these are exact, in whatever order
 SECONDS = st.integers(0, 400).map(lambda quarters: quarters / 4)
 CALLS = st.lists(
-    st.tuples(st.sampled_from(["small", "large"]), st.sampled_from([200, 429, 499]), SECONDS, st.integers(0, 10**6)),
+    st.tuples(st.sampled_from(SERIES), st.sampled_from([200, 429, 499]), SECONDS, st.integers(0, 10**6)),
     max_size=30,
 )
 
 
 def count(tally: Tally, call: Call) -> None:
-    name, status, seconds, tokens = call
-    model = tally.model(name, "openai", "chat")
+    (provider, name, operation), status, seconds, tokens = call
+    model = tally.model(name, provider, operation)
     model.statuses[status] = model.statuses.get(status, 0) + 1
     model.latency.observe(seconds)
     model.first_token.observe(seconds / 2)
@@ -46,12 +52,26 @@ def test_workers_together_have_counted_what_one_would_have(calls: list[Call], wo
     assert sums_of(total) == sums_of(alone)
 
 
+@given(CALLS)
+def test_series_of_one_name_are_one_where_only_the_name_is_asked_for(calls: list[Call]) -> None:
+    apart, together = Tally(), Tally()
+    for call in calls:
+        count(apart, call)
+        count(together, (("", call[0][1], ""), *call[1:]))
+    expected = {name: sums for (_, name, _), sums in sums_of(together).models.items()}
+    before = sums_of(apart)
+    found = Tally()
+    found._models = {("", name, ""): model for name, model in by_model(apart).items()}
+    assert {name: sums for (_, name, _), sums in sums_of(found).models.items()} == expected
+    assert sums_of(apart) == before, "and what is counted apart is as it was"
+
+
 def test_everything_that_a_tally_counts_is_sent() -> None:
-    model = ModelTally("openai", "chat")
+    model = ModelTally()
     parts = {name for name in ModelTally.__slots__ if not name.startswith("_") and name != "observe_usage"}
     fields = set(ModelSums.__struct_fields__) - {"histograms", "tokens"}
     tally = Tally()
-    tally._models["small"] = model
-    assert parts == fields | set(sums_of(tally).models["small"].histograms)
+    tally._models[SERIES[0]] = model
+    assert parts == fields | set(sums_of(tally).models[SERIES[0]].histograms)
     counted = {name for name in vars(tally) if not name.startswith("_")}
     assert counted | {"models"} == set(TallySums.__struct_fields__)

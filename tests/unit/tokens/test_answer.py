@@ -106,3 +106,26 @@ def test_a_whole_answer_has_the_tokens_of_what_the_model_wrote(answer: dict[str,
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"choices": {"a": 1}}', b"plain text"])
 def test_an_answer_that_makes_no_sense_still_has_an_estimate(body: bytes) -> None:
     assert estimate_answer(body).tokens >= 0
+
+
+@pytest.mark.parametrize("text", ["".join(JAPANESE), 'he said \\ "no" \n 😀 ' * 9, "word " * 40])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_an_answer_that_breaks_off_has_the_tokens_of_what_came(text: str, ascii_only: bool) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": "stop"}
+    answer = {"id": "x" * 40, "choices": [choice], "usage": {"prompt_tokens": 12.5, "ok": True}}
+    body = json.dumps(answer, ensure_ascii=ascii_only).encode()
+    begin = body.index(b'"content": "') + 12
+    before = 0
+    for end in range(len(body) + 1):
+        found = estimate_answer(body[:end]).tokens
+        if end <= begin:
+            assert found <= 3, body[:end]
+        assert found >= before - 4, body[:end]
+        before = max(before, found)
+    assert before == pytest.approx(estimate(text), abs=4)
+
+
+@STEADY
+@given(st.binary(max_size=60))
+def test_any_bytes_that_begin_as_an_answer_have_an_estimate(rest: bytes) -> None:
+    assert estimate_answer(b'{"choices":[' + rest).tokens >= 0

@@ -9,7 +9,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from sekisho.domain.money import NANOS_PER_USD
-from sekisho.ledger.tally import LATENCY_BUCKETS_S, OPERATION_BUCKETS_S, ByLabel, Histogram, ModelTally, Tally
+from sekisho.ledger.tally import (
+    LATENCY_BUCKETS_S,
+    OPERATION_BUCKETS_S,
+    ByLabel,
+    Histogram,
+    ModelTally,
+    Series,
+    Tally,
+)
+from sekisho.ledger.tally_sums import by_model
 
 Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 #: name -> (help, value)
@@ -26,10 +35,10 @@ class TallyCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         # first, because they may find that a row which counts as appended was lost
         gauges = dict(self._gauges())
-        models = list(self._tally.models.items())
+        models = by_model(self._tally)
         yield from _calls(models)
         yield from _tokens(models)
-        yield from _gen_ai(models)
+        yield from _gen_ai(self._tally.models)
         rows = CounterMetricFamily("sekisho_rows", "Rows by what became of them.", labels=["state"])
         for state, count in self._tally.rows.items():
             rows.add_metric([state], count)
@@ -61,10 +70,10 @@ def exposition(tally: Tally, gauges: Gauges) -> Callable[[], bytes]:
     return lambda: generate_latest(registry)
 
 
-def _calls(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+def _calls(models: Mapping[str, ModelTally]) -> Iterator[Metric]:
     requests = CounterMetricFamily("llm_requests", "Calls by model and status sent.", labels=["model", "status"])
     latency = HistogramMetricFamily("llm_latency_seconds", "From request to last byte.", labels=["model"])
-    for model, counts in models:
+    for model, counts in models.items():
         for status, count in counts.statuses.items():
             requests.add_metric([model, str(status)], count)
         _add(latency, [model], counts.latency, LATENCY_BUCKETS_S)
@@ -72,13 +81,13 @@ def _calls(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
     yield latency
 
 
-def _tokens(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+def _tokens(models: Mapping[str, ModelTally]) -> Iterator[Metric]:
     used = CounterMetricFamily(
         "llm_tokens_used", "Tokens by type; the types do not overlap.", labels=["model", "token_type"]
     )
     cost = CounterMetricFamily("llm_cost_dollars", "Cost in USD of all attempts with a known price.", labels=["model"])
     unpriced = CounterMetricFamily("sekisho_unpriced", "Calls whose price is unknown.", labels=["model"])
-    for model, counts in models:
+    for model, counts in models.items():
         tokens = counts.tokens
         for kind, value in (
             ("input", tokens.input),
@@ -95,7 +104,7 @@ def _tokens(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
     yield unpriced
 
 
-def _gen_ai(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
+def _gen_ai(models: Mapping[Series, ModelTally]) -> Iterator[Metric]:
     """OpenTelemetry GenAI semantic conventions v1.41, in Prometheus spelling."""
     labels = ["gen_ai_provider_name", "gen_ai_request_model", "gen_ai_operation_name"]
     duration = HistogramMetricFamily("gen_ai_server_request_duration_seconds", "Time of a call.", labels=labels)
@@ -104,8 +113,8 @@ def _gen_ai(models: list[tuple[str, ModelTally]]) -> Iterator[Metric]:
     usage = HistogramMetricFamily(
         "gen_ai_client_token_usage", "Tokens of a call.", labels=[*labels, "gen_ai_token_type"]
     )
-    for model, counts in models:
-        values = [counts.provider, model, counts.operation]
+    for (provider, model, operation), counts in models.items():
+        values = [provider, model, operation]
         _add(duration, values, counts.latency, OPERATION_BUCKETS_S)
         _add(client, values, counts.latency, OPERATION_BUCKETS_S)
         _add(first, values, counts.first_token)

@@ -7,7 +7,7 @@ from typing import Any
 from sekisho.app.workers.line import Gauge, State
 from sekisho.app.workers.together import together
 from sekisho.ledger.tally import Tally
-from sekisho.ledger.tally_sums import sums_of
+from sekisho.ledger.tally_sums import by_model, sums_of
 
 
 def tally(calls: int, in_flight: int = 0) -> Tally:
@@ -25,7 +25,7 @@ def state(calls: int, gauges: dict[str, Gauge], **ready: Any) -> State:
 def test_counts_of_the_living_and_the_dead_are_summed() -> None:
     dead = tally(5)
     found = together([state(2, {}, spool_failed=1), state(3, {})], dead, 4, gauges={}, ready={})
-    assert found.tally.models["small"].statuses == {200: 10}
+    assert by_model(found.tally)["small"].statuses == {200: 10}
     assert found.tally.rows["appended"] == 10
     assert found.tally.in_flight == 2
     assert found.ready["spool_failed"] == 5
