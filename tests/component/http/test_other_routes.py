@@ -36,6 +36,19 @@ async def test_health_needs_no_key(gateway: Gateway) -> None:
     assert not gateway.rows
 
 
+async def test_a_gateway_that_takes_no_calls_is_not_ready_and_says_why(gateway: Gateway) -> None:
+    gateway.sink.takes_calls = False
+    try:
+        answer = await get(gateway, "/health/ready")
+        alive = await get(gateway, "/health/live")
+    finally:
+        gateway.sink.takes_calls = True
+    assert (answer.status, answer.json["status"]) == (503, "rows_unavailable")
+    assert answer.headers["retry-after"] == "5"
+    assert alive.status == 200, "to begin it anew would not make room"
+    assert (await get(gateway, "/health/ready")).status == 200
+
+
 async def test_the_list_of_models(gateway: Gateway) -> None:
     answer = await get(gateway, "/v1/models", AUTH)
     assert answer.json["object"] == "list"

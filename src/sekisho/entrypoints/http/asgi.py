@@ -25,6 +25,7 @@ from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.intake import MAX_HEADER_BYTES, ROUTES, Clock, decoded, make_call, too_large
 from sekisho.gateway.drive import driven
 from sekisho.gateway.pipeline import Pipeline, Reply
+from sekisho.ledger.refusals import ROWS_RETRY_AFTER_S
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.wire.messages import language_of
 
@@ -250,7 +251,11 @@ class Gateway:
     async def _ready(self, request: Request) -> Response:
         found = self.ready()
         state = await found if isinstance(found, Awaitable) else found
-        return _json(state, 200 if state["status"] == "ok" else 503)
+        if state["status"] == "ok":
+            return _json(state)
+        response = _json(state, 503)
+        response.headers["retry-after"] = str(ROWS_RETRY_AFTER_S)
+        return response
 
     async def _metrics(self, request: Request) -> Response:
         found = self.metrics()
