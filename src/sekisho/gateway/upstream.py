@@ -217,6 +217,8 @@ class Upstream:
         """The body of an answer that is one, noted for the books. Raises UpstreamError."""
         status, body = exchange.status, exchange.body
         attempt.status = status
+        if exchange.headers:
+            entry.provider_headers = exchange.headers
         if status != 200:
             raise dialect.error(status, exchange.headers, body)
         facts = _facts(body)
@@ -267,12 +269,14 @@ class Upstream:
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange.opened
+                entry.provider_headers = exchange.headers
                 return exchange
             except TransportError as error:
                 if error.kind != "stale" or fresh:
                     raise _failure(error) from None
                 fresh = True
             except NotAStream as answer:
+                entry.provider_headers = answer.headers
                 raise provider.chat.error(answer.status, answer.headers, answer.body) from None
             except BaseException:
                 if exchange.connection is not None:
