@@ -187,7 +187,11 @@ async def running_gateway(
     pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), counting.limiter)
     clock = Clock()
     asgi = AsgiGateway(
-        pipeline, clock, metrics=exposition(pipeline.tally, dict), ready=lambda: {"status": "ok"}, office=office
+        pipeline,
+        clock,
+        metrics=exposition(pipeline.tally, dict),
+        ready=lambda: {"status": "ok" if sink.takes_calls else "rows_unavailable"},
+        office=office,
     ).application()
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     sock.bind(("127.0.0.1", 0))

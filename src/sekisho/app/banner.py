@@ -68,7 +68,8 @@ def _curl(url: str, key: str | None, endpoint: str, language: str) -> str:
     question = "関所とは何ですか" if language == "ja" else "What is a sekisho?"
     shown = key or "$SEKISHO_KEY"
     body = f'{{"model": "{endpoint}", "messages": [{{"role": "user", "content": "{question}"}}]}}'
-    headers = f"-H 'Authorization: Bearer {shown}' -H 'Content-Type: application/json'"
+    # in double quotes: the shell has to put the variable in
+    headers = f"-H \"Authorization: Bearer {shown}\" -H 'Content-Type: application/json'"
     return f"  curl {url}/v1/chat/completions {headers} -d '{body}'"
 
 

@@ -32,6 +32,7 @@ from sekisho.entrypoints.http.intake import Clock
 from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.policies.stops import Stops
+from sekisho.ledger.refusals import ROWS_UNAVAILABLE
 from sekisho.ledger.tally import ByLabel, Tally
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
@@ -99,9 +100,9 @@ class Installation:
         self.tally.rows["failed"] += lost
 
     def ready(self) -> dict[str, Any]:
-        """503 only for what makes calls fail; a late committer is said, but does not take traffic away."""
+        """Not "ok" only where new calls are refused; a late committer is said, but does not take traffic away."""
         return {
-            "status": "ok",
+            "status": "ok" if self.sink.takes_calls else ROWS_UNAVAILABLE,
             **(committer_state(self.committer) if self.committer is not None else {}),
             "spool_failed": self.sink.failed,
             "started_us": self.started_us,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from sekisho.domain.endpoint import Endpoint, Target
+from sekisho.domain.http import Headers
 from sekisho.domain.usage import Usage, UsageSource
 
 Operation = Literal["chat", "embeddings"]
@@ -124,13 +125,16 @@ class Entry:
     __slots__ = (
         "attempts", "begun", "cache_status", "call", "caller", "claim", "closed", "config_hash", "conversation_id",
         "cost_nanos", "end_user", "endpoint", "error_code", "error_message", "events", "feature", "finish_reasons",
-        "first_byte_s", "held", "keep_request", "language", "limited", "logging_errors", "reason", "request_model",
-        "response", "service_tier", "status", "streaming", "tags", "targets", "terminal_state", "waited_s",
+        "first_byte_s", "held", "keep_request", "language", "limited", "logging_errors", "provider_headers", "reason",
+        "request_model", "response", "service_tier", "status", "streaming", "tags", "targets", "terminal_state",
+        "waited_s",
     )  # fmt: skip
     #: `replay`: the answer of an earlier call with the same Idempotency-Key
     cache_status: str
     #: the right to answer for an Idempotency-Key; the policy that gave it takes it back
     claim: object
+    #: of the provider's last answer, where they were read: of a plain one only where there are limits among them
+    provider_headers: Headers | None
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -171,4 +175,4 @@ class Entry:
         self.config_hash = ""
         #: the sink knows that it is being dispatched
         self.begun = self.closed = False
-        self.cache_status, self.claim = "bypass", None
+        self.cache_status, self.claim, self.provider_headers = "bypass", None, None

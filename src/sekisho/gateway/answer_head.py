@@ -10,10 +10,14 @@ import httptools
 
 from sekisho.domain.http import Headers
 
+_LIMITS = b"x-ratelimit"
+_NOT_READ: Headers = {}
 
-def plain_answer(packet: bytes) -> bytes | None:
+
+def plain_answer(packet: bytes) -> tuple[bytes, Headers] | None:
     """HOT. The body of a packet that is one whole answer of status 200 with a length, after which the connection goes
-    on; None for everything else, which is the parser's. Half the cost of parsing it."""
+    on; None for everything else, which is the parser's. Half the cost of parsing it. Headers are read where there are
+    limits among them."""
     end = packet.find(b"\r\n\r\n")
     if end < 0 or not packet.startswith(b"HTTP/1.1 200 "):
         return None
@@ -24,7 +28,14 @@ def plain_answer(packet: bytes) -> bytes | None:
     if (said := head.count(b"connection:")) and (said > 1 or b"\r\nconnection: keep-alive\r\n" not in head):
         return None
     digits = head[at + 18 :].partition(b"\r")[0]
-    return packet[end + 4 :] if digits.isdigit() and len(packet) == end + 4 + int(digits) else None
+    if not digits.isdigit() or len(packet) != end + 4 + int(digits):
+        return None
+    return packet[end + 4 :], headers_of(packet[: end + 4]) if _LIMITS in head else _NOT_READ
+
+
+def with_limits(raw: bytes) -> Headers:
+    """The headers of a head that nobody asked for, where there are limits among them; else none."""
+    return headers_of(raw) if _LIMITS in raw.partition(b"\r\n\r\n")[0].lower() else _NOT_READ
 
 
 class _HeadReader:

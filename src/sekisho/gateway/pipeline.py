@@ -31,6 +31,7 @@ from sekisho.gateway.stream import StreamExchange, WhenDurable
 from sekisho.gateway.transport import Transport
 from sekisho.gateway.upstream import PlainExchange, Upstream
 from sekisho.ledger.book import Ledger
+from sekisho.ledger.refusals import rows_unavailable
 from sekisho.ledger.tally import Tally
 from sekisho.wire.messages import language_of
 
@@ -140,7 +141,7 @@ class Pipeline:
         self._ledger.when_durable(written.resolve)
         if await written:
             return reply
-        refusal = Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+        refusal = rows_unavailable()
         return Reply(reply.entry, refusal.status, refusal=refusal)
 
     def refuse(self, call: Call, refusal: Refusal) -> Reply:

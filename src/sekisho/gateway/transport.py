@@ -18,7 +18,7 @@ import httptools
 
 from sekisho.domain.http import Headers, Origin
 from sekisho.gateway.addresses import AddressRefused, resolve
-from sekisho.gateway.answer_head import ends_with_connection, headers_of, plain_answer
+from sekisho.gateway.answer_head import ends_with_connection, headers_of, plain_answer, with_limits
 from sekisho.gateway.outbox import Outbox
 
 MAX_IDLE_PER_ORIGIN = 256
@@ -158,10 +158,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if not self._head_seen:
-            if not self._header_bytes and not exchange.reads_headers and (body := plain_answer(data)) is not None:
+            if not self._header_bytes and not exchange.reads_headers and (whole := plain_answer(data)) is not None:
                 self._keep_alive = True
-                exchange.on_head(200, {})
-                exchange.on_data(body)
+                exchange.on_head(200, whole[1])
+                exchange.on_data(whole[0])
                 self._finish(exchange)
                 return
             self._raw_head = data if not self._header_bytes else self._raw_head + data
@@ -209,13 +209,13 @@ class Connection(asyncio.Protocol):
             raise ValueError("an answer that nobody asked for")
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < 200:
+        if (status := self._parser.get_status_code()) < 200:
             return
         self._head_seen = True
         exchange = self.exchange
         if exchange is not None:
-            exchange.on_head(status, headers_of(self._raw_head) if exchange.reads_headers or status != 200 else {})
+            read = headers_of if exchange.reads_headers or status != 200 else with_limits
+            exchange.on_head(status, read(self._raw_head))
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)

@@ -229,6 +229,8 @@ class Upstream:
         """The body of an answer that is one, noted for the books. Raises UpstreamError."""
         status, body = exchange.status, exchange.body
         attempt.status = status
+        if exchange.headers:
+            entry.provider_headers = exchange.headers
         if status != 200:
             raise dialect.error(status, exchange.headers, body)
         try:
@@ -283,6 +285,7 @@ class Upstream:
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
                 await exchange.opened
+                entry.provider_headers = exchange.headers
                 return exchange
             except TransportError as error:
                 if error.kind != "stale" or fresh:
@@ -304,6 +307,7 @@ class Upstream:
 
     def _refused(self, entry: Entry, attempt: Attempt, exchange: StreamExchange, dialect: Dialect) -> UpstreamError:
         """What a body means that came instead of a stream."""
+        entry.provider_headers = exchange.headers
         body = exchange.came()
         assert isinstance(body, bytes)
         if exchange.status == 200:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 
 from sekisho.domain.call import Attempt, Call, Entry, TerminalState
-from sekisho.domain.errors import Refusal
 from sekisho.domain.money import cost_nanos, served_tier
 from sekisho.domain.usage import estimate_tokens
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.recorder import Recorder
+from sekisho.ledger.refusals import rows_unavailable
 from sekisho.ledger.tally import Tally
 from sekisho.stores.ports import RowSink
 
@@ -61,13 +61,13 @@ class Ledger:
             return
         sink = self._sink
         if not sink.takes_calls:
-            raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+            raise rows_unavailable()
         entry.begun = True
         if (
             not sink.begin(self._recorder.begun(entry, attempt, estimate_tokens(len(entry.call.body))))
             and not sink.takes_calls
         ):
-            raise Refusal(503, "rows_unavailable", type="server_error", retry_after_s=5)
+            raise rows_unavailable()
 
     def when_durable(self, told: Callable[[bool], None]) -> None:
         """Tell when every row so far survives a power cut; False where the disk refuses and no call is taken then."""

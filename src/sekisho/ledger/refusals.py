@@ -32,6 +32,15 @@ _REQUEST_LINES, _TOKEN_LINES = (
     for kind in ("requests", "tokens")
 )
 
+#: why no call is taken, in answers and at /health/ready, and after how many seconds to look again
+ROWS_UNAVAILABLE = "rows_unavailable"
+ROWS_RETRY_AFTER_S = 5
+
+
+def rows_unavailable() -> Refusal:
+    """The refusal of a call while rows cannot be kept and the policy is to take no call then."""
+    return Refusal(503, ROWS_UNAVAILABLE, type="server_error", retry_after_s=ROWS_RETRY_AFTER_S)
+
 
 def refusal_of(denial: Denial, wall_s: float) -> Refusal:
     """The refusal of a call that was not let in at `wall_s` (seconds since 1970); `values` are a budget's facts."""

@@ -12,6 +12,7 @@ import logging
 import mmap
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -59,15 +60,15 @@ class SpoolWriter:
     """A RowSink for one thread. Raises DataDirInUse, or OSError when the folder cannot be made or written.
 
     `appended` counts rows stored, `failed` rows lost, `bodies_dropped` rows stored without their bodies for want of
-    room, `recovered` calls that an earlier process had begun and not ended. `max_bytes` bounds the spool: above it
-    `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows themselves are always stored.
+    room, `recovered` calls that an earlier process had begun and not ended. `max_bytes` bounds the spool: from the row
+    that goes above it `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows are always stored.
     """
 
     __slots__ = (
-        "_at", "_begun", "_current", "_failing", "_flusher", "_head", "_limit", "_lock_fd", "_monotonic_s", "_number",
-        "_prepare_at", "_prepared", "_preparing", "_retired", "_retry_at_s", "_room", "_segment_bytes", "_spool_id",
-        "_stored", "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed", "fails_open", "full",
-        "last_seq", "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
+        "_at", "_begun", "_current", "_failing", "_flusher", "_full_at", "_head", "_limit", "_lock_fd", "_monotonic_s",
+        "_number", "_others", "_prepare_at", "_prepared", "_preparing", "_retired", "_retry_at_s", "_room",
+        "_segment_bytes", "_spool_id", "_stored", "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed",
+        "fails_open", "full", "last_seq", "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
     )  # fmt: skip
 
     def __init__(
@@ -85,15 +86,12 @@ class SpoolWriter:
         self.appended = self.failed = self.bodies_dropped = self.recovered = 0
         #: sequence number of the last row stored
         self.last_seq = 0
-        self.max_bytes = max_bytes
-        self.sheds_bodies = sheds_bodies
-        self.fails_open = fails_open
+        self.max_bytes, self.sheds_bodies, self.fails_open = max_bytes, sheds_bodies, fails_open
         self.full, self.takes_calls = False, True
         self._lock_fd = lock(root)
         self._segment_bytes = max(segment_bytes, 64 * 1024)
         self._monotonic_s = monotonic_s
-        self._retry_at_s = 0.0
-        self._failing, self._stored = False, True
+        self._retry_at_s, self._failing, self._stored = 0.0, False, True
         self._number, self._spool_id = resume(root)
         self._head = head_bytes(self._spool_id)
         self._current: Mapped | None = None
@@ -105,11 +103,14 @@ class SpoolWriter:
         self._begun: dict[str, bytes] = {}
         #: rows for which there was no room
         self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._others = 0
         #: offset of the next record; end of the room for records; where the next segment is begun
         self._at = self._limit = self._prepare_at = 0
+        #: where in this segment the spool is full, by the bytes of the others as last seen
+        self._full_at = sys.maxsize
         self._flusher = Flusher(root)
         self._recover()
+        self.look()
 
     @property
     def spool_id(self) -> str:
@@ -146,6 +147,8 @@ class SpoolWriter:
             payload = encode_record(record)
         except Exception:
             payload = _salvaged(record)
+        if payload is not None and self._at + len(payload) > self._full_at:
+            payload = self._at_bound(record, payload)
         self._stored = payload is not None
         if payload is None:
             self.failed += 1
@@ -170,15 +173,35 @@ class SpoolWriter:
 
     def look(self) -> None:
         """About once a second: is the spool full, and is there room again for what waits?"""
-        if self.max_bytes is not None:
-            used = self.pending_bytes()
-            full = used > (self.max_bytes * _RELIEVED if self.full else self.max_bytes)
-            if full and not self.full:
-                log.error("the spool is full", extra={"spool": str(self.root), "bytes": used, "most": self.max_bytes})
-            self.full = full
+        self._measure(0)
         if self._waiting or self._failing or self._current is None:
             self._roll(0)
         self._decide()
+
+    def _measure(self, more: int) -> None:
+        """Ask the disk whether the spool is full, with so many bytes more; and find where it will be."""
+        if self.max_bytes is None:
+            return
+        used = self.pending_bytes()
+        self._others = used - self._at
+        full = used + more > (self.max_bytes * _RELIEVED if self.full else self.max_bytes)
+        if full and not self.full:
+            log.error("the spool is full", extra={"spool": str(self.root), "bytes": used, "most": self.max_bytes})
+        self.full = full
+        self._find_bound()
+
+    def _find_bound(self) -> None:
+        """So that an append finds the spool full by one comparison; once it is, only a look finds it otherwise."""
+        self._full_at = sys.maxsize if self.full or self.max_bytes is None else self.max_bytes - self._others
+
+    def _at_bound(self, record: Record, payload: bytes) -> bytes | None:
+        """What is stored of a row that would fill the spool, unless the committer made room since the last look."""
+        self._measure(len(payload))
+        self._decide()
+        if not (self.full and self.sheds_bodies and has_bodies(record)):
+            return payload
+        self.bodies_dropped += 1
+        return _salvaged(without_bodies(record, "SPOOL_FULL"))
 
     def _decide(self) -> None:
         self.takes_calls = (self.fails_open or not self.failing) and (self.sheds_bodies or not self.full)
@@ -216,7 +239,7 @@ class SpoolWriter:
         """Bytes in rows that were not trimmed yet; asks the disk, so for metrics only."""
         total = 0
         for number in segment_numbers(self.root):
-            if number == self._number:
+            if number == self._number and self._current is not None:
                 total += self._at - len(self._head)
                 continue
             with suppress(OSError):
@@ -311,6 +334,7 @@ class SpoolWriter:
         if self._current is not None:
             self._end_mark()
             self._retired = self._current
+            self._others += self._current.size
         self._number += 1
         self._current = fresh
         self._room = fresh.map
@@ -318,6 +342,7 @@ class SpoolWriter:
         self._limit = fresh.size - _TAIL
         self._prepare_at = fresh.size * 3 // 4
         self._failing = False
+        self._find_bound()
         self._flusher.segment(fresh.fd)
         self._carry()
         return self._at + _HEAD + size <= self._limit

@@ -232,6 +232,7 @@ async def test_a_key_in_the_query_string_is_no_key(gateway: Gateway, path: str, 
         f"api-key: {KEY}\r\n",
         f"api-key: {KEY}\r\nx-api-key: {KEY}\r\nauthorization: Bearer {KEY}\r\n",
         f"x-api-key: {KEY}\r\nx-api-key: {KEY}\r\n",
+        f"authorization: Basic dXNlcjpwYXNz\r\nx-api-key: {KEY}\r\n",
     ],
 )
 async def test_every_header_of_a_key(gateway: Gateway, path: str, headers: str) -> None:
@@ -260,6 +261,7 @@ async def test_two_different_keys(gateway: Gateway, headers: str) -> None:
         f"authorization: Bearer {KEY}\r\nauthorization: Bearer {CHAT_ONLY_KEY}\r\n",
         f"authorization: Bearer sk-wrong\r\nauthorization: Bearer {KEY}\r\n",
         f"authorization: Bearer {KEY}\r\nauthorization: Bearer sk-wrong\r\nauthorization: Bearer {KEY}\r\n",
+        f"authorization: Basic dXNlcjpwYXNz\r\nauthorization: Bearer {KEY}\r\nx-api-key: {KEY}\r\n",
         f"x-api-key: {CHAT_ONLY_KEY}\r\nx-api-key: {KEY}\r\n",
         f"x-api-key: {CHAT_ONLY_KEY}\r\nx-api-key: {KEY}\r\nauthorization: Bearer {KEY}\r\n",
         f"authorization: Bearer {KEY}\r\nx-api-key: {CHAT_ONLY_KEY}\r\nx-api-key: {KEY}\r\n",

@@ -36,6 +36,43 @@ async def test_health_needs_no_key(gateway: Gateway) -> None:
     assert not gateway.rows
 
 
+async def test_health_has_a_request_id(gateway: Gateway) -> None:
+    for path in ("/health/live", "/health/ready"):
+        assert (await get(gateway, path)).headers["x-request-id"].startswith("req_")
+
+
+async def test_what_asks_no_provider_says_so_as_every_answer_does(gateway: Gateway) -> None:
+    for method, path, headers, status in (
+        ("GET", "/v1/models", AUTH, 200),
+        ("GET", "/v1/models/chat", AUTH, 200),
+        ("GET", "/v1/models", "", 401),
+        ("GET", "/v1/models/nothing", AUTH, 404),
+        ("GET", "/nothing", AUTH, 404),
+        ("POST", "/v1/models", AUTH, 405),
+        ("GET", "/v1/chat/completions", AUTH, 405),
+    ):
+        answer = await get(gateway, path, headers, method)
+        assert answer.status == status
+        assert answer.headers["x-request-id"].startswith("req_")
+        assert answer.headers["x-sekisho-attempts"] == "0"
+        assert answer.headers["x-sekisho-cache"] == "bypass"
+        assert 0 <= float(answer.headers["x-sekisho-overhead-ms"]) < 5000
+        assert "." in answer.headers["x-sekisho-overhead-ms"]
+
+
+async def test_a_gateway_that_takes_no_calls_is_not_ready_and_says_why(gateway: Gateway) -> None:
+    gateway.sink.takes_calls = False
+    try:
+        answer = await get(gateway, "/health/ready")
+        alive = await get(gateway, "/health/live")
+    finally:
+        gateway.sink.takes_calls = True
+    assert (answer.status, answer.json["status"]) == (503, "rows_unavailable")
+    assert answer.headers["retry-after"] == "5"
+    assert alive.status == 200, "to begin it anew would not make room"
+    assert (await get(gateway, "/health/ready")).status == 200
+
+
 async def test_the_list_of_models(gateway: Gateway) -> None:
     answer = await get(gateway, "/v1/models", AUTH)
     assert answer.json["object"] == "list"

@@ -27,9 +27,11 @@ def run(data_dir: Path, *more: str, language: str = "en_US.UTF-8", **environ: st
 
 
 @contextmanager
-def answering(spool: str, started_us: int, rows: int, *, admin: Any = None, failed: int = 0) -> Iterator[str]:
+def answering(
+    spool: str, started_us: int, rows: int, *, admin: Any = None, failed: int = 0, ready: int = 200
+) -> Iterator[str]:
     """The address of something that says of itself what a gateway says. `admin` are the answers of /admin by path, or
-    functions that make them; they take the key."""
+    functions that make them; they take the key. `ready` is the status of /health/ready."""
     tally = Tally()
     model = tally.model("gpt-4o-mini", "openai", "chat")
     model.statuses, model.cost_nanos = {200: rows + failed}, 27_000 * rows
@@ -48,7 +50,8 @@ def answering(spool: str, started_us: int, rows: int, *, admin: Any = None, fail
             elif found is not None:
                 self.reply(200, json.dumps(found() if callable(found) else found).encode())
             else:
-                self.reply(200 if self.path in pages else 404, pages.get(self.path, b""))
+                status = ready if self.path == "/health/ready" else 200 if self.path in pages else 404
+                self.reply(status, pages.get(self.path, b""))
 
         def reply(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -42,6 +42,13 @@ def test_counters_that_agree_and_counters_that_do_not(tmp_path: Path, spool: Spo
         assert done.stdout.splitlines()[-1] == "The books do not agree: 4 of 15 checks."
 
 
+def test_a_gateway_that_takes_no_calls_is_asked_all_the_same(tmp_path: Path, spool: SpoolWriter):
+    with answering(spool.spool_id, NOON_US + NOW, 3, ready=503) as url:
+        done = run(tmp_path, "--gateway", url)
+        assert done.exit_code == 0, done.output
+        assert "81000 nano-dollars in rows, 81000 counted" in done.stdout
+
+
 def test_rows_from_before_the_gateway_began_are_not_counted(tmp_path: Path, spool: SpoolWriter):
     with answering(spool.spool_id, NOON_US + NOW + 2, 1) as url:
         assert run(tmp_path, "--gateway", url).exit_code == 0

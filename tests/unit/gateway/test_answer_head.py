@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.gateway.answer_head import headers_of, plain_answer
+from sekisho.gateway.answer_head import headers_of, plain_answer, with_limits
 
 
 class Parsed:
@@ -53,7 +53,7 @@ def test_what_is_taken_is_what_the_parser_says(status: bytes, lines: list[bytes]
     parsed = Parsed(packet)
     assert parsed.whole
     assert not parsed.more
-    assert (parsed.status, parsed.body) == (200, taken)
+    assert (parsed.status, parsed.body) == (200, taken[0])
     assert not any(line.startswith(b"Connection:") and b"close" in line for line in lines)
 
 
@@ -65,10 +65,18 @@ def test_what_is_taken_is_what_the_parser_says(status: bytes, lines: list[bytes]
     ],
 )
 def test_the_usual_answer_is_taken(packet: bytes) -> None:
-    assert plain_answer(packet) == b"{}"
+    assert plain_answer(packet) == (b"{}", {})
     assert plain_answer(packet[:-1]) is None
     assert plain_answer(packet + b"H") is None
     assert plain_answer(packet.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive, close\r\n\r\n")) is None
+
+
+def test_headers_are_read_where_there_are_limits_among_them() -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-RateLimit-Limit-Requests: 500\r\ncontent-length: 2\r\n\r\n"
+    said = {"x-ratelimit-limit-requests": "500", "content-length": "2"}
+    assert plain_answer(head + b"{}") == (b"{}", said)
+    assert with_limits(head + b"{}") == said
+    assert with_limits(b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n"x-ratelimit"') == {}
 
 
 def test_headers_are_those_of_the_last_head() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -42,7 +43,7 @@ def gateway_at(url: str, data_dir: Path, language: Language, *, must: bool) -> R
     from sekisho.tables.spools import held_spools, spool_ids
 
     try:
-        ready = msgspec.json.decode(_get(f"{url}/health/ready"), type=Ready)
+        ready = msgspec.json.decode(_get(f"{url}/health/ready", unready=True), type=Ready)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         if must:
             raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
@@ -74,8 +75,9 @@ def counters_at(url: str, language: Language) -> Counters:
         raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
 
 
-def _get(url: str) -> bytes:
-    """Raises OSError, ValueError for what is no http address. No proxy: the address is one of our own."""
+def _get(url: str, *, unready: bool = False) -> bytes:
+    """Raises OSError, ValueError for what is no http address. No proxy: the address is one of our own. With `unready`
+    the answer of a gateway that takes no calls is an answer too."""
     if not url.startswith(("http://", "https://")):
         raise ValueError("http:// or https:// is missing")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -83,5 +85,7 @@ def _get(url: str) -> bytes:
         with opener.open(url, timeout=_PATIENCE_S) as answer:
             return answer.read(_LARGEST_ANSWER)
     except urllib.error.HTTPError as error:
-        error.close()
+        with error:
+            if unready and error.code == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                return error.read(_LARGEST_ANSWER)
         raise OSError(f"HTTP {error.code}") from None

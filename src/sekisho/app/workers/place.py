@@ -96,7 +96,8 @@ class Place:
 
     def described(self, now_s: float) -> dict[str, object]:
         """For /health/ready."""
-        state = "silent" if now_s - self.heard_s > _SILENT_S else "ok" if self.open else "starting"
+        told = self.state.ready.get("status", "ok") if self.state is not None else "ok"
+        state = "silent" if now_s - self.heard_s > _SILENT_S else told if self.open else "starting"
         return {
             "worker": self.number,
             "pid": self.pid or None,

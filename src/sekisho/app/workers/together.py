@@ -23,7 +23,10 @@ def together(states: Sequence[State], dead: Tally, dead_failed: int, *, gauges: 
         add(tally, state.tally)
         for name, gauge in state.gauges.items():
             merged[name] = gauge if name not in merged else _merged(name, merged[name], gauge)
-    own = states[0].ready if states else {}
+    own = dict(states[0].ready) if states else {}
+    if any(state.ready.get("status") == "ok" for state in states):
+        # Nobody can choose a worker: what the others still take is not to be lost because one has no room.
+        own["status"] = "ok"
     failed = dead_failed + sum(int(state.ready.get("spool_failed", 0)) for state in states)
     return State(
         seq=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 from sekisho.domain.call import Language
 from sekisho.domain.errors import Refusal
+from sekisho.domain.http import Headers
 from sekisho.domain.money import format_usd
 from sekisho.gateway.pipeline import Reply
 from sekisho.ledger.refusals import header_lines
@@ -22,6 +24,13 @@ class _StatusLines(dict[int, str]):
 
 
 STATUS_LINES = _StatusLines((one.value, f"HTTP/1.1 {one.value} {one.phrase}\r\n") for one in http.HTTPStatus)
+#: name -> what its line of ours would have in it
+_LIMITS = tuple(
+    (f"x-ratelimit-{what}-{kind}", f"-{kind}: ")
+    for kind in ("requests", "tokens")
+    for what in ("limit", "remaining", "reset")
+)
+_PRINTABLE = re.compile(r"[ -~]*").fullmatch
 _JSON = "content-type: application/json\r\n"
 _SSE = (
     "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -56,8 +65,10 @@ def fields(reply: Reply) -> str:
     kind = _SSE if entry.streaming and reply.refusal is None else _JSON
     cost = entry.cost_nanos
     more = "" if reply.stream is not None or cost is None else f"x-sekisho-cost-usd: {format_usd(cost)}\r\n"
-    if entry.limited:
-        more += _limits(attempts[-1].held, call.now_s()) if attempts else ""
+    ours = _limits(attempts[-1].held, call.now_s()) if entry.limited and attempts else ""
+    if entry.provider_headers and len(attempts) == 1:
+        ours += _provider_limits(entry.provider_headers, ours)
+    more += ours
     if reply.refusal is not None:
         more += "".join(f"{name}: {value}\r\n" for name, value in errors.headers(reply.refusal).items())
     return (
@@ -65,6 +76,11 @@ def fields(reply: Reply) -> str:
         f"x-sekisho-cache: {entry.cache_status}\r\n"
         f"x-sekisho-overhead-ms: {overhead_us // 1000}.{overhead_us % 1000:03d}\r\n{more}"
     )
+
+
+def no_attempt(elapsed_s: float) -> str:
+    """Of the lines that every answer has, those of one for which no provider was asked."""
+    return f"x-sekisho-attempts: 0\r\nx-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {elapsed_s * 1e3:.3f}\r\n"
 
 
 def body(reply: Reply) -> bytes:
@@ -77,6 +93,15 @@ def body(reply: Reply) -> bytes:
 def _limits(held: Any, now_s: float) -> str:
     """What the tightest limits have left."""
     return "" if held is None else header_lines(held.account.headroom(held, now_s))
+
+
+def _provider_limits(headers: Headers, ours: str) -> str:
+    """What the provider says of its limits, where ours say nothing: names we know, and harmless values."""
+    return "".join(
+        f"{name}: {value}\r\n"
+        for name, kind in _LIMITS
+        if kind not in ours and (value := headers.get(name)) and len(value) <= 64 and _PRINTABLE(value)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.intake import MAX_HEADER_BYTES, ROUTES, Clock, decoded, make_call, too_large
 from sekisho.gateway.drive import driven
 from sekisho.gateway.pipeline import Pipeline, Reply
+from sekisho.ledger.refusals import ROWS_RETRY_AFTER_S
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.wire.messages import language_of
 
@@ -35,6 +37,8 @@ log = logging.getLogger("sekisho.http")
 
 #: routes that need no key; every other one does
 PUBLIC_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+#: in a scope: when the request arrived here
+_BEGAN_S = "sekisho.began_s"
 
 
 class ModelRoute:
@@ -242,15 +246,24 @@ class Gateway:
         handlers: dict[Any, Any] = {HTTPException: self._http_error, Exception: self._own_mistake}
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False  # a redirect has no error body, and repeats the caller's host
-        return application
+
+        async def timed(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[_BEGAN_S] = time.perf_counter()
+            await application(scope, receive, send)
+
+        return timed
 
     async def _live(self, request: Request) -> Response:
-        return _json({"status": "ok"})
+        return self._with_id(_json({"status": "ok"}))
 
     async def _ready(self, request: Request) -> Response:
         found = self.ready()
         state = await found if isinstance(found, Awaitable) else found
-        return _json(state, 200 if state["status"] == "ok" else 503)
+        if state["status"] == "ok":
+            return self._with_id(_json(state))
+        response = self._with_id(_json(state, 503))
+        response.headers["retry-after"] = str(ROWS_RETRY_AFTER_S)
+        return response
 
     async def _metrics(self, request: Request) -> Response:
         found = self.metrics()
@@ -266,7 +279,7 @@ class Gateway:
         except Refusal as refusal:
             return self._refused(request, refusal)
         names = self.pipeline.snapshot.models(caller)
-        return self._with_id(_json({"object": "list", "data": [_model(name) for name in names]}))
+        return self._answered(request, {"object": "list", "data": [_model(name) for name in names]})
 
     async def _model(self, request: Request) -> Response:
         name = request.path_params["model"]
@@ -276,7 +289,7 @@ class Gateway:
                 raise Refusal(404, "model_not_found", param="model", model=name)
         except Refusal as refusal:
             return self._refused(request, refusal)
-        return self._with_id(_json(_model(name)))
+        return self._answered(request, _model(name))
 
     def _identify(self, request: Request) -> Caller:
         headers = [(bytes(name), bytes(value)) for name, value in request.scope["headers"]]
@@ -300,7 +313,13 @@ class Gateway:
     def _refused(self, request: Request, refusal: Refusal) -> Response:
         lines, body = answers.standalone(refusal, self._id(), self._language(request))
         response = Response(body, refusal.status)
+        lines += answers.no_attempt(_elapsed_s(request))
         response.raw_headers = [*_pairs(lines), (b"content-length", b"%d" % len(body))]
+        return response
+
+    def _answered(self, request: Request, value: object) -> Response:
+        response = self._with_id(_json(value))
+        response.raw_headers += _pairs(answers.no_attempt(_elapsed_s(request)))
         return response
 
     def _with_id(self, response: Response) -> Response:
@@ -318,6 +337,10 @@ class Gateway:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _elapsed_s(request: Request) -> float:
+    return time.perf_counter() - request.scope[_BEGAN_S]
 
 
 def _model(name: str) -> dict[str, object]:

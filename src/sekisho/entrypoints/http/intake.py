@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sekisho.domain.call import Call, Route
 from sekisho.domain.errors import Refusal
+from sekisho.gateway.policies.authentication import REPEATED
 
 ROUTES: dict[bytes, Route] = {
     route.path.encode(): route
@@ -39,8 +40,6 @@ _LISTS = frozenset({b"accept-language", b"content-encoding", b"idempotency-key"}
 _MOST_SPELLINGS = 1000
 #: of an id, after the milliseconds and the version
 _ID_DIGITS = 19
-#: stands in for credentials where a header came twice with different values: no key, so 401
-REPEATED = b"repeated"
 
 
 class Clock:

@@ -12,6 +12,8 @@ from sekisho.domain.errors import Refusal
 
 _BEARER = b"bearer "
 _OTHER_HEADERS = (b"x-api-key", b"x-goog-api-key", b"api-key")
+#: stands for Authorization where a header for keys came twice with different values: no key, so 401
+REPEATED = b"repeated"
 _MAX_KEY_BYTES = 512
 _MAX_REMEMBERED = 10_000
 
@@ -67,13 +69,17 @@ class Keyring:
 
 
 def credential(headers: dict[bytes, bytes]) -> bytes:
-    """The key's text out of Authorization: Bearer, x-api-key, x-goog-api-key or api-key. Raises Refusal 401, 400."""
+    """The key's text out of Authorization: Bearer, x-api-key, x-goog-api-key or api-key. Raises Refusal 401, 400.
+
+    Another kind of Authorization is meant for somebody else, as a proxy on the way, and says nothing of our key.
+    """
     found: bytes | None = None
     bearer = headers.get(b"authorization")
     if bearer is not None:
-        if bearer[:7].lower() != _BEARER:
+        if bearer[:7].lower() == _BEARER:
+            found = bearer[7:].strip()
+        elif bearer == REPEATED:
             raise Refusal(401, "invalid_api_key", message="missing_api_key")
-        found = bearer[7:].strip()
     if bearer is None or len(headers) > 1:
         for name in _OTHER_HEADERS:
             other = headers.get(name)

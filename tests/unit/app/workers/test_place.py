@@ -58,6 +58,8 @@ def test_what_is_said_of_a_place(places: list[Place]) -> None:
     assert place.described(11.0) == {"worker": 1, "pid": 101, "state": "starting", "restarts": 0}
     place.open = True
     assert place.described(11.0)["state"] == "ok"
+    place.state = State(seq=0, tally=sums_of(Tally()), gauges={}, ready={"status": "rows_unavailable"})
+    assert place.described(11.0)["state"] == "rows_unavailable"
     assert place.described(60.0)["state"] == "silent"
     place.vacate()
     assert place.described(60.0) == {"worker": 1, "pid": None, "state": "restarting", "restarts": 0}

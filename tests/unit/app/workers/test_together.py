@@ -19,7 +19,7 @@ def tally(calls: int, in_flight: int = 0) -> Tally:
 
 
 def state(calls: int, gauges: dict[str, Gauge], **ready: Any) -> State:
-    return State(seq=1, tally=sums_of(tally(calls, 1)), gauges=gauges, ready={"status": "ok", **ready})
+    return State(seq=1, tally=sums_of(tally(calls, 1)), gauges=gauges, ready={"status": "ok"} | ready)
 
 
 def test_counts_of_the_living_and_the_dead_are_summed() -> None:
@@ -38,6 +38,15 @@ def test_parts_are_summed_and_what_all_see_is_taken_once() -> None:
     found = together([state(0, one), state(0, other)], Tally(), 0, gauges={}, ready={})
     assert found.gauges["sekisho_live_streams"].value == 5
     assert found.gauges["sekisho_budget_ratio"].values == {"a": 0.6, "b": 0.1}
+
+
+def test_they_are_ready_as_long_as_one_takes_calls() -> None:
+    def status_of(*told: str) -> object:
+        states = [state(0, {}, status=one) for one in told]
+        return together(states, Tally(), 0, gauges={}, ready={}).ready["status"]
+
+    assert status_of("rows_unavailable", "ok", "rows_unavailable") == "ok"
+    assert status_of("rows_unavailable", "rows_unavailable") == "rows_unavailable"
 
 
 def test_what_is_known_once_comes_before_what_workers_say() -> None:

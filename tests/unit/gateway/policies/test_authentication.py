@@ -37,6 +37,9 @@ def call(headers: dict[bytes, bytes], received_us: int = 1_000) -> Call:
         {b"api-key": b"k"},
         {b"content-length": b"2", b"x-api-key": b"k"},
         {b"authorization": b"Bearer k", b"x-api-key": b"k", b"api-key": b"k"},
+        {b"authorization": b"Basic dXNlcjpwYXNz", b"x-api-key": b"k"},  # for a proxy on the way
+        {b"authorization": b"Negotiate abc", b"api-key": b"k"},
+        {b"authorization": b"Bearer", b"x-goog-api-key": b"k"},
     ],
 )
 def test_a_key_may_come_in_any_of_four_headers(headers: dict[bytes, bytes]) -> None:
@@ -55,6 +58,7 @@ def test_a_key_may_come_in_any_of_four_headers(headers: dict[bytes, bytes]) -> N
         {b"authorization": b"k"},
         {b"authorization": b"repeated", b"x-api-key": b"k"},  # what a header sent twice is turned into
         {b"x-api-key": b""},
+        {b"authorization": b"Basic dXNlcjpwYXNz", b"x-api-key": b""},
         {b"authorization": b"Bearer " + b"k" * 513},
     ],
 )
@@ -70,6 +74,7 @@ def test_no_key_or_none_that_can_be_one_is_401(headers: dict[bytes, bytes]) -> N
         {b"authorization": b"Bearer a", b"x-api-key": b"b"},
         {b"x-api-key": b"a", b"x-goog-api-key": b"b"},
         {b"x-api-key": b"a", b"api-key": b"b"},
+        {b"authorization": b"Basic dXNlcjpwYXNz", b"x-api-key": b"a", b"api-key": b"b"},
     ],
 )
 def test_two_different_keys_are_a_question_and_not_a_choice(headers: dict[bytes, bytes]) -> None:

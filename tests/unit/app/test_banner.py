@@ -1,0 +1,33 @@
+"""The lines the banner shows are to be pasted into a shell."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sekisho.app.banner import banner
+from sekisho.app.settings import parse
+
+CONFIG = """\
+providers: {mock: {type: openai, base_url: "http://127.0.0.1:9101/v1", allow_private: true}}
+endpoints: {chat: {targets: [{provider: mock, model: mock-small}]}}
+keys: [{name: ci, key: "${env:SEKISHO_KEY}"}]
+"""
+KEY = "sk-of-the-shell-0123456789"
+
+
+@pytest.mark.parametrize(("shown", "sent"), [(None, KEY), ("sk-generated-0123456789", "sk-generated-0123456789")])
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_call_of_the_banner_carries_the_key(tmp_path: Path, language: str, shown: str | None, sent: str) -> None:
+    text = f"language: {language}\n{CONFIG}"
+    settings = parse(text, "sekisho.yaml", environ={"SEKISHO_KEY": KEY}, base_dir=tmp_path)
+    [line] = [
+        line
+        for line in banner(settings, "http://127.0.0.1:4000", key=shown, data_option="").splitlines()
+        if line.startswith("  curl ")
+    ]
+    script = f"curl() {{ printf '%s\\n' \"$@\"; }}\n{line}"
+    done = subprocess.run(["bash", "-c", script], env={"SEKISHO_KEY": KEY}, capture_output=True, text=True, timeout=20)
+    assert f"Authorization: Bearer {sent}" in done.stdout.splitlines(), done.stdout + done.stderr
