@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sekisho.domain.money import Rates
 from sekisho.domain.spending import BudgetEvent, Spent
 from sekisho.stores.control import NOTHING
 from sekisho.stores.counters import BudgetState, Denial, Outcome, Reservation
+from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_counters import RedisCounters
 from sekisho.stores.redis_words import RULES
 
@@ -57,12 +58,6 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
     return found
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as one:
-        yield one
-
-
 class House:
     """One gateway's limits and budgets."""
 
@@ -95,6 +90,14 @@ class House:
         plan = planner.plan_for(CALLER, None, "chat", TARGET)
         outcome = self.limits.limiter.reserve(plan, time.perf_counter(), 50, 0)
         return outcome if isinstance(outcome, Reservation | Denial) else await outcome
+
+    async def budgeted_again(self) -> None:
+        """Until a call is let in; before that the budget is not to be had, and nothing else."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not isinstance(outcome := await self.ask(), Reservation):
+                assert outcome.cause == "unavailable"
+                self.limits.tick()
+                await asyncio.sleep(0.05)
 
     async def spend(self, nanos: int) -> None:
         held = await self.ask()
@@ -238,10 +241,7 @@ async def test_a_budget_that_came_later_is_rebuilt_too(tmp_path: Path, server: R
             while one.counters.up:
                 await asyncio.sleep(0.01)
         server.start()
-        async with asyncio.timeout(PATIENCE_S):
-            while not isinstance(await one.ask(), Reservation):
-                one.limits.tick()
-                await asyncio.sleep(0.05)
+        await one.budgeted_again()
         assert await one.spent() == 700_000
 
 
@@ -256,11 +256,26 @@ async def test_a_start_without_the_server_waits_with_budgets_until_it_is_there(
             assert denied.cause == "unavailable"
             rows.nanos = 900_000
             server.resume()
-            async with asyncio.timeout(PATIENCE_S):
-                while not isinstance(outcome := await one.ask(), Reservation):
-                    assert outcome.cause == "unavailable"
-                    one.limits.tick()
-                    await asyncio.sleep(0.05)
+            await one.budgeted_again()
+            assert await one.spent() == 900_000
+
+
+async def test_a_server_that_refuses_to_say_which_budgets_hold_is_no_end_of_the_start(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    async with house(tmp_path, server, "budgets: [{scope: {team: sales}, usd: 1}]") as other:
+        server.ask("SET", RULES, "of another type")
+        async with house(tmp_path, server, RESEARCH) as one:
+            denied = await one.ask()
+            assert isinstance(denied, Denial)
+            assert denied.cause == "unavailable"
+            with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+                await other.change(EVERY)
+            rows.nanos = 900_000
+            server.ask("DEL", RULES)
+            # what a later version says is not ours to read
+            server.ask("ZADD", RULES, "1", '{"scope": [["team", "*"]], "amount_nanos": 0, "period": "decade"}')
+            await one.budgeted_again()
             assert await one.spent() == 900_000
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
 
-import pytest
 import uvloop
 from tests.services.redis_workers import (
     BLOCK,
@@ -27,12 +25,6 @@ from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import Denial, MeterSpec, Reservation
 from sekisho.stores.redis_words import asking
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as one:
-        yield one
 
 
 async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: RedisServer) -> None:

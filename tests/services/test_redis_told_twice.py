@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
 from tests.services.redis_workers import Rows, Worker, agree, budgeted_again, granted, until, workers
 from tests.support.redis_server import RedisServer
 
 from sekisho.stores.redis_words import EPOCH, ending
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as one:
-        yield one
 
 
 async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:

@@ -47,6 +47,7 @@ from sekisho.stores.redis_words import (
     Place,
     RedisAccount,
     Seen,
+    Words,
     adopting,
     asking,
     begins_of,
@@ -127,11 +128,11 @@ class RedisCounters:
         sums = {**dict.fromkeys(idle_ms, 0), **spent_nanos}
         if sums:
             # what the dead had reserved is in the rows, and must not come on top of them
-            while len(await self._link.send(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
+            while len(await self._sure(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
                 pass
             words = adopting(int(wall_s * 1000), sums, self._windows_at(wall_s), idle_ms)
             for _ in range(_ADOPT_TRIES):
-                if await self._link.send(words) != -1:
+                if await self._sure(words) != -1:
                     break
                 await asyncio.sleep(_ADOPT_RETRY_S)
             else:
@@ -140,13 +141,18 @@ class RedisCounters:
 
     async def say_held(self, budgets: Iterable[Budget], wall_s: float) -> None:
         """That these hold here, every few seconds. Raises StoreUnavailable."""
-        words = holding(budgets, int(wall_s * 1000))
-        if words:
-            await asyncio.gather(*map(self._link.send, words))
+        await asyncio.gather(*map(self._sure, holding(budgets, int(wall_s * 1000))))
 
     async def held(self) -> list[tuple[Budget, float]]:
         """The budgets that held anywhere, and when that was said last (seconds since 1970). Raises StoreUnavailable."""
-        return held_of(await self._link.call("ZRANGE", RULES, 0, -1, "WITHSCORES"))
+        return held_of(await self._sure(("ZRANGE", RULES, 0, -1, "WITHSCORES")))
+
+    async def _sure(self, words: Words) -> Any:
+        """The answer. For who cannot go on without it a server that refuses (read-only, out of memory) is none."""
+        try:
+            return await self._link.send(words)
+        except RedisError as error:
+            raise StoreUnavailable(f"the counters' server refuses: {error}") from None
 
     def met(self) -> list[BudgetSpec]:
         """The budgets that calls here have met."""

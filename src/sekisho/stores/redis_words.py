@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -185,8 +186,13 @@ def holding(budgets: Iterable[Budget], now_ms: int) -> list[Words]:
 
 
 def held_of(reply: list[bytes]) -> list[tuple[Budget, float]]:
-    """Budgets with the time (seconds since 1970) when somebody said last that they hold."""
-    return [(_budget(name), float(ms) / 1000) for name, ms in zip(reply[::2], reply[1::2], strict=True)]
+    """Budgets with the time (seconds since 1970) when somebody said last that they hold; those of another version that
+    this one cannot read are left out, and so begin with the rows."""
+    found: list[tuple[Budget, float]] = []
+    for name, ms in zip(reply[::2], reply[1::2], strict=True):
+        with suppress(msgspec.DecodeError):
+            found.append((_budget(name), float(ms) / 1000))
+    return found
 
 
 def levels(reply: list[Any], meters: int) -> list[tuple[float, float, int]]:

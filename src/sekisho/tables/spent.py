@@ -75,10 +75,13 @@ def sums(data_dir: Path, storage: Storage, since_us: Sequence[int], until_us: in
 
 
 def _nothing_there(data_dir: Path, storage: Storage) -> bool:
-    """No row can be there. Of a bucket nobody knows without asking it."""
-    if storage.path is None or (storage.path / "usage").exists():
+    """No row can be there. Of a bucket nobody knows without asking it, nor of a folder that cannot be looked into."""
+    try:
+        if storage.path is None or (storage.path / "usage").exists():
+            return False
+        return not any(map(segment_numbers, spool_roots(data_dir)))
+    except OSError:
         return False
-    return not any(map(segment_numbers, spool_roots(data_dir)))
 
 
 class _Request(msgspec.Struct, frozen=True):

@@ -88,6 +88,21 @@ def test_where_nothing_was_ever_recorded_no_process_is_started(tmp_path: Path, m
         spent_rows(tmp_path, storage, [0.0], 9e9)
 
 
+def test_a_folder_that_cannot_be_looked_into_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process")
+
+    monkeypatch.setattr(Path, "exists", closed)
+    monkeypatch.setattr("sekisho.tables.spent.subprocess.run", started)
+    with pytest.raises(AssertionError, match="a process"):
+        spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [0.0], 9e9)
+
+
 def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     (tmp_path / "tables" / "usage" / "_delta_log").mkdir(parents=True)
     (tmp_path / "tables" / "usage" / "_delta_log" / "00000000000000000000.json").write_text("{}{")
