@@ -14,24 +14,26 @@ from sekisho.tables.assemble import assemble
 PREVIEW_CHARACTERS = 200
 
 
-# Raw joined with None is decoded as None only, so "absent" is an empty Raw.
-class _Message(msgspec.Struct, gc=False):
-    role: str | None = None
-    content: msgspec.Raw = msgspec.Raw(b"")
-
-
 class _Part(msgspec.Struct, gc=False):
     """Of a content in parts; pictures and files have no text."""
 
     text: str | None = None
 
 
+_Content = str | list[str | _Part] | None
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str | None = None
+    content: _Content = None
+
+
 class _Request(msgspec.Struct, gc=False):
     messages: list[_Message] | None = None
     #: of the embeddings and responses routes
-    input: msgspec.Raw = msgspec.Raw(b"")
+    input: _Content = None
     #: of the plain chat of a web page
-    message: msgspec.Raw = msgspec.Raw(b"")
+    message: _Content = None
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -42,23 +44,47 @@ class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
 
 
+# The same where a part that nobody looks at is of no documented shape, at twice the cost.
+# Raw joined with None is decoded as None only, so "absent" is an empty Raw.
+
+
+class _OddMessage(msgspec.Struct, gc=False):
+    role: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _OddRequest(msgspec.Struct, gc=False):
+    messages: list[_OddMessage] | None = None
+    input: msgspec.Raw = msgspec.Raw(b"")
+    message: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _OddChoice(msgspec.Struct, gc=False):
+    message: _OddMessage | None = None
+
+
+class _OddAnswer(msgspec.Struct, gc=False):
+    choices: list[_OddChoice] | None = None
+
+
 #: what decoding raises; the last for nesting without end, which anybody may send
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _request = msgspec.json.Decoder(_Request).decode
 _answer = msgspec.json.Decoder(_Answer).decode
-_string = msgspec.json.Decoder(str).decode
-_parts = msgspec.json.Decoder(list[str | _Part]).decode
+_odd_request = msgspec.json.Decoder(_OddRequest).decode
+_odd_answer = msgspec.json.Decoder(_OddAnswer).decode
+_content = msgspec.json.Decoder(_Content).decode
 
 
 def input_preview(request: bytes) -> str | None:
     """First 200 characters of the last user message, or of an embedding's first input."""
     try:
-        body = _request(request)
-        for message in reversed(body.messages or ()):
-            if message.role == "user":
-                return _text(message.content)
-        return _text(body.input) or _text(body.message)
+        return _asked(_request(request))
+    except _UNREADABLE:
+        pass
+    try:
+        return _asked(_odd_request(request))
     except _UNREADABLE:
         return None
 
@@ -66,11 +92,13 @@ def input_preview(request: bytes) -> str | None:
 def output_preview(response: bytes) -> str | None:
     """First 200 characters of the first choice's text."""
     try:
-        choices = _answer(response).choices
+        return _answered(_answer(response))
+    except _UNREADABLE:
+        pass
+    try:
+        return _answered(_odd_answer(response))
     except _UNREADABLE:
         return None
-    message = choices[0].message if choices else None
-    return None if message is None else _text(message.content)
 
 
 def input_hash(request: bytes) -> str:
@@ -92,17 +120,33 @@ def readable(body: bytes | None) -> bytes | None:
     return None if body is None else body.decode("utf-8", "replace").encode()
 
 
-def _text(content: msgspec.Raw) -> str | None:
-    if not bytes(content):
-        return None
-    try:
-        return _string(content)[:PREVIEW_CHARACTERS]
-    except msgspec.ValidationError:
-        pass
-    try:
-        parts = _parts(content)
-    except (msgspec.ValidationError, RecursionError):
-        return None
-    texts = (part if isinstance(part, str) else part.text for part in parts)
+def _asked(body: _Request | _OddRequest) -> str | None:
+    for message in reversed(body.messages or ()):
+        if message.role == "user":
+            return _text(message.content)
+    return _text(body.input) or _text(body.message)
+
+
+def _answered(body: _Answer | _OddAnswer) -> str | None:
+    choices = body.choices
+    message = choices[0].message if choices else None
+    return None if message is None else _text(message.content)
+
+
+def _text(content: _Content | msgspec.Raw) -> str | None:
+    if isinstance(content, msgspec.Raw):
+        content = _read(content)
+    if content is None or isinstance(content, str):
+        return None if content is None else content[:PREVIEW_CHARACTERS]
+    texts = (part if isinstance(part, str) else part.text for part in content)
     joined = "\n".join(text for text in texts if text)
     return joined[:PREVIEW_CHARACTERS] or None
+
+
+def _read(raw: msgspec.Raw) -> _Content:
+    if not bytes(raw):
+        return None
+    try:
+        return _content(raw)
+    except (msgspec.ValidationError, RecursionError):
+        return None
