@@ -64,9 +64,18 @@ def _faulty_drive(injector: Injector) -> type[Drive[Any]]:
     """A Drive that meets the fault where its coroutine begins to wait."""
 
     class FaultyDrive(Drive[Any]):
-        def _suspend(self, waiting: Any) -> None:
-            super()._suspend(waiting)
-            if injector.here():
+        def go_on(self) -> None:
+            super().go_on()
+            self._look()
+
+        def cancel(self, msg: str | None = None) -> bool:
+            cancelled = super().cancel(msg)
+            self._look()
+            return cancelled
+
+        def _look(self) -> None:
+            waiting = self._waiting
+            if waiting is not None and injector.here():
                 asyncio.get_running_loop().call_soon(self._meet, waiting)
 
         def _meet(self, waiting: Any) -> None:

@@ -163,7 +163,8 @@ def cost_nanos(usage: Usage, rates: Rates) -> int:
         total = sum(_priced(usage, rates))
     else:
         total = inputs * rates.input_nanos_per_mtok + outputs * rates.output_nanos_per_mtok
-    return _rounded(total)
+    quotient, rest = divmod(total, _TOKENS_PER_RATE)
+    return quotient if rest * 2 < _TOKENS_PER_RATE else _rounded(total)
 
 
 def cost_breakdown(usage: Usage, rates: Rates) -> dict[str, int]:

@@ -50,20 +50,35 @@ class WireUsage(msgspec.Struct, gc=False):
     prompt_cache_hit_tokens: Count = None
 
     def normalised(self) -> Usage | None:
-        """Our counts; None when the provider sent an object without counts, or an impossible one."""
+        """HOT. Our counts; None when the provider sent an object without counts, or an impossible one."""
+        read_in, out = self.prompt_tokens, self.completion_tokens
+        details, written = self.prompt_tokens_details, self.completion_tokens_details
+        if (
+            type(read_in) is int
+            and type(out) is int
+            and 0 <= read_in <= MOST_TOKENS
+            and 0 <= out <= MOST_TOKENS
+            and (
+                details is None
+                or not (
+                    details.cached_tokens or details.audio_tokens or details.image_tokens or details.cache_write_tokens
+                )
+            )
+            and (written is None or not (written.reasoning_tokens or written.audio_tokens or written.image_tokens))
+            and not self.prompt_cache_hit_tokens
+        ):
+            return Usage(input_tokens=read_in, output_tokens=out)
+        return self._in_parts(details or InputDetails(), written or OutputDetails())
+
+    def _in_parts(self, sent: InputDetails, written: OutputDetails) -> Usage | None:
+        """What has parts of their own, or is written unusually."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return self._total_only()
-        details, written = self.prompt_tokens_details, self.completion_tokens_details
-        cached = int((None if details is None else details.cached_tokens) or self.prompt_cache_hit_tokens or 0)
-        reasoning = 0 if written is None else int(written.reasoning_tokens or 0)
+        cached = int(sent.cached_tokens or self.prompt_cache_hit_tokens or 0)
+        reasoning = int(written.reasoning_tokens or 0)
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        rare = (
-            details is not None and (details.audio_tokens or details.image_tokens or details.cache_write_tokens)
-        ) or (written is not None and (written.audio_tokens or written.image_tokens))
-        if not cached and not reasoning and not rare:
-            return Usage(input_tokens=read_in, output_tokens=out)
         # xAI counts reasoning beside completion_tokens and inside the total only.
         # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
         if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
@@ -74,7 +89,7 @@ class WireUsage(msgspec.Struct, gc=False):
             cache_read_input_tokens=max(0, min(cached, read_in)),
             reasoning_output_tokens=max(0, min(reasoning, out)),
         )
-        return _with_rarities(usage, details or InputDetails(), written or OutputDetails()) if rare else usage
+        return _with_rarities(usage, sent, written)
 
     def _total_only(self) -> Usage | None:
         """Embeddings of some servers count nothing but the total, which is all input."""

@@ -17,30 +17,28 @@ T = TypeVar("T")
 class Waiter(Generic[T]):
     """One result to come. `resolve` or `fail` once; later calls change nothing."""
 
-    __slots__ = ("_drive", "_error", "_result", "done")
+    __slots__ = ("_error", "_result", "done", "drive")
 
     def __init__(self) -> None:
         self.done = False
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._drive: Drive[Any] | None = None
+        #: what waits for it
+        self.drive: Drive[Any] | None = None
 
     def resolve(self, result: T) -> None:
         if not self.done:
             self.done = True
             self._result = result
-            if self._drive is not None:
-                self._drive.go_on()
+            if self.drive is not None:
+                self.drive.go_on()
 
     def fail(self, error: BaseException) -> None:
         if not self.done:
             self.done = True
             self._error = error
-            if self._drive is not None:
-                self._drive.go_on()
-
-    def suspend(self, drive: Drive[Any] | None) -> None:
-        self._drive = drive
+            if self.drive is not None:
+                self.drive.go_on()
 
     def __await__(self) -> Generator[Any, Any, T]:
         if not self.done:
@@ -87,7 +85,11 @@ class Drive(Generic[T]):
         except Exception as error:
             self._fail(error)
             return
-        self._suspend(waiting)
+        if isinstance(waiting, Waiter):
+            self._waiting = waiting
+            waiting.drive = self
+        else:
+            self._suspend(waiting)
 
     def cancel(self, msg: str | None = None) -> bool:
         """Raise CancelledError where the coroutine waits; it runs on from there before this returns."""
@@ -97,7 +99,7 @@ class Drive(Generic[T]):
         if waiting is None:
             return False  # it is running: a coroutine cannot cancel itself
         if isinstance(waiting, Waiter):
-            waiting.suspend(None)
+            waiting.drive = None
         else:
             waiting.cancel()
         try:
@@ -117,7 +119,7 @@ class Drive(Generic[T]):
     def _suspend(self, waiting: Any) -> None:
         self._waiting = waiting
         if isinstance(waiting, Waiter):
-            waiting.suspend(self)
+            waiting.drive = self
         elif waiting is None:  # a bare yield, as asyncio.sleep(0) makes
             self._waiting = asyncio.get_running_loop().call_soon(self.go_on)
         else:

@@ -71,7 +71,7 @@ class Estimates:
         tokens = usage.input_tokens
         if len(body) <= _MAY_HOLD_FILES_BYTES or not _holds_files(body):
             model.calibration.observe_rough(rough(body), tokens)
-        if len(body) <= _MOST_TAUGHT_BYTES:
+        if len(body) <= _MOST_TAUGHT_BYTES and model.calibration.wants():
             model.calibration.observe(_parts_of(entry, target), tokens)
 
     def _of(self, target: Target) -> _Model:

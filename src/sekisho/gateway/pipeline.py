@@ -86,7 +86,8 @@ class Pipeline:
         snapshot = self.snapshot
         try:
             entry.config_hash = snapshot.config_hash
-            entry.language = _language(call, snapshot)
+            wanted = call.headers.get(b"accept-language")
+            entry.language = snapshot.language if wanted is None else language_of(wanted, snapshot.language)
             entry.caller = caller = snapshot.keyring.identify(call)  # 401
             entry.keep_request = True
             request = read(call, entry, snapshot.default_model)  # 400

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, cast
@@ -104,11 +103,12 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         self._head_seen = self._complete = False
         self._header_bytes = 0
-        self._sent_s = time.monotonic()
         pool = self._pool
         pool.active.add(self)
-        if not pool.sweeper.armed:
-            pool.sweeper.wake()
+        sweeper = pool.sweeper
+        if not sweeper.armed:
+            sweeper.wake()
+        self._sent_s = sweeper.now_s
         if len(body) == 1 and len(body[0]) < _GATHERED_BYTES:
             pool.outbox.write(self._write, head + body[0])  # pyright: ignore[reportOperatorIssue]
         else:
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
             self.exchange = None
             exchange.on_end()
         elif not self._head_seen:
-            at_once = self.reused and time.monotonic() - self._sent_s < _STALE_WITHIN_S
+            at_once = self.reused and self._pool.sweeper.time() - self._sent_s < _STALE_WITHIN_S
             kind = "stale" if at_once and self._header_bytes == 0 else "reset"
             self._fail(TransportError(kind, str(exc or "closed before an answer")))
         else:
@@ -257,17 +257,21 @@ class Sweeper:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.time = loop.time
+        #: the loop's time as last asked for: a sweep ago at most while there are exchanges, a second ago else
+        self.now_s = loop.time()
         self.armed = False
         self.active: set[Connection] = set()
 
     def wake(self) -> None:
         if not self.armed:
             self.armed = True
+            self.now_s = self.time()
             self._loop.call_later(_SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
         self.armed = False
-        now = self._loop.time()
+        self.now_s = now = self.time()
         try:
             for connection in [one for one in self.active if one.deadline_s <= now]:
                 connection.expire()
@@ -294,7 +298,7 @@ class Pool:
         while idle:
             connection = idle.pop()
             if connection.open:
-                if time.monotonic() - connection.idle_since_s < IDLE_S:
+                if self.sweeper.now_s - connection.idle_since_s < IDLE_S:
                     return connection
                 connection.close()
         return None
@@ -331,7 +335,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         connection.reused = True
-        connection.idle_since_s = time.monotonic()
+        connection.idle_since_s = self.sweeper.now_s
         if len(self._idle) < MAX_IDLE_PER_ORIGIN:
             self._idle.append(connection)
         else:
@@ -349,7 +353,7 @@ class Pool:
         return len(self._idle)
 
     def close_idle(self, older_than_s: float = 0.0) -> None:
-        now = time.monotonic()
+        now = self.sweeper.now_s
         for connection in [one for one in self._idle if now - one.idle_since_s >= older_than_s]:
             connection.close()
 
@@ -392,6 +396,7 @@ class Transport:
 
     def trim(self) -> None:
         """Close connections that have been idle too long; called about once a second."""
+        self._sweeper.now_s = self._sweeper.time()
         for pool in self._pools.values():
             pool.close_idle(IDLE_S)
 

@@ -45,7 +45,7 @@ class PlainExchange(Waiter[None]):
     def __init__(self, deadline_s: float, entry: Entry) -> None:
         self.entry = entry
         self.done = False
-        self._result = self._error = self._drive = None
+        self._result = self._error = self.drive = None
         self.deadline_s = deadline_s
         self.status = 0
         self.headers: Headers = {}
@@ -234,7 +234,10 @@ class Upstream:
         if status != 200:
             raise dialect.error(status, exchange.headers, body)
         try:
-            facts = _facts(body)
+            try:
+                facts = decode_answer(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
             if facts.error is not None and bytes(facts.error) not in NO_ERROR:
                 raise dialect.error(status, exchange.headers, body)
             self._observe(entry, attempt, facts, chat, body)
@@ -360,10 +363,3 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
     entry.held = None
     attempts.append(attempt)
     return attempt
-
-
-def _facts(body: bytes) -> AnswerFacts:
-    try:
-        return decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None

@@ -163,14 +163,12 @@ class Ledger:
         return self._capped_left >= 0
 
     def _count(self, entry: Entry, served: Attempt | None, took_s: float) -> None:
-        tally = self.tally
-        tally.closed()
         call = entry.call
         if served is None or entry.endpoint is None or entry.endpoint.direct:
-            counts = tally.model("unknown", "unknown", call.route.operation)
+            counts = self.tally.closed("unknown", "unknown", call.route.operation)
         else:
             target = served.target
-            counts = tally.model(target.model, target.provider, call.route.operation)
+            counts = self.tally.closed(target.model, target.provider, call.route.operation)
         counts.latency.observe(took_s)
         statuses = counts.statuses
         statuses[entry.status] = statuses.get(entry.status, 0) + 1

@@ -34,7 +34,6 @@ def count_rows(tally: Tally, payloads: Iterable[bytes]) -> None:
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, TypeError):
             continue
         tally.in_flight += 1
-        tally.closed()
         _count(tally, row)
         tally.rows["appended"] += 1
 
@@ -42,9 +41,9 @@ def count_rows(tally: Tally, payloads: Iterable[bytes]) -> None:
 def _count(tally: Tally, row: dict[str, Any]) -> None:
     model, endpoint = row["destination_model"], row["endpoint_name"]
     if model is None or endpoint is None or "/" in endpoint:
-        counts = tally.model(_UNKNOWN, _UNKNOWN, row["operation"])
+        counts = tally.closed(_UNKNOWN, _UNKNOWN, row["operation"])
     else:
-        counts = tally.model(model, row["provider"], row["operation"])
+        counts = tally.closed(model, row["provider"], row["operation"])
     status = row["status_code"]
     counts.statuses[status] = counts.statuses.get(status, 0) + 1
     # Nobody saw the end of a call that died with its process.

@@ -189,10 +189,11 @@ class Tally:
             tally = self._models[series] = ModelTally()
         return tally
 
-    def closed(self) -> None:
-        """A call has ended; now and then what waits is counted, so that it cannot pile up."""
+    def closed(self, name: str, provider: str, operation: str) -> ModelTally:
+        """HOT. As `model`, for a call that has ended. Now and then what waits is counted, so that it cannot pile up."""
         self.in_flight -= 1
         self._closed += 1
         if not self._closed % _FOLD_EVERY:
             for tally in self._models.values():
                 tally.fold()
+        return self._models.get((provider, name, operation)) or self.model(name, provider, operation)

@@ -64,6 +64,14 @@ class Calibration(msgspec.Struct):
             self.counted = self.counted * _KEEP + tokens
             self.guessed = self.guessed * _KEEP + rough
 
+    def wants(self) -> bool:
+        """HOT. Whether the next count is one to `observe`; where it is not, it counts as seen: a request need not be
+        measured only to have its count left out."""
+        if self.n < _SETTLED or not (self.n + 1) % _EVERY:
+            return True
+        self.n += 1
+        return False
+
     def observe(self, parts: Parts, tokens: int) -> None:
         """A count that the provider reported for a request (or an answer) estimated so. Estimated counts stay out."""
         if tokens < _FEWEST_TOKENS or not _usable(parts):

@@ -92,29 +92,28 @@ def conversation(request: ChatRequest) -> Conversation:
 
 def end_user(fields: Fields) -> str | None:
     """Who the caller says it calls for: `user`, or its successor `safety_identifier`. Raises Refusal 400."""
-    return _end_user(fields)[1]
+    raw = fields.get("user")
+    if raw is not None and (value := _read_user(raw, "user")):
+        return value
+    raw = fields.get("safety_identifier")
+    return None if raw is None else _read_user(raw, "safety_identifier") or None
 
 
 def end_user_member(fields: Fields) -> str:
     """Which member says so."""
-    return _end_user(fields)[0]
+    raw = fields.get("user")
+    return "user" if raw is not None and _read_user(raw, "user") else "safety_identifier"
 
 
-def _end_user(fields: Fields) -> tuple[str, str | None]:
-    for name in ("user", "safety_identifier"):
-        raw = fields.get(name)
-        if raw is None:
-            continue
-        try:
-            value = _decode_text(raw)
-        except UNREADABLE:
-            raise Refusal(400, "invalid_value", param=name, reason="it must be a string") from None
-        if value is not None and len(value) > MAX_USER_CHARS:
-            reason = "it must have at most {most} characters"
-            raise Refusal(400, "invalid_value", param=name, reason=reason, most=MAX_USER_CHARS)
-        if value:
-            return name, value
-    return "user", None
+def _read_user(raw: msgspec.Raw, name: str) -> str | None:
+    try:
+        value = _decode_text(raw)
+    except UNREADABLE:
+        raise Refusal(400, "invalid_value", param=name, reason="it must be a string") from None
+    if value is not None and len(value) > MAX_USER_CHARS:
+        reason = "it must have at most {most} characters"
+        raise Refusal(400, "invalid_value", param=name, reason=reason, most=MAX_USER_CHARS)
+    return value
 
 
 def metadata(fields: Fields) -> dict[str, str] | None:

@@ -177,7 +177,7 @@ class HotProtocol(HttpToolsProtocol):
         hot.refused = True
         hot.keep_alive = False
         hot.body = []
-        self._answer(hot, self.gateway.refuse(self._call(hot, b""), too_large(hot.limit)))
+        self.answer(hot, self.gateway.refuse(self._call(hot, b""), too_large(hot.limit)))
 
     def _start(self, hot: HotCall, body: bytes) -> None:
         call = self._call(hot, body)
@@ -186,7 +186,7 @@ class HotProtocol(HttpToolsProtocol):
                 call.body = decoded(body, call.headers[b"content-encoding"].lower().strip(), hot.limit)
             except Refusal as refusal:
                 call.body = b""
-                self._answer(hot, self.gateway.refuse(call, refusal))
+                self.answer(hot, self.gateway.refuse(call, refusal))
                 return
         drive = hot.drive = Drive(self.gateway.run(call), hot.ended)
         hot.protocol = self
@@ -196,17 +196,15 @@ class HotProtocol(HttpToolsProtocol):
         drive.go_on()
 
     def replied(self, hot: HotCall, reply: Reply | None) -> None:
-        """The call has its reply: whole, or a stream that goes on. None where the caller has left."""
+        """The call has a stream for its reply, which goes on. None where the caller has left."""
         if reply is None:
             self.tasks.discard(hot)
             self.transport.close()
             return
-        if reply.stream is not None:
-            self._open_stream(hot, reply)
-        else:
-            self._answer(hot, reply)
+        self._open_stream(hot, reply)
 
-    def _answer(self, hot: HotCall, reply: Reply) -> None:
+    def answer(self, hot: HotCall, reply: Reply) -> None:
+        """The call has its reply, which is whole."""
         self.gateway.outbox.write(self._write, answers.whole(reply, self._fixed_lines(hot)))
         self.complete(hot)
 
@@ -381,7 +379,7 @@ class HotProtocol(HttpToolsProtocol):
         if hot is not None and hot is not self.running:
             self.hot = None
             hot.keep_alive = False
-            self._answer(hot, self.gateway.refuse(self._call(hot, b""), refusal))
+            self.answer(hot, self.gateway.refuse(self._call(hot, b""), refusal))
             return
         self._closing = True
         self.hot = None

@@ -52,7 +52,10 @@ class HotCall:
         if protocol is None:
             return
         try:
-            protocol.replied(self, value)
+            if value is not None and value.stream is None:
+                protocol.answer(self, value)
+            else:
+                protocol.replied(self, value)
         except Exception:
             # Whoever resolved this has nothing to do with it, and the caller must not wait for ever.
             log.exception("our own mistake")
