@@ -199,6 +199,8 @@ def usd_to_nanos(amount: Decimal | str | float) -> int:
 
 def format_usd(nanos: int) -> str:
     """`1500` -> `0.0000015`: plain decimal, no exponent, no trailing zeros."""
+    if 0 < nanos < NANOS_PER_USD:  # nearly every call
+        return "0." + f"{nanos:09d}".rstrip("0")
     sign = "-" if nanos < 0 else ""
     whole, part = divmod(abs(nanos), NANOS_PER_USD)
     if not part:

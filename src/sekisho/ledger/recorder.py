@@ -66,7 +66,7 @@ class Recorder:
         client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
         usage = _NO_USAGE if served is None else served.usage or _NO_USAGE
         first = entry.first_byte_s
-        overhead_us = int((took_s - entry.waited_s) * 1e6)
+        overhead_s = took_s - entry.waited_s
         attempts = entry.attempts
         return (
             self._shape(entry, served, kind),
@@ -78,7 +78,7 @@ class Recorder:
             entry.error_message,
             int(took_s * 1e6),
             None if first is None else int((first - call.started_s) * 1e6),
-            max(0, overhead_us),
+            int(overhead_s * 1e6) if overhead_s > 0 else 0,
             usage.input_tokens,
             usage.output_tokens,
             usage.cache_read_input_tokens,

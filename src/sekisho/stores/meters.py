@@ -32,6 +32,7 @@ class Meter:
         "q_full_s",
         "q_interval_s",
         "q_rate",
+        "q_size",
         "q_slack_s",
         "running",
         "spec",
@@ -39,6 +40,7 @@ class Meter:
         "t_full_s",
         "t_interval_s",
         "t_rate",
+        "t_size",
     )
 
     def __init__(self, spec: MeterSpec) -> None:
@@ -52,6 +54,8 @@ class Meter:
         self.spec = spec
         #: a second
         self.q_rate, self.t_rate = (spec.qpm or 0) / 60.0, (spec.tpm or 0) / 60.0
+        #: what a full bucket holds
+        self.q_size, self.t_size = spec.q_burst_s * self.q_rate, spec.t_burst_s * self.t_rate
         self.q_interval_s, self.q_slack_s = 0.0, _ENDLESS
         if spec.qpm is not None:
             self.q_interval_s = interval_s = 60.0 / spec.qpm
@@ -98,13 +102,13 @@ def tightest(meters: Iterable[Meter], now_s: float) -> Headroom | None:
         rate = meter.q_rate
         if rate:
             full_s = meter.q_full_s - now_s
-            left = (meter.spec.q_burst_s - full_s) * rate if full_s > 0 else meter.spec.q_burst_s * rate
+            left = meter.q_size - full_s * rate if full_s > 0 else meter.q_size
             if left < q_left:
                 q_left, q_full_s, q_limit = left, full_s, meter.spec.qpm
         rate = meter.t_rate
         if rate:
             full_s = meter.t_full_s - now_s
-            left = (meter.spec.t_burst_s - full_s) * rate if full_s > 0 else meter.spec.t_burst_s * rate
+            left = meter.t_size - full_s * rate if full_s > 0 else meter.t_size
             if left < t_left:
                 t_left, t_full_s, t_limit = left, full_s, meter.spec.tpm
     if q_limit is None and t_limit is None:

@@ -45,7 +45,7 @@ log = logging.getLogger("sekisho.tables")
 SEGMENT_BYTES = 16 * 1024 * 1024
 _PREPARED, _LARGE = "next.tmp", "large.tmp"
 _WORD = struct.Struct("<I")
-_HEAD = RECORD_HEAD.size
+_HEAD, _put_head = RECORD_HEAD.size, RECORD_HEAD.pack_into
 #: room for the end mark
 _TAIL = 8
 _RETRY_S = 1.0
@@ -260,7 +260,7 @@ class SpoolWriter:
         # The payload comes first: a reader that meets the head before it sees a checksum that does not fit, and waits.
         room = self._room
         room[at + _HEAD : end] = payload
-        RECORD_HEAD.pack_into(room, at, kind << 28 | size, crc32(payload))
+        _put_head(room, at, kind << 28 | size, crc32(payload))
         self._at = (end + 7) & ~7
         self._flusher.dirty = True
         if kind == KIND_ROW:
