@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
-import msgspec
-
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
+from sekisho.formats.json import UNREADABLE
+from sekisho.formats.odd_counts import answer_despite_counts
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.drive import Waiter
@@ -254,7 +254,7 @@ class Upstream:
         elif chat or facts.data is None:
             raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
         usage = facts.usage.normalised() if facts.usage is not None else None
-        if usage is not None:
+        if usage is not None and usage.total_tokens:  # zeros alone are no count
             attempt.usage_source = "provider"
             self._estimates.learn(entry, attempt, usage)
         else:
@@ -365,5 +365,7 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
 def _facts(body: bytes) -> AnswerFacts:
     try:
         return decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
+        if (facts := answer_despite_counts(body)) is not None:
+            return facts
         raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
