@@ -12,6 +12,7 @@ import msgspec
 from sekisho.domain.chat import ChatResponse, Choice
 from sekisho.domain.usage import Usage
 from sekisho.formats.json import UNREADABLE
+from sekisho.formats.odd_counts import read_counts
 from sekisho.formats.openai import WireUsage
 from sekisho.formats.openai_messages import Json, ShapeError, as_list, as_object, read_message, write_message
 
@@ -59,11 +60,12 @@ def read_usage(value: Any) -> tuple[Usage | None, Json]:
     """Our counts and the object they came from; (None, {}) where there is nothing to count."""
     if not isinstance(value, dict):
         return None, {}
+    sent = cast("Json", value)
     try:
-        usage = msgspec.convert(value, WireUsage).normalised()
+        usage = msgspec.convert(sent, WireUsage).normalised()
     except msgspec.ValidationError:
-        return None, {}
-    return (None, {}) if usage is None else (usage, cast("Json", value))
+        usage = read_counts(sent).normalised()
+    return (None, {}) if usage is None else (usage, sent)
 
 
 def write_usage(usage: Usage) -> Json:

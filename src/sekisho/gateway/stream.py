@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar, Protocol
 
-import msgspec
-
 from sekisho.domain.call import CLIENT_LEFT_STATUS, Attempt, Entry, TerminalState
 from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
+from sekisho.formats.json import UNREADABLE
+from sekisho.formats.odd_counts import chunk_despite_counts
 from sekisho.formats.openai import ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
 from sekisho.gateway.drive import Waiter
@@ -168,8 +168,7 @@ class StreamExchange:
             except _Broken as error:
                 broken = error
                 break
-        sink = self.sink
-        if sink is None:
+        if (sink := self.sink) is None:
             self._hold(out)
         else:
             self.deadline_s = self.total_deadline_s if self._paused else min(now + self._idle_s, self.total_deadline_s)
@@ -185,15 +184,17 @@ class StreamExchange:
         """The frames of one event. Raises _Broken."""
         try:
             facts = decode_chunk(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _Broken("upstream_error", f"an event that is not valid: {error}") from None
+        except UNREADABLE as error:
+            if (facts := chunk_despite_counts(payload)) is None:
+                raise _Broken("upstream_error", f"an event that is not valid: {error}") from None
         if facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""'):
             raise _Broken("stream_failed", payload[:500].decode("utf-8", "replace"))
         if b"\n" in payload:
             # Several data lines, legal between two tokens of JSON: in our frames and in the books an event is a line.
             payload = payload.replace(b"\n", b" ")
         entry = self.entry
-        if facts.usage is not None and (usage := facts.usage.normalised()) is not None:
+        # zeros: nobody has counted yet
+        if facts.usage is not None and (usage := facts.usage.normalised()) is not None and usage.total_tokens:
             self.attempt.usage, self.attempt.usage_source = usage, "provider"
         if facts.service_tier is not None:
             entry.service_tier = facts.service_tier
@@ -382,8 +383,8 @@ def _is_whole(payload: bytes) -> bool:
     """Whether an event that lacks its empty line was all there: some servers leave out the last one."""
     try:
         return payload == DONE or bool(decode_chunk(payload))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+    except UNREADABLE:
+        return chunk_despite_counts(payload) is not None
 
 
 class _Broken(Exception):

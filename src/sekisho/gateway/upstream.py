@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
-import msgspec
-
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
+from sekisho.formats.json import UNREADABLE
+from sekisho.formats.odd_counts import answer_despite_counts
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.drive import Waiter
@@ -236,8 +236,8 @@ class Upstream:
         try:
             try:
                 facts = decode_answer(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
+            except UNREADABLE as error:
+                facts = _despite_counts(body, error)
             if facts.error is not None and bytes(facts.error) not in NO_ERROR:
                 raise dialect.error(status, exchange.headers, body)
             self._observe(entry, attempt, facts, chat, body)
@@ -257,7 +257,7 @@ class Upstream:
         elif chat or facts.data is None:
             raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
         usage = facts.usage.normalised() if facts.usage is not None else None
-        if usage is not None:
+        if usage is not None and usage.total_tokens:  # zeros alone are no count
             attempt.usage_source = "provider"
             self._estimates.learn(entry, attempt, usage)
         else:
@@ -363,3 +363,10 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
     entry.held = None
     attempts.append(attempt)
     return attempt
+
+
+def _despite_counts(body: bytes, error: Exception) -> AnswerFacts:
+    """Another look at an answer that could not be read. Raises UpstreamError."""
+    if (facts := answer_despite_counts(body)) is not None:
+        return facts
+    raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None

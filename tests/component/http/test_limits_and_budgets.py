@@ -136,6 +136,25 @@ async def test_a_call_may_wait_for_its_turn(door: Door) -> None:
         assert gateway.mock.calls["calls"] == 4
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"max_completion_tokens": 10}, 200),
+        ({"max_completion_tokens": None, "max_tokens": 10}, 200),
+        ({"max_completion_tokens": 1, "max_tokens": 5000}, 429),
+        ({"max_completion_tokens": 5000, "max_tokens": 1}, 429),
+        ({"max_completion_tokens": 1, "max_tokens": -1}, 429),
+        ({"max_tokens": 10, "n": 100}, 429),
+    ],
+)
+async def test_a_strict_budget_takes_the_larger_of_what_a_provider_may_heed(more: dict[str, Any], status: int) -> None:
+    rules = "budgets: [{scope: {key: test}, usd: 0.001, strict: true}]"
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        answer = await ask(gateway.port, http(chat("used", **more)))
+        assert answer.status == status
+        assert status == 200 or answer.error["code"] == "budget_exceeded"
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_budget_ends_and_says_so_to_an_official_client(door: Door) -> None:
     rules = "budgets: [{scope: {team: research}, usd: 0.001}]"

@@ -59,6 +59,9 @@ def test_a_member_is_sent_under_its_older_name_once(rebuilt: bool) -> None:
     both = sent(GOOD | {"max_completion_tokens": 5, "max_tokens": 7}, quirks, rebuilt=rebuilt)
     assert "max_completion_tokens" not in both
     assert both["max_tokens"] == 7
+    # an older one of null is none, and must not take the caller's bound away
+    null = sent(GOOD | {"max_completion_tokens": 5, "max_tokens": None}, quirks, rebuilt=rebuilt)
+    assert null["max_tokens"] == 5
 
 
 @pytest.mark.parametrize("rebuilt", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -20,6 +21,7 @@ _CURRENCIES: tuple[Currency, ...] = ("USD", "JPY")
 _LARGEST_PRICE = 1_000_000
 _LARGEST_RATE = 1_000_000
 _SMALLEST_RATE = Decimal("0.001")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 #: setting -> field of MediaRates
@@ -85,6 +87,8 @@ def _fx_rates(form: Form) -> FxRates:
     days = form.form("usd_jpy")
     assert days is not None
     with days:
+        if next(form.entries("usd_jpy"), None) is None:
+            form.missing("usd_jpy", "usd_jpy: 150.0")
         for entry in form.entries("usd_jpy"):
             rate = days.positive(entry.name, most=_LARGEST_RATE, least=_SMALLEST_RATE)
             day = _day(form, entry, entry.name)
@@ -97,18 +101,27 @@ def _rates(form: Form, version: str) -> Rates:
     """One price with its service tiers, each of which may have all that the price itself may have."""
     standard = _one_tier(form, version)
     service_tiers: list[tuple[str, Rates | None]] = []
+    seen: dict[str, Field] = {}
     for entry in form.entries("service_tiers"):
+        tier = entry.name.lower()
+        if (first := seen.setdefault(tier, entry)) is not entry:
+            form.reading.error(entry, messages.DUPLICATE_KEY, name=entry.name, first=first.line, second=entry.line)
         inner = form_of(form.reading, entry.value)
         if inner is not None:
             with inner:
-                service_tiers.append((entry.name.lower(), _one_tier(inner, version)))
+                service_tiers.append((tier, _one_tier(inner, version)))
     return msgspec.structs.replace(standard, service_tiers=tuple(service_tiers))
 
 
 def _one_tier(form: Form, version: str) -> Rates:
     """Text with its cached rates, sound and pictures, and size tiers."""
     media = {field: _nanos(form, key) for key, field in _MEDIA_RATES.items()}
-    tiers = [tier for node in form.items("size_tiers") if (tier := _size_tier(form, node)) is not None]
+    tiers: dict[int, RateTier] = {}
+    for node in form.items("size_tiers"):
+        if (tier := _size_tier(form, node)) is not None:
+            if tier.over_input_tokens in tiers:
+                form.reading.error(node, money_messages.SIZE_TWICE, text=tier.over_input_tokens)
+            tiers[tier.over_input_tokens] = tier
     return Rates(
         input_nanos_per_mtok=_required_nanos(form, "input_per_mtok"),
         output_nanos_per_mtok=_required_nanos(form, "output_per_mtok"),
@@ -117,7 +130,7 @@ def _one_tier(form: Form, version: str) -> Rates:
         cached_input_nanos_per_mtok=_nanos(form, "cached_input_per_mtok"),
         cache_write_nanos_per_mtok=_nanos(form, "cache_write_per_mtok"),
         cache_write_1h_nanos_per_mtok=_nanos(form, "cache_write_1h_per_mtok"),
-        tiers=tuple(tiers),
+        tiers=tuple(tiers.values()),
         media=MediaRates(**media) if any(rate is not None for rate in media.values()) else None,
     )
 
@@ -178,6 +191,8 @@ def _day(form: Form, node: Node | Field | None, text: str | None = None) -> date
     if text is None:
         return None
     try:
+        if not _DAY.fullmatch(text):  # one spelling, so that no day is there twice
+            raise ValueError(text)
         return date.fromisoformat(text)
     except ValueError:
         form.reading.error(node or form.place, money_messages.BAD_DAY, text=text)

@@ -18,6 +18,27 @@ PRICE_DIGITS = Say(
     "prices are US dollars per million tokens, exact to nine decimals",
     "価格は 100 万トークンあたりの米ドルで、小数点以下 9 桁までです。",
 )
+AMOUNT_DIGITS = Say(
+    "bad_number",
+    "{text} has more than nine decimals",
+    "{text} は小数点以下が 9 桁を超えています。",
+    "amounts are exact to nine decimals",
+    "金額は小数点以下 9 桁までです。",
+)
+AMOUNT_TINY = Say(
+    "bad_number",
+    "{text} yen are less than a billionth of a US dollar",
+    "{text} 円は 10 億分の 1 米ドルに足りません。",
+    "give a larger amount",
+    "もっと大きな金額を書いてください。",
+)
+SIZE_TWICE = Say(
+    "duplicate_key",
+    "two sizes begin above {text} input tokens",
+    "入力トークン数 {text} を超えるサイズが 2 つあります。",
+    "keep one of them",
+    "どちらかを消してください。",
+)
 BAD_DAY = Say(
     "bad_date",
     "'{text}' is not a day",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
 from sekisho.app.settings import money_messages
@@ -19,6 +19,8 @@ _LARGEST_CONCURRENCY = 1_000_000
 _LONGEST_BURST_S = 60
 _LONGEST_WAIT_S = 600
 _ON_EXCEED: tuple[Literal["block", "warn"], ...] = ("block", "warn")
+_NANO = Decimal("1e-9")
+_EXACT = Context(prec=40)
 _SCOPES = (*SCOPE_NAMES, "group")
 _QUANTITIES = ("qpm", "tpm", "concurrency")
 
@@ -84,14 +86,24 @@ def _limit(form: Form, scope: Scope) -> Limit:
 def _amount(form: Form, usd_jpy: Decimal | None) -> int:
     if (form.field("usd") is None) == (form.field("jpy") is None):
         form.reading.error(form.place, money_messages.ONE_AMOUNT)
-    usd = form.positive("usd", most=_LARGEST_AMOUNT)
-    jpy = form.positive("jpy", most=_LARGEST_AMOUNT)
+    usd, jpy = _written(form, "usd"), _written(form, "jpy")
     if usd is None and jpy is not None:
         if usd_jpy is None:
             form.reading.error(form.field("jpy") or form.place, money_messages.NO_RATE)
             return 0
-        usd = (jpy / usd_jpy).quantize(Decimal("1e-9"), ROUND_HALF_EVEN)
+        usd = (jpy / usd_jpy).quantize(_NANO, ROUND_HALF_EVEN)
+        if not usd:
+            form.reading.error(form.node("jpy") or form.place, money_messages.AMOUNT_TINY, text=jpy)
     return 0 if usd is None else usd_to_nanos(usd)
+
+
+def _written(form: Form, currency: str) -> Decimal | None:
+    """An amount to nine decimals: rounded it would be another budget, or one of nothing."""
+    amount = form.positive(currency, most=_LARGEST_AMOUNT)
+    if amount is not None and amount != amount.quantize(_NANO, context=_EXACT):
+        form.reading.error(form.node(currency) or form.place, money_messages.AMOUNT_DIGITS, text=amount)
+        return None
+    return amount
 
 
 def _scope(parent: Form, names: Names) -> Scope:

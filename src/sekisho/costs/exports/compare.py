@@ -86,7 +86,12 @@ def sights_of(export: Export) -> list[Sight]:
     if not kinds:
         # no usage at all, says the export: then there must be no tokens in the rows
         lengths = sorted({bucket.ends_us - bucket.begins_us for bucket in export.buckets})
-        return [_sight(length, True, []) for length in lengths]
+        sights = [_sight(length, True, []) for length in lengths]
+        if export.charges:
+            # costs, of something else than tokens: those tell no requests and no tokens
+            none = {"requests": False, "tokens": False, "reads": False, "writes": False, "output": False}
+            sights = [sight._replace(**none) for sight in sights]
+        return sights
     return [_sight(length, by_model, found) for (length, by_model, _), found in sorted(kinds.items())]
 
 

@@ -53,6 +53,8 @@ _DATE = re.compile(
     r"(?P<y>\d{4})(?:-(?P<m>\d{1,2})-(?P<d>\d{1,2})|/(?P<m2>\d{1,2})/(?P<d2>\d{1,2})|年(?P<m3>\d{1,2})月(?P<d3>\d{1,2})日)"
     r"(?:[T ]+(?P<h>\d{1,2})(?::(?P<min>\d{2}))?(?::(?P<s>\d{2}))?(?P<zone>Z|\+00:?00)?)?"
 )
+#: at the end of a date, without a zone: who writes one means a moment
+_MIDNIGHT = re.compile(r"[T ]0{1,2}(:00){1,2}$")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -81,7 +83,9 @@ def read_csv(text: str) -> Page:
     if first is None:
         raise BadExport("empty")
     header = _header(first[1])
-    lines = [_line(header, cells, f"line {number}") for number, cells in rows]
+    filled = list(rows)
+    days = _are_days(header, filled)
+    lines = [_line(header, cells, f"line {number}", days) for number, cells in filled]
     if not lines:
         raise BadExport("empty")
     return Page(buckets=_covered([line.bucket for line in lines]), lines=lines, skipped=header.skipped)
@@ -133,17 +137,24 @@ def _header(cells: Sequence[str]) -> _Header:
     return _Header(fields, unknown)
 
 
-def _line(header: _Header, cells: Sequence[str], where: str) -> Line:
+def _are_days(header: _Header, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Whether times are no hours: spreadsheets and data frames write the day 2026-11-20 as `2026/11/20 0:00`."""
+    at = header.fields.index("date")
+    return all(len(cells) > at and _MIDNIGHT.search(_folded(cells[at])) for _, cells in rows)
+
+
+def _line(header: _Header, cells: Sequence[str], where: str, days: bool) -> Line:
     if len(cells) != len(header.fields):
         raise BadExport("bad_width", where, found=len(cells), wanted=len(header.fields))
     values = {field: cell for field, cell in zip(header.fields, cells, strict=True) if field is not None}
     date, model, cost = values.pop("date"), values.pop("model"), values.pop("cost_usd", None)
+    bucket = _bucket(date, f"{where}, date", days)
     counts = {field: _count(text, f"{where}, {field}") for field, text in values.items()}
     name = model_of(model)
     if name is None:
         raise BadExport("empty_cell", f"{where}, model")
     line = Line(
-        bucket=_bucket(date, f"{where}, date"),
+        bucket=bucket,
         model=name,
         requests=counts.get("requests"),
         input_tokens=counts.get("input_tokens"),
@@ -160,7 +171,7 @@ def _line(header: _Header, cells: Sequence[str], where: str) -> Line:
 
 def _plain(text: str, where: str) -> str:
     """ASCII digits without blanks and thousands separators. Raises BadExport."""
-    plain = unicodedata.normalize("NFKC", text).strip()
+    plain = _folded(text)
     if not plain:
         raise BadExport("empty_cell", where)
     if "," in plain:
@@ -180,17 +191,20 @@ def _count(text: str, where: str) -> int:
 
 
 def _dollars(text: str, where: str) -> Decimal:
-    plain = unicodedata.normalize("NFKC", text).strip()
+    plain = _folded(text)
     plain = _plain(plain.removeprefix("US").removeprefix("$"), where)
     if not _AMOUNT.fullmatch(plain):
         raise BadExport("bad_amount", where, value=shown(text))
     return dollars_of(plain, where)
 
 
-def _bucket(text: str, where: str) -> Bucket:
-    """A UTC day, or an hour of one."""
-    plain = unicodedata.normalize("NFKC", text).strip()
-    found = _DATE.fullmatch(plain)
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def _bucket(text: str, where: str, days: bool) -> Bucket:
+    """A UTC day, or an hour of one. `days`: midnight means its day."""
+    found = _DATE.fullmatch(_folded(text))
     if found is None:
         raise BadExport("bad_date", where, value=shown(text))
     part = found.groupdict()
@@ -204,7 +218,7 @@ def _bucket(text: str, where: str) -> Bucket:
     except ValueError:
         raise BadExport("bad_date", where, value=shown(text)) from None
     begins_us = (begins - _EPOCH) // timedelta(microseconds=1)
-    return bucket_of(begins_us, begins_us + (DAY_US if part["h"] is None else _HOUR_US), where)
+    return bucket_of(begins_us, begins_us + (DAY_US if days or part["h"] is None else _HOUR_US), where)
 
 
 def _covered(found: Sequence[Bucket]) -> list[Bucket]:

@@ -24,7 +24,9 @@ def read_export(files: Iterable[tuple[str, bytes]], wanted: ExportFormat | None 
     pages: list[Page] = []
     seen_as: ExportFormat | None = wanted
     contents: set[bytes] = set()
+    names: list[str] = []
     for name, content in files:
+        names.append(name)
         try:
             if len(content) > MOST_BYTES:
                 raise BadExport("too_large", most_mb=MOST_BYTES // 1024 // 1024)
@@ -39,7 +41,13 @@ def read_export(files: Iterable[tuple[str, bytes]], wanted: ExportFormat | None 
             bad.file = name
             raise
     assert seen_as is not None
-    return _joined(seen_as, pages)
+    export = _joined(seen_as, pages)
+    if not export.buckets:
+        # an answer for a time that had none: that it agrees would say nothing
+        nothing = BadExport("empty")
+        nothing.file = ", ".join(names)
+        raise nothing
+    return export
 
 
 def _pages(content: bytes, wanted: ExportFormat | None) -> tuple[ExportFormat, list[Page]]:

@@ -160,9 +160,20 @@ def _allowed(request: Request) -> tuple[int | None, int]:
         parameters: dict[str, Any] = {} if request.conversation is None else request.conversation.parameters
         most = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
         return (most if isinstance(most, int) and most > 0 else None), 1
-    raw = fields.get("max_completion_tokens") or fields.get("max_tokens")
+    newer, older = fields.get("max_completion_tokens"), fields.get("max_tokens")
     n = fields.get("n")
-    return None if raw is None else _count(raw), 1 if n is None else _count(n) or 1
+    choices = 1 if n is None else _count(n) or 1
+    if newer is None or older is None:
+        raw = older if newer is None else newer
+        return None if raw is None else _count(raw), choices
+    return _larger(newer, older), choices
+
+
+def _larger(newer: msgspec.Raw, older: msgspec.Raw) -> int | None:
+    """Of two that are both there: which of them counts is the provider's affair, so neither is believed alone."""
+    given = [_count(raw) for raw in (newer, older) if bytes(raw) != b"null"]
+    found = [count for count in given if count is not None]
+    return max(found) if found and len(found) == len(given) else None
 
 
 def _count(raw: msgspec.Raw) -> int | None:

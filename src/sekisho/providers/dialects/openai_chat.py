@@ -81,7 +81,8 @@ class OpenAIChat:
         for name, older in quirks.renames.items():
             if name in members:
                 value = members.pop(name)
-                members.setdefault(older, value)
+                if _is_null(members.get(older)):
+                    members[older] = value
         for name in quirks.drops:
             members.pop(name, None)
 
@@ -154,6 +155,10 @@ def _with_usage(options: Any) -> Any:
     if not isinstance(options, dict) or not options:
         return _WITH_USAGE
     return {**cast("Json", options), "include_usage": True}
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, msgspec.Raw) and bytes(value) == b"null")
 
 
 def _is_true(value: Any) -> bool:

@@ -272,6 +272,36 @@ server:
 fx: {usd_jpy: 7.5e-300}                                 # <- bad_number
 budgets: [{scope: {key: a}, jpy: 1}]                    # <- missing
 """,
+    "a rate that is none": """
+fx: {usd_jpy: {}}                                       # <- no_value
+""",
+    "days in other spellings, which could be there twice": """
+fx:
+  usd_jpy:
+    2026-11-01: 150
+    20261101: 151                                       # <- bad_date
+    2026-W45-1: 152                                     # <- bad_date
+""",
+    "amounts finer than money is counted": """
+fx: {usd_jpy: 150}
+budgets:
+  - {scope: {key: a}, usd: 0.0000000001}                # <- bad_number
+  - {scope: {key: b}, usd: 1e-400}                      # <- bad_number
+  - {scope: {key: c}, jpy: 0.00000001}                  # <- bad_number
+  - {scope: {key: d}, jpy: 1.0000000001}                # <- bad_number
+""",
+    "prices that are there twice": """
+prices:
+  local/a:
+    input_per_mtok: 1
+    output_per_mtok: 1
+    service_tiers:
+      Flex: {input_per_mtok: 1, output_per_mtok: 1}
+      flex: {input_per_mtok: 2, output_per_mtok: 2}     # <- duplicate_key
+    size_tiers:
+      - {over_input_tokens: 10, input_per_mtok: 2}
+      - {over_input_tokens: 10, input_per_mtok: 3}      # <- duplicate_key
+""",
     "half of what TLS needs": """
 server: {tls_key: nowhere.pem}                          # <- file_missing missing
 """,

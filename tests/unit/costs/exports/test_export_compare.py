@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.costs.exports.compare import ExportCheck, Figure, compare
-from sekisho.costs.exports.lines import DAY_US, Bucket, Export, Line
+from sekisho.costs.exports.lines import DAY_US, Bucket, Charge, Export, Line
 from sekisho.costs.exports.reading import read_export
 from sekisho.costs.reconcile import Check
 from sekisho.tables.by_bucket import Used
@@ -222,6 +222,12 @@ def test_the_golden_costs_of_openai():
     )  # fmt: skip
     [charges] = [check for check in checked(golden("openai_costs.json")) if check.name == "export_charges"]
     assert charges.values == {"names": "web search tool calls", "usd": "0.25"}
+
+
+def test_costs_of_searches_alone_are_compared_with_no_requests_and_no_tokens():
+    charge = Charge(bucket=DAY, name="web search tool calls", cost_usd=Decimal("0.25"))
+    export = Export(format="openai", buckets=[DAY], lines=[], charges=[charge], skipped=[], unfinished=False)
+    assert difference(export, RAN).figures == {"cost_nanos": Figure(rows=81_000, export=0)}
 
 
 def test_the_golden_reports_of_anthropic():

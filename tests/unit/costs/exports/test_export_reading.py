@@ -108,6 +108,12 @@ def test_pages_that_are_missing(pages: list[str], unfinished: bool):
     assert read_export([("file", json.dumps(written).encode())]).unfinished == unfinished
 
 
+def test_an_answer_without_any_bucket_is_nothing_to_compare():
+    nothing = {"object": "page", "data": [], "has_more": False}
+    assert bad(nothing) == ("empty", "")
+    assert read_export([("file", json.dumps([nothing, openai_page()]).encode())]).buckets == [DAY]
+
+
 def test_pages_in_one_file_one_after_the_other_or_in_a_list():
     apart = golden("openai_completions_1.json", "openai_completions_2.json")
     one, two = ((GOLDEN / f"openai_completions_{n}.json").read_text() for n in (1, 2))
@@ -204,9 +210,22 @@ def test_hours(text: str, hours: int):
     assert DAY.text == "2026-11-20"
 
 
+@pytest.mark.parametrize("midnight", ["0:00", "00:00", "00:00:00", "0:00:00", "０：００"])
+def test_days_with_midnight_behind_them_are_days(midnight: str):
+    export = read_csv(f"date,model,requests\n2026/11/20 {midnight},m,1\n2026/11/21 {midnight},m,1\n")
+    assert [line.bucket for line in export.lines] == export.buckets == [day(0), day(1)]
+
+
+def test_midnight_beside_other_hours_is_an_hour():
+    export = read_csv("date,model,requests\n2026/11/20 0:00,m,1\n2026/11/20 1:00,m,1\n")
+    assert [line.bucket.begins_us for line in export.lines] == [NOV_20, NOV_20 + 3_600_000_000]
+    assert {line.bucket.ends_us - line.bucket.begins_us for line in export.lines} == {3_600_000_000}
+
+
 @pytest.mark.parametrize(
     ("row", "code", "where"),
     [
+        ("合計,,1", "bad_date", "line 2, date"),
         ("11/20/2026,m,1", "bad_date", "line 2, date"),
         ("2026-02-30,m,1", "bad_date", "line 2, date"),
         ("2026-11-20 13:30,m,1", "bad_date", "line 2, date"),

@@ -351,6 +351,8 @@ LIMIT = {"scope": {"team": "research", "user": "*"}, "qpm": 1}
         ("/budgets", {**BUDGET, "on_exceed": "explode"}, "on_exceed"),
         ("/budgets", {**BUDGET, "on_exceed": {"degrade": "nowhere"}}, "on_exceed.degrade"),
         ("/budgets", {**BUDGET, "on_exceed": {}}, "on_exceed.degrade"),
+        ("/budgets", {**BUDGET, "on_exceed": {"degrade": "small", "to": 1}}, "on_exceed.to"),
+        ("/budgets", {**BUDGET, "a`b": 1}, "a`b"),
         ("/budgets", {**BUDGET, "strict": 1}, "strict"),
         ("/budgets", {**BUDGET, "amount": 1}, "amount"),
         ("/budgets", {**BUDGET, "of_team": "sales"}, "of_team"),
@@ -377,6 +379,16 @@ async def test_wrong_input_is_told_with_its_field(house: House, path: str, body:
         assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", param), error
         assert ("修正" in error["message"]) == (language == "ja")
     assert house.control.control().budgets == house.control.control().limits == ()
+
+
+async def test_what_is_asked_for_instead_is_what_may_stand_there(house: House) -> None:
+    async def message(body: dict[str, Any]) -> str:
+        return (await house.ask("PUT", "/budgets", {**BUDGET, **body})).json()["error"]["message"]
+
+    assert "it must be a number." in await message({"usd": True})
+    assert "`on_exceed.to` is not valid: there is no such field; there are degrade." in await message(
+        {"on_exceed": {"degrade": "small", "to": 1}}
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", re.ASCII)
 _NANO = Decimal("1e-9")
 #: enough digits for any float
 _EXACT = Context(prec=400)
-_PLACE = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
-_UNKNOWN = re.compile(r"unknown field `(.*)`", re.DOTALL)
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+#: what a caller wrote may hold a backtick; after the last one of it comes the place, or nothing
+_UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at `[^`]*`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*?)`")
 _TYPES = {
     "str": "it must be a string",
@@ -246,7 +247,7 @@ def _told(text: str, form: type[Form]) -> Refusal:
     place = _PLACE.search(text)
     path = place[1] if place else ""
     if unknown := _UNKNOWN.search(text):
-        known = ", ".join(field for field in form.__struct_fields__)
+        known = ", ".join(DegradeForm.__struct_fields__ if path == "on_exceed" else form.__struct_fields__)
         return invalid(_below(path, unknown[1]), "there is no such field; there are {names}", names=known)
     if missing := _MISSING.search(text):
         return invalid(_below(path, missing[1]), "it is missing")
@@ -255,8 +256,10 @@ def _told(text: str, form: type[Form]) -> Refusal:
     if "enum value" in text or "Invalid literal" in text:
         choices = ", ".join(_choices(form, path))
         return invalid(path, "it must be one of {names}", names=choices)
-    expected = re.search(r"Expected `(\w+)", text)
-    return invalid(path, _TYPES.get(expected[1] if expected else "", "it has a value that it cannot have"))
+    expected = re.search(r"Expected `([\w| ]+)", text)
+    kinds = expected[1].split(" | ") if expected else [""]
+    kind = "float" if "float" in kinds else kinds[0]
+    return invalid(path, _TYPES.get(kind, "it has a value that it cannot have"))
 
 
 def _below(path: str, field: str) -> str:
