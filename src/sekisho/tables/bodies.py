@@ -6,6 +6,7 @@ Runs in the committer, so none of it costs the call.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -53,22 +54,38 @@ _parts = msgspec.json.Decoder(list[str | _Part]).decode
 
 def input_preview(request: bytes) -> str | None:
     """First 200 characters of the last user message, or of an embedding's first input."""
-    try:
-        body = _request(request)
-        for message in reversed(body.messages or ()):
-            if message.role == "user":
-                return _text(message.content)
-        return _text(body.input) or _text(body.message)
-    except _UNREADABLE:
-        return None
+    return _preview(_said_last, request)
 
 
 def output_preview(response: bytes) -> str | None:
     """First 200 characters of the first choice's text."""
+    return _preview(_first_choice, response)
+
+
+def _preview(read: Callable[[bytes], str | None], body: bytes) -> str | None:
+    """Bytes that are no UTF-8 may stand in a text: what was refused for them is kept, and a provider may send them."""
     try:
-        choices = _answer(response).choices
+        return read(body)
+    except UnicodeDecodeError:
+        body = body.decode("utf-8", "replace").encode()
     except _UNREADABLE:
         return None
+    try:
+        return read(body)
+    except _UNREADABLE:
+        return None
+
+
+def _said_last(request: bytes) -> str | None:
+    body = _request(request)
+    for message in reversed(body.messages or ()):
+        if message.role == "user":
+            return _text(message.content)
+    return _text(body.input) or _text(body.message)
+
+
+def _first_choice(response: bytes) -> str | None:
+    choices = _answer(response).choices
     message = choices[0].message if choices else None
     return None if message is None else _text(message.content)
 
