@@ -174,8 +174,52 @@ class ErrorBody(msgspec.Struct, gc=False):
     type: Any = None
     param: Any = None
     code: Any = None
+    #: "error" from older vLLM
+    object: Any = None
 
 
 decode_answer = msgspec.json.Decoder(AnswerFacts).decode
 decode_chunk = msgspec.json.Decoder(ChunkFacts).decode
 decode_error = msgspec.json.Decoder(ErrorBody).decode
+
+
+class _AnswerAgain(msgspec.Struct, gc=False):
+    """An answer whose usage or tier is not of the documented shape, as `"usage": []` from servers in PHP."""
+
+    usage: MaybeRaw = None
+    choices: list[AnswerChoice] | None = None
+    error: MaybeRaw = None
+    data: MaybeRaw = None
+
+
+class _ChunkAgain(msgspec.Struct, gc=False):
+    usage: MaybeRaw = None
+    choices: list[ChunkChoice] | None = None
+    error: MaybeRaw = None
+
+
+_answer_again = msgspec.json.Decoder(_AnswerAgain).decode
+_chunk_again = msgspec.json.Decoder(_ChunkAgain).decode
+_decode_usage = msgspec.json.Decoder(WireUsage | None).decode
+
+
+def decode_answer_again(body: bytes) -> AnswerFacts:
+    """What there is to read of an answer that `decode_answer` calls invalid. Raises msgspec.DecodeError."""
+    found = _answer_again(body)
+    return AnswerFacts(usage=_usage_of(found.usage), choices=found.choices, error=found.error, data=found.data)
+
+
+def decode_chunk_again(payload: bytes) -> ChunkFacts:
+    """What there is to read of an event that `decode_chunk` calls invalid. Raises msgspec.DecodeError."""
+    found = _chunk_again(payload)
+    return ChunkFacts(choices=found.choices, usage=_usage_of(found.usage), error=found.error)
+
+
+def _usage_of(raw: msgspec.Raw | None) -> WireUsage | None:
+    """One without counts where it cannot be read: that it was sent decides who sees the event."""
+    if raw is None:
+        return None
+    try:
+        return _decode_usage(raw)
+    except msgspec.ValidationError:
+        return WireUsage()

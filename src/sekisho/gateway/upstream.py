@@ -18,7 +18,8 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
-from sekisho.formats.openai import AnswerFacts, decode_answer
+from sekisho.formats.json import UNREADABLE
+from sekisho.formats.openai import AnswerFacts, decode_answer, decode_answer_again
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
@@ -294,8 +295,9 @@ class Upstream:
             except NotAStream:
                 raise self._refused(entry, attempt, exchange, provider.chat) from None
             except UpstreamError:
-                if attempt.error_code != "stream_failed":  # the provider said that it failed, and so bills nothing
-                    charge_part(self._estimates, entry, attempt, exchange)
+                if attempt.error_code == "stream_failed":  # the provider said that it failed, and so bills nothing
+                    raise provider.chat.error(200, exchange.headers, exchange.failure) from None
+                charge_part(self._estimates, entry, attempt, exchange)
                 raise
             except BaseException:
                 if exchange.connection is not None:
@@ -365,5 +367,10 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
 def _facts(body: bytes) -> AnswerFacts:
     try:
         return decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, msgspec.ValidationError):
+            try:
+                return decode_answer_again(body)
+            except UNREADABLE:
+                pass
         raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None
