@@ -46,9 +46,10 @@ def whole(reply: Reply, more: str) -> bytes:
     return head.encode("latin-1") + content
 
 
-def stream_head(reply: Reply, more: str) -> bytes:
-    """The head of a stream; its body is chunked."""
-    return f"{STATUS_LINES[reply.status]}{fields(reply)}{more}transfer-encoding: chunked\r\n\r\n".encode("latin-1")
+def stream_head(reply: Reply, more: str, *, chunked: bool) -> bytes:
+    """The head of a stream."""
+    kind = "transfer-encoding: chunked\r\n" if chunked else ""
+    return f"{STATUS_LINES[reply.status]}{fields(reply)}{more}{kind}\r\n".encode("latin-1")
 
 
 def fields(reply: Reply) -> str:

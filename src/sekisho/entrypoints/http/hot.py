@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.hot_call import HotCall, HotSink
+from sekisho.entrypoints.http.hot_call import HotCall, HotSink, PlainSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -107,7 +107,6 @@ class HotProtocol(HttpToolsProtocol):
             route is None
             or (cycle is not None and not cycle.response_complete)
             or parser.get_method() != b"POST"
-            or parser.get_http_version() != "1.1"
             or (self._head_bytes > MAX_HEADER_BYTES and self._head_too_large())
         ):
             self.headers.extend(self._kept.items())
@@ -115,11 +114,12 @@ class HotProtocol(HttpToolsProtocol):
             return
         kept = self._kept
         limit = self.gateway.snapshot.max_body_bytes
-        hot = self.hot = self.cycle = HotCall(route, kept, limit, parser.should_keep_alive(), known=Known())
+        newer = parser.get_http_version() == "1.1"
+        hot = self.hot = self.cycle = HotCall(route, kept, limit, newer and parser.should_keep_alive(), Known(), newer)
         length = kept.get(b"content-length")
         if length is not None and len(length) > 6 and int(length) > limit:
             self._refuse_large(hot)
-        elif b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
+        elif newer and b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -213,9 +213,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
         stream = cast("StreamExchange", reply.stream)
-        self.send(answers.stream_head(reply, self._fixed_lines(hot)))
+        self.send(answers.stream_head(reply, self._fixed_lines(hot), chunked=hot.chunked))
         hot.stream = reply
-        stream.start(HotSink(self, hot))
+        stream.start((HotSink if hot.chunked else PlainSink)(self, hot))
         if self.flow.write_paused:
             stream.pause()
 
