@@ -189,6 +189,8 @@ class ErrorBody(msgspec.Struct, gc=False):
     type: Any = None
     param: Any = None
     code: Any = None
+    #: "error" from older vLLM
+    object: Any = None
 
 
 decode_answer = msgspec.json.Decoder(AnswerFacts).decode

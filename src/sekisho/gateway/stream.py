@@ -17,11 +17,11 @@ from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.json import UNREADABLE
-from sekisho.formats.odd_counts import chunk_despite_counts
 from sekisho.formats.openai import ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
+from sekisho.gateway.odd_events import Broken, another_look, is_whole, tells_of_failure
 from sekisho.gateway.transport import Connection, TransportError
 from sekisho.ledger.recorder import MAX_BODY_BYTES
 from sekisho.tokens.answer import Written
@@ -60,10 +60,12 @@ class StreamExchange:
     __slots__ = (
         "_body", "_close", "_ended", "_estimates", "_finished", "_held", "_held_bytes", "_idle_s", "_loop", "_paused",
         "_pending", "_saw_done", "_splitter", "_written", "attempt", "connection", "deadline_s", "done", "edge",
-        "entry", "headers", "last_write_s", "opened", "sink", "status", "total_deadline_s",
+        "entry", "failure", "headers", "last_write_s", "opened", "sink", "status", "total_deadline_s",
     )  # fmt: skip
 
     reads_headers: ClassVar[bool] = True
+    #: the event by which the provider said that it failed, once it has
+    failure: bytes
 
     def __init__(
         self,
@@ -139,7 +141,7 @@ class StreamExchange:
             self._refuse_open()
             return
         rest = self._splitter.rest()
-        if rest is not None and _is_whole(rest):
+        if rest is not None and is_whole(rest):
             self._take([rest], self._loop.time())
         self._end()
 
@@ -158,14 +160,14 @@ class StreamExchange:
     def _take(self, payloads: list[bytes], now: float) -> None:
         """Events of one packet. What came before [DONE] or a mistake goes out first, as if each had come alone."""
         out = b""
-        broken: _Broken | None = None
+        broken: Broken | None = None
         for payload in payloads:
             if payload == DONE:
                 self._saw_done = True
                 break
             try:
                 out += self._event(payload)
-            except _Broken as error:
+            except Broken as error:
                 broken = error
                 break
         if (sink := self.sink) is None:
@@ -181,14 +183,17 @@ class StreamExchange:
             self._end()
 
     def _event(self, payload: bytes) -> bytes:
-        """The frames of one event. Raises _Broken."""
+        """The frames of one event. Raises Broken."""
         try:
             facts = decode_chunk(payload)
         except UNREADABLE as error:
-            if (facts := chunk_despite_counts(payload)) is None:
-                raise _Broken("upstream_error", f"an event that is not valid: {error}") from None
-        if facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""'):
-            raise _Broken("stream_failed", payload[:500].decode("utf-8", "replace"))
+            facts = another_look(payload, error)
+        choices = facts.choices
+        if (facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""')) or (
+            choices is None and facts.usage is None and tells_of_failure(payload)
+        ):
+            self.failure = payload
+            raise Broken("stream_failed", payload[:500].decode("utf-8", "replace"))
         if b"\n" in payload:
             # Several data lines, legal between two tokens of JSON: in our frames and in the books an event is a line.
             payload = payload.replace(b"\n", b" ")
@@ -200,9 +205,9 @@ class StreamExchange:
             entry.service_tier = facts.service_tier
         content = False
         finished = self._finished
-        for choice in facts.choices or ():
+        for choice in choices or ():
             index, delta = choice.index, choice.delta
-            if choice.finish_reason is not None:
+            if choice.finish_reason:
                 finished[index] = choice.finish_reason
             elif index not in finished:
                 finished[index] = None
@@ -377,23 +382,6 @@ def note_wait(entry: Entry, attempt: Attempt) -> None:
     now = entry.call.now_s()
     entry.waited_s += now - (attempt.ended_s or attempt.sent_s or attempt.started_s)
     attempt.ended_s = now
-
-
-def _is_whole(payload: bytes) -> bool:
-    """Whether an event that lacks its empty line was all there: some servers leave out the last one."""
-    try:
-        return payload == DONE or bool(decode_chunk(payload))
-    except UNREADABLE:
-        return chunk_despite_counts(payload) is not None
-
-
-class _Broken(Exception):
-    """An event that ends the stream."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code)
-        self.code = code
-        self.detail = detail
 
 
 class NotAStream(Exception):

@@ -297,8 +297,9 @@ class Upstream:
             except NotAStream:
                 raise self._refused(entry, attempt, exchange, provider.chat) from None
             except UpstreamError:
-                if attempt.error_code != "stream_failed":  # the provider said that it failed, and so bills nothing
-                    charge_part(self._estimates, entry, attempt, exchange)
+                if attempt.error_code == "stream_failed":  # the provider said that it failed, and so bills nothing
+                    raise provider.chat.error(200, exchange.headers, exchange.failure) from None
+                charge_part(self._estimates, entry, attempt, exchange)
                 raise
             except BaseException:
                 if exchange.connection is not None:

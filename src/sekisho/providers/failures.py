@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -187,7 +188,7 @@ def _param(value: Any) -> str | None:
 
 
 def _retry_after(headers: Headers) -> float | None:
-    """Seconds; a date would need a clock, so it is left out."""
+    """Seconds."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             value = float(headers[name]) * scale
@@ -195,4 +196,13 @@ def _retry_after(headers: Headers) -> float | None:
             continue
         if math.isfinite(value) and value > 0:
             return value
-    return None
+    return _until_date(headers)
+
+
+def _until_date(headers: Headers) -> float | None:
+    """Of a date in `retry-after`, by the provider's own clock: that of its header `date`."""
+    try:
+        wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, wait.total_seconds()) or None

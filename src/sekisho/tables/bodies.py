@@ -6,6 +6,8 @@ Runs in the committer, so none of it costs the call.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -79,26 +81,12 @@ _content = msgspec.json.Decoder(_Content).decode
 
 def input_preview(request: bytes) -> str | None:
     """First 200 characters of the last user message, or of an embedding's first input."""
-    try:
-        return _asked(_request(request))
-    except _UNREADABLE:
-        pass
-    try:
-        return _asked(_odd_request(request))
-    except _UNREADABLE:
-        return None
+    return _preview(request, _asked, (_request, _odd_request))
 
 
 def output_preview(response: bytes) -> str | None:
     """First 200 characters of the first choice's text."""
-    try:
-        return _answered(_answer(response))
-    except _UNREADABLE:
-        pass
-    try:
-        return _answered(_odd_answer(response))
-    except _UNREADABLE:
-        return None
+    return _preview(response, _answered, (_answer, _odd_answer))
 
 
 def input_hash(request: bytes) -> str:
@@ -118,6 +106,20 @@ def assembled(events: bytes) -> bytes:
 def readable(body: bytes | None) -> bytes | None:
     """The body with bytes that are no UTF-8 replaced, as a STRING column asks."""
     return None if body is None else body.decode("utf-8", "replace").encode()
+
+
+def _preview(body: bytes, show: Callable[[Any], str | None], ways: tuple[Callable[[bytes], Any], ...]) -> str | None:
+    """By the first way of reading that works. Bytes that are no UTF-8 may stand in a text: what was refused for them is
+    kept, and a provider may send them."""
+    no_text = False
+    for read in ways:
+        try:
+            return show(read(body))
+        except UnicodeDecodeError:
+            no_text = True
+        except _UNREADABLE:
+            pass
+    return _preview(body.decode("utf-8", "replace").encode(), show, ways) if no_text else None
 
 
 def _asked(body: _Request | _OddRequest) -> str | None:

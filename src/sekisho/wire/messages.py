@@ -105,6 +105,10 @@ MESSAGES: dict[str, Message] = {
         "API キーが送信されていません。`Authorization: Bearer <キー>`、または `x-api-key`、`x-goog-api-key`、"
         "`api-key` のいずれかのヘッダーで送信してください。",
     ),
+    "repeated_api_key": Message(
+        "The same header was sent twice with different API keys or credentials. Send it once.",
+        "同じヘッダーが、異なる API キーまたは認証情報で 2 回送信されています。1 回だけ送信してください。",
+    ),
     "invalid_api_key": Message(
         "The API key is not valid. Check it, or ask the gateway's operator for a new one.",
         "API キーが正しくありません。キーを確認するか、ゲートウェイの管理者に新しいキーの発行を依頼してください。",
@@ -286,6 +290,9 @@ REASONS: dict[str, str] = {
     "longer than {limit} bytes": "{limit} バイト以下にしてください。",
     "it is empty": "本文が空です。",
     "it is not valid UTF-8": "UTF-8 として正しくない文字が含まれています。",
+    "a character stands there by half, as \\ud83d without its other half": (
+        "\\ud83d の後半がないなど、片方だけのサロゲート文字が含まれています。"
+    ),
     "it is nested too deeply": "入れ子が深すぎます。",
     "it must be a JSON object": "JSON オブジェクトではありません。",
     "it ends too early": "本文が途中で終わっています。",

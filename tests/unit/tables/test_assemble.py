@@ -186,3 +186,10 @@ def test_previews_are_200_characters_of_the_last_user_message():
 def test_previews_of_anything_else_are_nothing(body: bytes):
     assert input_preview(body) is None
     assert output_preview(body) is None
+
+
+def test_a_text_with_bytes_that_are_no_utf8_has_a_preview_all_the_same():
+    assert input_preview(b'{"messages":[{"role":"user","content":"a\xffb"}]}') == "a\ufffdb"
+    assert input_preview(b'{"messages":[{"role":"user","content":[{"type":"text","text":"a\xe9\x96"}]}]}') == "a\ufffd"
+    assert input_preview(b'{"input":"a\xed\xa0\x80"}') == "a\ufffd\ufffd\ufffd"
+    assert output_preview(b'{"choices":[{"message":{"content":"\xffb"}}]}') == "\ufffdb"

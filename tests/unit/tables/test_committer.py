@@ -230,6 +230,15 @@ def test_it_waits_for_a_spool_that_is_not_there_yet(tmp_path: Path):
     writer.close()
 
 
+def test_bodies_that_are_no_utf8_do_not_stop_the_rest(tmp_path: Path, spool: SpoolWriter):
+    spool.append(record_of(a_row(0, request=b'{"messages":[{"role":"user","content":"\xff"}]}')))
+    spool.append(record_of(a_row(1, response=b'{"choices":[{"message":{"content":"\xff"}}]}')))
+    spool.append(record_of(a_row(2)))
+    drain(Committer(tmp_path))
+    assert ids(tmp_path, "usage") == want(3)
+    assert ids(tmp_path, "inference_log") == want(3)
+
+
 def test_a_record_that_cannot_be_read_does_not_stop_the_rest(tmp_path: Path, spool: SpoolWriter):
     spool.append(("no", "record"))
     for record in records(2):

@@ -16,6 +16,7 @@ from sekisho.domain.money import format_usd
 from sekisho.gateway.pipeline import Reply
 from sekisho.ledger.refusals import header_lines
 from sekisho.wire import errors
+from sekisho.wire.messages import language_of
 
 
 class _StatusLines(dict[int, str]):
@@ -45,9 +46,10 @@ def whole(reply: Reply, more: str) -> bytes:
     return head.encode("latin-1") + content
 
 
-def stream_head(reply: Reply, more: str) -> bytes:
-    """The head of a stream; its body is chunked."""
-    return f"{STATUS_LINES[reply.status]}{fields(reply)}{more}transfer-encoding: chunked\r\n\r\n".encode("latin-1")
+def stream_head(reply: Reply, more: str, *, chunked: bool) -> bytes:
+    """The head of a stream."""
+    kind = "transfer-encoding: chunked\r\n" if chunked else ""
+    return f"{STATUS_LINES[reply.status]}{fields(reply)}{more}{kind}\r\n".encode("latin-1")
 
 
 def fields(reply: Reply) -> str:
@@ -114,10 +116,14 @@ def _safe(text: str) -> str:
     return quote(text[:256], safe="!#$&'()*+,/:;=?@[]~|{}^`<>")
 
 
-def farewell(refusal: Refusal, request_id: str, language: Language) -> bytes:
-    """A whole answer to something that is no call, after which the connection is closed."""
+def farewell(refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, bytes]], default: Language) -> bytes:
+    """A whole answer to something that is no call, after which the connection is closed. `fields` are the headers that
+    were read until then, names in lower case."""
+    wanted = b", ".join(value for name, value in fields if name == b"accept-language")
+    language = language_of(wanted, default)
     lines, content = standalone(refusal, request_id, language)
-    head = f"{STATUS_LINES[refusal.status]}{lines}connection: close\r\ncontent-length: {len(content)}\r\n\r\n"
+    lines += f"{no_attempt(0.0)}connection: close\r\ncontent-length: {len(content)}\r\n"
+    head = f"{STATUS_LINES[refusal.status]}{lines}\r\n"
     return head.encode("latin-1") + content
 
 

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from sekisho.domain.call import Call, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.hot_call import HotCall, HotSink
+from sekisho.entrypoints.http.hot_call import HotCall, HotSink, PlainSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
     MAX_HEADER_BYTES,
@@ -27,7 +27,7 @@ from sekisho.entrypoints.http.intake import (
     keep_repeated,
     too_large,
 )
-from sekisho.entrypoints.http.known_heads import KnownHead, known_head
+from sekisho.entrypoints.http.known_heads import KnownHead, known_head, without_offer
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.pipeline import Pipeline, Reply
 from sekisho.gateway.stream import StreamExchange
@@ -38,8 +38,6 @@ log = logging.getLogger("sekisho.http")
 _RECEIVE_S = 300.0
 #: after so many heads that were unlike the one before, a connection's heads are not remembered any more
 _MOST_MISSES = 8
-_OFFER = frozenset({b"connection", b"upgrade", b"http2-settings"})
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -58,7 +56,7 @@ class HotProtocol(HttpToolsProtocol):
     _client_ip: str | None = None
     _route: Route | None = None
     _kept: dict[bytes, bytes] = {}  # noqa: RUF012 - replaced, never changed
-    #: bytes received since the last request ended, while the next one's head is not complete
+    #: bytes received since a request ended, or since the last of its body: of a head, or of trailers
     _head_bytes = 0
     _in_head = True
     #: loop time since when the connection waits for a request, or for the rest of one; 0 while it is served
@@ -87,6 +85,8 @@ class HotProtocol(HttpToolsProtocol):
         self._route = ROUTES.get(self.url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer, which is no part of the head: it must not say who calls (RFC 9110, 6.5.1)
         kept = KEPT_NAMES[name]
         if not kept or self._route is None:
             self.headers.append((name.lower(), value))
@@ -107,7 +107,6 @@ class HotProtocol(HttpToolsProtocol):
             route is None
             or (cycle is not None and not cycle.response_complete)
             or parser.get_method() != b"POST"
-            or parser.get_http_version() != "1.1"
             or (self._head_bytes > MAX_HEADER_BYTES and self._head_too_large())
         ):
             self.headers.extend(self._kept.items())
@@ -115,14 +114,16 @@ class HotProtocol(HttpToolsProtocol):
             return
         kept = self._kept
         limit = self.gateway.snapshot.max_body_bytes
-        hot = self.hot = self.cycle = HotCall(route, kept, limit, parser.should_keep_alive(), known=Known())
+        newer = parser.get_http_version() == "1.1"
+        hot = self.hot = self.cycle = HotCall(route, kept, limit, newer and parser.should_keep_alive(), Known(), newer)
         length = kept.get(b"content-length")
         if length is not None and len(length) > 6 and int(length) > limit:
             self._refuse_large(hot)
-        elif b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
-            self.send(_CONTINUE)
+        elif newer and b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         hot = self.hot
         if hot is None:
             if not self._closing:
@@ -210,9 +211,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
         stream = cast("StreamExchange", reply.stream)
-        self.send(answers.stream_head(reply, self._fixed_lines(hot)))
+        self.send(answers.stream_head(reply, self._fixed_lines(hot), chunked=hot.chunked))
         hot.stream = reply
-        stream.start(HotSink(self, hot))
+        stream.start((HotSink if hot.chunked else PlainSink)(self, hot))
         if self.flow.write_paused:
             stream.pause()
 
@@ -258,7 +259,7 @@ class HotProtocol(HttpToolsProtocol):
                 return
             if not self._head_bytes:
                 self._packet = data
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -272,7 +273,7 @@ class HotProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse_raw(Refusal(400, "bad_http"))
         else:
-            if self._in_head and self._head_bytes > MAX_HEADER_BYTES:
+            if self._head_bytes > MAX_HEADER_BYTES:
                 self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
 
     def on_response_complete(self) -> None:
@@ -358,9 +359,7 @@ class HotProtocol(HttpToolsProtocol):
         first request: the parser takes what follows for the other protocol, so a new one reads it all without the
         offer."""
         self._offered = False
-        fields = [*self.headers, *self._kept.items()]
-        lines = [b"%b: %b" % field for field in fields if field[0] not in _OFFER]
-        head = b"\r\n".join((b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url), *lines, b"", b""))
+        head = without_offer(self.parser.get_method(), self.url, [*self.headers, *self._kept.items()])
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(head + rest)
 
@@ -388,7 +387,8 @@ class HotProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             return
         request_id = self.clock.request_id(self.clock.wall_us())
-        self.send(answers.farewell(refusal, request_id, self.gateway.snapshot.language))
+        fields = [*self.headers, *self._kept.items()]
+        self.send(answers.farewell(refusal, request_id, fields, self.gateway.snapshot.language))
         self.gateway.outbox.flush()
         self.transport.close()
 

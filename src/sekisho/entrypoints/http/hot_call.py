@@ -23,12 +23,18 @@ class HotCall:
     graceful stop and disconnect handling see a request in progress."""
 
     __slots__ = (
-        "body", "call", "disconnected", "drive", "headers", "keep_alive", "known", "limit", "message_event", "protocol",
-        "refused", "response_complete", "route", "size", "stream",
+        "body", "call", "chunked", "disconnected", "drive", "headers", "keep_alive", "known", "limit", "message_event",
+        "protocol", "refused", "response_complete", "route", "size", "stream",
     )  # fmt: skip
 
     def __init__(
-        self, route: Route, headers: dict[bytes, bytes], limit: int, keep_alive: bool, known: Known | None = None
+        self,
+        route: Route,
+        headers: dict[bytes, bytes],
+        limit: int,
+        keep_alive: bool,
+        known: Known | None = None,
+        chunked: bool = True,
     ) -> None:
         self.route = route
         self.headers = headers
@@ -36,6 +42,8 @@ class HotCall:
         self.keep_alive = keep_alive
         #: of a request whose header lines came before
         self.known = known
+        #: a stream goes out in chunks, which HTTP/1.0 does not know
+        self.chunked = chunked
         self.body: list[bytes] = []
         self.size = 0
         self.refused = False
@@ -103,3 +111,17 @@ class HotSink:
             return
         self._send(b"0\r\n\r\n")
         self._protocol.complete(self._hot)
+
+
+class PlainSink(HotSink):
+    """For a caller who speaks HTTP/1.0: the stream as it is, and it ends with the connection."""
+
+    __slots__ = ()
+
+    def write(self, frames: bytes) -> None:
+        if not self._hot.disconnected:
+            self._send(frames)
+
+    def finish(self) -> None:
+        if not (self._hot.response_complete or self._hot.disconnected):
+            self._protocol.complete(self._hot)

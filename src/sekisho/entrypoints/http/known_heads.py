@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -37,6 +38,7 @@ class KnownHead(msgspec.Struct, frozen=True, eq=False):
         return packet[start:] if digits.isdigit() and len(packet) == start + int(digits) else None
 
 
+_OFFER = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n", re.IGNORECASE)
 #: what makes more of a request than its bytes say, or another head of every request
 _UNUSUAL = frozenset({b"expect", b"upgrade", b"content-encoding", b"idempotency-key"})
@@ -54,3 +56,9 @@ def known_head(packet: bytes, hot: HotCall) -> KnownHead | None:
         return None
     first, last = lengths.span(1)
     return KnownHead(head[:first], head[last:], hot.route, hot.headers, hot.known or Known())
+
+
+def without_offer(method: bytes, url: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head of a request without its offer of another protocol."""
+    lines = [b"%b: %b" % field for field in fields if field[0] not in _OFFER]
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, url), *lines, b"", b""))

@@ -79,12 +79,13 @@ def credential(headers: dict[bytes, bytes]) -> bytes:
         if bearer[:7].lower() == _BEARER:
             found = bearer[7:].strip()
         elif bearer == REPEATED:
-            raise Refusal(401, "invalid_api_key", message="missing_api_key")
+            raise Refusal(401, "invalid_api_key", message="repeated_api_key")
     if bearer is None or len(headers) > 1:
         for name in _OTHER_HEADERS:
             other = headers.get(name)
             if other is None:
                 continue
+            other = other.strip()  # the parser leaves white space behind a value
             if found is not None and other != found:
                 raise Refusal(400, "conflicting_credentials")
             found = other

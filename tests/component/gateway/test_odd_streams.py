@@ -1,0 +1,139 @@
+"""Events of providers that are legal and unusual: what each means before the first content and after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.component.gateway.raw import Peer, Script, raw_server
+from tests.property.house import ask, request
+from tests.support.gateway import Door, Gateway, running_gateway
+
+CONFIG = """
+data_dir: ./data
+language: en
+providers:
+  mock: {type: openai, base_url: "MOCK", allow_private: true}
+defaults: {timeouts: {connect_s: 1, first_token_s: 2, idle_s: 2, total_s: 4}}
+endpoints:
+  chat: {targets: [{provider: mock, model: m}]}
+  rescued: {targets: [{provider: mock, model: m}], fallbacks: [{provider: mock, model: rescue}]}
+keys:
+  - {name: test, key: sk-test-0123456789abcdef, endpoints: ["*"]}
+prices:
+  mock/*: {input_per_mtok: 1.00, output_per_mtok: 2.00}
+"""
+TEXT = b'{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}'
+STOP = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
+DONE = b"[DONE]"
+
+
+def saying(*payloads: bytes, kind: bytes = b"text/event-stream") -> Script:
+    """These events to everything but the model `rescue`."""
+
+    async def script(peer: Peer) -> None:
+        while (asked := await peer.request()) is not None:
+            events = (TEXT, STOP, DONE) if b'"rescue"' in asked else payloads
+            body = b"".join(b"data: " + one + b"\n\n" for one in events) if kind[:4] == b"text" else payloads[0]
+            await peer.say(
+                b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (kind, len(body)) + body
+            )
+
+    return script
+
+
+def house(server: Any, door: Door) -> Any:
+    return running_gateway(server, door=door, config=CONFIG)
+
+
+async def said(gateway: Gateway, model: str = "chat", *, stream: bool = True) -> Any:
+    return await ask(gateway.port, request(model, stream=stream, request_id="one"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (b'{"error":{"message":"slow down","code":429}}', 429, "rate_limit_exceeded"),
+        (b'{"error":{"message":"x","code":"context_length_exceeded"}}', 400, "context_length_exceeded"),
+        (b'{"error":{"message":"x","code":"content_filter"}}', 400, "content_policy_violation"),
+        (b'{"error":{"message":"x","code":"invalid_api_key"}}', 502, "upstream_credentials"),
+        (b'{"error":{"message":"overloaded"}}', 502, "upstream_error"),
+        (b'{"object":"error","message":"overloaded","code":503}', 502, "upstream_error"),
+    ],
+)
+async def test_an_error_as_the_first_event_means_what_it_says(door: Door, error: bytes, status: int, code: str) -> None:
+    async with raw_server(saying(error)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (seen.status, seen.error_code) == (status, code)
+        row = await gateway.row()
+        assert (row.status_code, row.error_code, row.cost_nanos) == (status, code, 0)
+        gateway.check_books()
+
+
+async def test_a_content_filter_as_the_first_event_is_not_passed_by(door: Door) -> None:
+    error = b'{"error":{"message":"x","code":"content_filter"}}'
+    async with raw_server(saying(error)) as server, house(server, door) as gateway:
+        seen = await said(gateway, "rescued")
+        assert (seen.status, seen.error_code) == (400, "content_policy_violation")
+        assert len((await gateway.row()).attempts) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{"message":"CANARY","type":"server_error"}',
+        b'{"detail":"CANARY"}',
+        b'{"object":"error","reason":"CANARY"}',
+        b'{"type":"error","reason":"CANARY"}',
+    ],
+)
+async def test_an_error_without_the_envelope_does_not_reach_the_caller(door: Door, error: bytes) -> None:
+    async with raw_server(saying(TEXT, error)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (seen.status, seen.error_code) == (200, "stream_failed")
+        assert not any(b"CANARY" in frame for frame in seen.frames)
+        row = await gateway.row()
+        assert (row.error_code, row.terminal_state) == ("stream_failed", "upstream_error")
+        assert "CANARY" in (row.error_message or "")
+
+
+async def test_events_that_only_look_like_errors_pass(door: Door) -> None:
+    events = (b'{"choices":[],"message":"a"}', TEXT, b'{"note":"b"}', STOP, DONE)
+    async with raw_server(saying(*events)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert seen.frames == list(events)
+        assert (await gateway.row()).terminal_state == "completed"
+
+
+async def test_an_empty_finish_reason_ends_nothing(door: Door) -> None:
+    """Some servers send one with every piece: the stream that breaks off after it is no whole answer."""
+    running = TEXT.replace(b"null", b'""')
+    async with raw_server(saying(running, running)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (seen.error_code, DONE in seen.frames) == ("stream_truncated", False)
+        assert (await gateway.row()).terminal_state == "truncated"
+    async with raw_server(saying(running, running, STOP)) as server, house(server, door) as gateway:
+        assert (await said(gateway)).frames[-1] == DONE
+        assert (await gateway.row()).finish_reasons == ["stop"]
+
+
+USAGES = [
+    (b"[]", "estimated"),
+    (b'"none"', "estimated"),
+    (b'{"prompt_tokens":"3"}', "provider"),
+    (b'{"prompt_tokens":3,"prompt_tokens_details":[]}', "provider"),
+]
+
+
+@pytest.mark.parametrize(("usage", "source"), USAGES)
+async def test_a_text_is_an_answer_whatever_its_usage_looks_like(door: Door, usage: bytes, source: str) -> None:
+    last = b'{"choices":[],"usage":%b}' % usage
+    async with raw_server(saying(TEXT, STOP, last, DONE)) as server, house(server, door) as gateway:
+        assert (await said(gateway)).frames == [TEXT, STOP, DONE]
+        row = await gateway.row()
+        assert (row.terminal_state, row.usage_source) == ("completed", source)
+    whole = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":%b}' % usage
+    async with raw_server(saying(whole, kind=b"application/json")) as server, house(server, door) as gateway:
+        assert (await said(gateway, stream=False)).status == 200
+        row = await gateway.row()
+        assert (row.terminal_state, row.usage_source, row.finish_reasons) == ("completed", source, ["stop"])
