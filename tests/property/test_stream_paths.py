@@ -17,11 +17,11 @@ from sekisho.domain.errors import UpstreamError
 from sekisho.formats.openai import decode_chunk
 from sekisho.formats.openai_chunks import assemble
 from sekisho.formats.sse import DONE, SseSplitter
+from sekisho.gateway.connection import TransportError
 from sekisho.gateway.drive import Drive
 from sekisho.gateway.edges import PassThrough
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.stream import StreamExchange
-from sekisho.gateway.transport import TransportError
 from sekisho.providers.dialects.openai_chat import OpenAIChat
 from sekisho.providers.quirks import Quirks
 from sekisho.wire.openai_chat_stream import StreamRenderer

@@ -19,10 +19,10 @@ from sekisho.domain.http import Headers
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.openai import ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
+from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.odd_events import Broken, another_look, is_whole, tells_of_failure
-from sekisho.gateway.transport import Connection, TransportError
 from sekisho.ledger.recorder import MAX_BODY_BYTES
 from sekisho.tokens.answer import Written
 

@@ -20,12 +20,13 @@ from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import answer_despite_counts
 from sekisho.formats.openai import AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
+from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
 from sekisho.gateway.estimates import Estimates
 from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.snapshot import Provider, Snapshot
 from sekisho.gateway.stream import Close, Edge, NotAStream, StreamExchange, note_wait
-from sekisho.gateway.transport import Connection, Pool, Transport, TransportError
+from sekisho.gateway.transport import Pool, Transport
 from sekisho.gateway.waiting import Waiting
 from sekisho.ledger.book import Ledger
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from sekisho.domain.http import Headers, Origin
-from sekisho.gateway.transport import Connection, Pool, Transport, TransportError
+from sekisho.gateway.connection import Connection, TransportError
+from sekisho.gateway.transport import Pool, Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

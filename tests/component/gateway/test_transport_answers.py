@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from tests.component.gateway.raw import OK, Heard, Peer, answering, exchanged, raw_server, transport, until
 
-from sekisho.gateway import transport as module
-from sekisho.gateway.transport import TransportError
+from sekisho.gateway import connection as module
+from sekisho.gateway.connection import TransportError
 
 
 async def _answer(*parts: bytes, close: bool = False) -> tuple[Heard, int]:

@@ -20,7 +20,8 @@ from tests.component.gateway.raw import OK, Peer, answering, exchanged, raw_serv
 
 from sekisho.domain.http import Origin
 from sekisho.gateway import transport as module
-from sekisho.gateway.transport import Pool, TransportError
+from sekisho.gateway.connection import TransportError
+from sekisho.gateway.transport import Pool
 
 
 async def _refused(pool: Pool, timeout_s: float = 1.0) -> TransportError:

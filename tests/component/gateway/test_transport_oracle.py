@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.component.gateway.raw import Peer, RawServer, exchanged, raw_server
 
-from sekisho.gateway.transport import Transport, TransportError
+from sekisho.gateway.connection import TransportError
+from sekisho.gateway.transport import Transport
 
 
 class Wire(msgspec.Struct, kw_only=True):

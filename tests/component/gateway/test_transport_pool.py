@@ -10,8 +10,9 @@ import pytest
 from tests.component.gateway.raw import OK, Heard, Peer, RawServer, answering, exchanged, raw_server, transport, until
 from tests.support.gateway import DOORS, KEY, Door, Gateway, running_gateway
 
+from sekisho.gateway import connection
 from sekisho.gateway import transport as module
-from sekisho.gateway.transport import TransportError
+from sekisho.gateway.connection import TransportError
 
 HEAD = b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
 
@@ -258,7 +259,7 @@ async def test_a_request_whose_answer_had_begun_is_never_sent_again(second: Seco
 
 async def test_a_request_that_was_worked_on_for_a_while_is_never_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that dies long after the request took it along: the provider may have done the work."""
-    monkeypatch.setattr(module, "_STALE_WITHIN_S", 0.03)
+    monkeypatch.setattr(connection, "_STALE_WITHIN_S", 0.03)
 
     async def works_and_dies(peer: Peer) -> None:
         await asyncio.sleep(0.06)
