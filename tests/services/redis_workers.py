@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -37,11 +37,14 @@ class Rows:
 
     def __init__(self) -> None:
         self.ended: list[tuple[float, int]] = []
+        #: at the end of the list, of another machine: not in the tables yet
+        self.uncommitted = 0
         self.asked = 0
 
     async def spent(self, as_of_s: float) -> dict[str, int]:
         self.asked += 1
-        total = sum(cost for at_s, cost in self.ended if at_s < as_of_s)
+        committed = self.ended[: len(self.ended) - self.uncommitted]
+        total = sum(cost for at_s, cost in committed if at_s < as_of_s)
         return {BLOCK.key: total, WARN.key: total}
 
     @property
@@ -52,7 +55,9 @@ class Rows:
 class Worker:
     """One worker: counters that are ticked ten times as often as in life, so that a test takes a tenth of the time."""
 
-    def __init__(self, server: RedisServer, rows: Rows, lease_s: float, grace_s: float) -> None:
+    def __init__(
+        self, server: RedisServer, rows: Rows, lease_s: float, grace_s: float, late_s: Sequence[float]
+    ) -> None:
         self.rows = rows
         self.counters = RedisCounters(
             server.url,
@@ -64,6 +69,7 @@ class Worker:
             timeout_s=TIMEOUT_S,
             lease_s=lease_s,
             grace_s=grace_s,
+            late_s=late_s,
         )
         self.account = self.counters.bind([METER], [], [BLOCK, WARN])
         self.warned = self.counters.bind([METER], [], [WARN])
@@ -114,10 +120,15 @@ class Worker:
 
 @asynccontextmanager
 async def workers(
-    server: RedisServer, count: int, rows: Rows, lease_s: float = 60.0, grace_s: float = 0.25
+    server: RedisServer,
+    count: int,
+    rows: Rows,
+    lease_s: float = 60.0,
+    grace_s: float = 0.25,
+    late_s: Sequence[float] = (),
 ) -> AsyncIterator[list[Worker]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Worker(server, rows, lease_s, grace_s)) for _ in range(count)]
+        yield [await stack.enter_async_context(Worker(server, rows, lease_s, grace_s, late_s)) for _ in range(count)]
 
 
 async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.postgres_server import PostgresServer
 
+from sekisho.app.commands.key_desk import KeyDesk, Wish
 from sekisho.app.control import control_snapshot, key_store, migrated, pepper_of, stored_keys
 from sekisho.app.settings import Settings, parse
 from sekisho.stores.migrate import migrate_postgres
@@ -168,3 +169,51 @@ async def test_the_installation_uses_the_database_of_its_settings(server: Postgr
         pepper_of(other)
     (other.data_dir / FILE_NAME).write_bytes(pepper)
     assert pepper_of(other) == pepper
+
+
+def test_machines_that_share_a_database_have_one_pepper_before_there_are_keys_too(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    one = settings(server, tmp_path)
+    assert one.database_url is not None
+    other = _parse(one.database_url.reveal(), tmp_path, "other")
+    pepper = pepper_of(one)  # also of a database in which there is nothing yet
+    assert stored_keys(one) == []
+    for _ in range(2):
+        with pytest.raises(PepperUnusable, match=r"that of the shared database\. Copy it") as told:
+            pepper_of(other)
+        assert "コピーしてください" in str(told.value)
+    (other.data_dir / FILE_NAME).write_bytes(pepper)
+    assert pepper_of(other) == pepper_of(one) == pepper
+
+
+def test_a_command_may_be_the_first_to_come_to_an_empty_database(server: PostgresServer, tmp_path: Path) -> None:
+    given = settings(server, tmp_path)
+    KeyDesk(given).create(Wish(name="first"))
+    assert [record.name for record in stored_keys(given)] == ["first"]
+
+
+def test_options_of_the_address_hold_for_every_connection(server: PostgresServer, tmp_path: Path) -> None:
+    url = server.new_url()
+    with postgres_engine(url).begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA apart")
+    apart = f"{url}&options=-csearch_path%3Dapart"
+    given = _parse(apart, tmp_path, "data")
+    pepper_of(given)
+    key_store(given).add(key(1))
+    assert stored_keys(given) == [key(1)]
+    with postgres_engine(url).connect() as connection:
+        found = connection.exec_driver_sql("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename = 'keys'")
+        assert [row[0] for row in found] == ["apart"]
+
+
+def test_an_address_may_name_several_hosts(server: PostgresServer, tmp_path: Path) -> None:
+    url = server.new_url()
+    listed = url.replace("sekisho@/", "sekisho@127.0.0.1:1,127.0.0.1:2/").partition("?")[0]
+    with pytest.raises(StoreUnavailable, match=r"(?s)port: '1'.*port: '2'"):
+        SqlKeyStore(postgres_engine(listed)).version()
+    folder = url.partition("host=")[2]
+    both = url.replace(f"host={folder}", f"host=/nowhere,{folder}")
+    migrate_postgres(both)
+    SqlKeyStore(postgres_engine(both)).add(key(1))
+    assert PostgresSnapshot(both).all() == [key(1)]

@@ -24,7 +24,7 @@ from tests.support.redis_server import RedisServer
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import Denial, MeterSpec, Reservation
-from sekisho.stores.redis_words import asking
+from sekisho.stores.redis_words import SCRIPT_SHA, asking
 
 
 async def test_a_paused_server_costs_no_call_more_than_its_time_out(server: RedisServer) -> None:
@@ -134,6 +134,24 @@ async def test_calls_that_end_while_budgets_are_rebuilt_are_counted_once(server:
         await agree(other, rows)
 
 
+async def test_rows_that_another_machine_commits_after_a_rebuild_are_counted_too(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows, late_s=(0.1,) * 50) as (one, other):
+        for worker in (one, other):
+            for _ in range(5):
+                worker.settle(await granted(worker), 90)
+        await until(lambda: not one.counters.untold and not other.counters.untold)
+        rows.uncommitted = 3
+        server.empty()
+        one.counters.end(await budgeted_again(one), "void", time.perf_counter())
+        assert (await one.budget()).spent_nanos == rows.total - 3 * 90
+        rows.uncommitted = 0
+        await agree(other, rows)
+        asked = rows.asked
+        await until(lambda: rows.asked > asked + 2)
+        await agree(other, rows)
+
+
 async def test_a_worker_that_dies_leaves_no_reservation_behind(server: RedisServer) -> None:
     rows = Rows()
     async with workers(server, 2, rows, lease_s=1.0) as (one, other):
@@ -228,3 +246,18 @@ def test_the_loop_of_serving_will_do(server: RedisServer) -> None:
             await agree(one, rows)
 
     uvloop.run(work())
+
+
+async def test_a_server_that_forgot_the_script_gets_it_again(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 2, rows) as (one, other):
+        running = await granted(one)
+        server.ask("SCRIPT", "FLUSH")
+        one.settle(running, 80)
+        for worker in (one, other):
+            worker.settle(await budgeted_again(worker), 5)
+        await until(lambda: not one.counters.untold and not other.counters.untold)
+        await agree(other, rows)
+        # also where nobody calls
+        server.ask("SCRIPT", "FLUSH")
+        await until(lambda: server.ask("SCRIPT", "EXISTS", SCRIPT_SHA) == b"*1\r\n:1\r\n")

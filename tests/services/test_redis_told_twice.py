@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.services.redis_workers import Rows, Worker, agree, budgeted_again, granted, until, workers
+from tests.services.redis_workers import BLOCK, Rows, Worker, agree, budgeted_again, granted, until, workers
 from tests.support.redis_server import RedisServer
 
-from sekisho.stores.redis_words import EPOCH, ending
+from sekisho.stores.redis_words import EPOCH, adding_late, ending
 
 
 async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
@@ -43,6 +43,26 @@ async def test_what_is_put_back_and_told_twice_counts_once(server: RedisServer) 
         for words in told:
             assert await one.counters._link.send(words) == [0]
         await agree(other, rows)
+
+
+async def test_late_rows_that_are_told_twice_count_once(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        one.settle(await granted(one), 300)
+        await until(lambda: not one.counters.untold)
+        rows.uncommitted = 1
+        server.empty()
+        one.counters.end(await budgeted_again(one), "void", time.perf_counter())
+        assert (await one.budget()).spent_nanos == 0
+        keeper = one.counters._keeper
+        rows.uncommitted = 0
+        late = adding_late(keeper.epoch, await rows.spent(time.time()), keeper._windows_at(time.time()))
+        for _ in range(3):
+            assert await one.counters._link.send(late) == 1
+            assert (await one.budget()).spent_nanos == 300
+        old = adding_late("another:run@1", {BLOCK.key: 900}, keeper._windows_at(time.time()))
+        assert await one.counters._link.send(old) == 0
+        assert (await one.budget()).spent_nanos == 300
 
 
 async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server: RedisServer) -> None:

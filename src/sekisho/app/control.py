@@ -11,9 +11,10 @@ from sekisho.app.settings.model import Settings
 from sekisho.domain.keys import declared_key_id, digest_of
 from sekisho.stores.control import NOTHING, ControlRecords, ControlStore
 from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
-from sekisho.stores.pepper import load_or_create_pepper
+from sekisho.stores.pepper import FILE_NAME, load_or_create_pepper
 from sekisho.stores.polled_snapshot import PolledSnapshot
 from sekisho.stores.ports import ControlSnapshot, KeyRecord, KeyStore, StoreUnavailable
+from sekisho.stores.postgres_pepper import agree
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
@@ -99,7 +100,11 @@ def pepper_of(settings: Settings) -> bytes:
     """The pepper of the data folder. Raises PepperUnusable, StoreUnavailable."""
     if settings.database_url is None:
         return load_or_create_pepper(settings.data_dir, settings.database_path)
-    return load_or_create_pepper(settings.data_dir, _reader(settings.database_url.reveal()).has_keys)
+    url = settings.database_url.reveal()
+    # a command may be the first that comes to an empty database
+    pepper = load_or_create_pepper(settings.data_dir, _postgres(url).has_keys)
+    agree(url, pepper, settings.data_dir / FILE_NAME)
+    return pepper
 
 
 async def migrated(settings: Settings) -> None:

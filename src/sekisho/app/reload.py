@@ -29,6 +29,8 @@ log = logging.getLogger("sekisho.app")
 _PRICES_EVERY_S = 3600.0
 #: what a running process cannot change; a reload says so instead of half doing it
 FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
+#: as the file calls them
+_WRITTEN = {"database_path": "database.url", "database_url": "database.url", "state_url": "state.url"}
 
 
 class Reloader:
@@ -113,9 +115,9 @@ class Reloader:
         except OSError as error:
             log.error("the configuration cannot be read; the old one stays in force: %s", error)
             return
-        for name in FIXED:
-            if not _same(getattr(settings, name), getattr(old, name)):
-                log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
+        changed = (name for name in FIXED if not _same(getattr(settings, name), getattr(old, name)))
+        for name in dict.fromkeys(_WRITTEN.get(name, name) for name in changed):
+            log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
         await self._prices.resolve(price_pairs(settings))
         try:
             await self._swap(settings)

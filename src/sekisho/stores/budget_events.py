@@ -13,7 +13,7 @@ from typing import LiteralString, Protocol
 
 from sekisho.domain.spending import BudgetEvent
 from sekisho.stores.ports import StoreUnavailable
-from sekisho.stores.postgres_snapshot import connect_options
+from sekisho.stores.postgres_snapshot import open_connection
 
 _COLUMNS: LiteralString = "id, budget, scope, period, percent, spent_nanos, amount_nanos, period_start_us, at_us"
 _BUSY_TIMEOUT_S = 5.0
@@ -94,7 +94,7 @@ class PostgresEvents:
         import psycopg
 
         try:
-            with psycopg.connect(self._url, **connect_options()) as connection, connection.cursor() as cursor:
+            with open_connection(self._url) as connection, connection.cursor() as cursor:
                 cursor.executemany(
                     "INSERT INTO budget_events (" + _COLUMNS + ") VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
                     "ON CONFLICT (id) DO NOTHING",
@@ -107,7 +107,7 @@ class PostgresEvents:
         import psycopg
 
         try:
-            with psycopg.connect(self._url, **connect_options()) as connection:
+            with open_connection(self._url) as connection:
                 query: LiteralString = (
                     "SELECT " + _COLUMNS + " FROM budget_events ORDER BY at_us DESC, id DESC LIMIT %s"
                 )

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from sekisho.stores.idempotency import TIMEOUT_S
+from sekisho.stores.postgres_address import connect
 from sekisho.stores.sql_idempotency import TABLE, Cursor, SqlIdempotency, unavailable
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _THREADS = 4
 #: a number that only the making of this table locks
 _LOCK = 0x5E_C1_51
-_CONNECT_TIMEOUT_S = 2
 _NAMED = re.compile(r":(\w+)")
 _TABLE: LiteralString = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (id BYTEA PRIMARY KEY, asked BYTEA NOT NULL, owner BYTEA NOT NULL, "
@@ -70,15 +70,12 @@ class _Server:
             connection.close()
 
     def _open(self) -> psycopg.Connection:
-        import psycopg
-
-        return psycopg.connect(
+        return connect(
             self._url,
+            self._timeout_ms,
             autocommit=True,
-            connect_timeout=_CONNECT_TIMEOUT_S,
             # a server that is gone without a word does not hold the thread for the quarter of an hour that TCP would
             tcp_user_timeout=2 * self._timeout_ms,
-            options=f"-c statement_timeout={self._timeout_ms}",
             prepare_threshold=None,  # poolers in front of the server do not know prepared statements
         )
 

@@ -14,25 +14,20 @@ from sekisho.stores.control_rows import to_records
 from sekisho.stores.key_rows import COLUMNS, to_record
 from sekisho.stores.migrate import HEAD_REVISION
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
+from sekisho.stores.postgres_address import connect
 
 if TYPE_CHECKING:
     import psycopg
 
-#: libpq takes nothing below 2
-_CONNECT_TIMEOUT_S = 2
-_STATEMENT_TIMEOUT_S = 2
+_STATEMENT_TIMEOUT_MS = 2_000
 _ALL: LiteralString = "SELECT " + ", ".join(COLUMNS) + " FROM keys ORDER BY created_at_us, id"
 _VERSION: LiteralString = "SELECT version FROM control_version"
 _REVISION: LiteralString = "SELECT version_num FROM alembic_version"
 
 
-def connect_options() -> dict[str, Any]:
-    """Bounded in time: who asks must not hang with the server."""
-    return {
-        "autocommit": True,
-        "connect_timeout": _CONNECT_TIMEOUT_S,
-        "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_S}s",
-    }
+def open_connection(url: str) -> psycopg.Connection:
+    """For one question. Raises psycopg.Error."""
+    return connect(url, _STATEMENT_TIMEOUT_MS, autocommit=True)
 
 
 class PostgresSnapshot:
@@ -79,7 +74,7 @@ class PostgresSnapshot:
         import psycopg
 
         try:
-            with psycopg.connect(self._url, **connect_options()) as connection:
+            with open_connection(self._url) as connection:
                 yield connection
         except psycopg.errors.UndefinedTable as error:
             raise _MissingTable(f"the control database has no tables yet: {error}") from error

@@ -29,6 +29,10 @@ def address_of(url: str) -> Address:
     """`redis://[user:password@]host[:port][/database]`, the same with `rediss` (TLS) and `valkey(s)`, or
     `unix:///path?db=0`. ValueError for others, without the password in its text."""
     parts = urlsplit(url)
+    # a part that is not heeded would be a setting that does not hold, or the rest of a password
+    known = {"db"} if parts.scheme == "unix" else set[str]()
+    if parts.fragment or parse_qs(parts.query, keep_blank_values=True).keys() - known:
+        raise ValueError("something follows the address of Redis or Valkey")
     if parts.scheme not in SCHEMES:
         raise ValueError(f"not an address of Redis or Valkey: {parts.scheme}://")
     user = unquote(parts.username) if parts.username else None
@@ -41,8 +45,10 @@ def address_of(url: str) -> Address:
     database = parts.path.strip("/") or "0"
     if not database.isascii() or not database.isdecimal():
         raise ValueError("the database of Redis is a number")
+    host = parts.hostname or "127.0.0.1"
+    host.encode("idna")  # what cannot be a name is a UnicodeError, which is a ValueError
     return Address(
-        host=parts.hostname or "127.0.0.1",
+        host=host,
         port=parts.port or _PORT,
         database=int(database),
         user=user,

@@ -8,6 +8,7 @@
 --   build    forget every budget and lease, because they are not to be trusted, and say so in the epoch
 --   adopt    add sums of rows to budgets that are new in the configuration, once
 --   restore  write sums of rows into the budgets, and begin a new epoch
+--   late     add what rows hold of the time before the epoch and came to the tables after it had begun
 -- KEYS: 1 epoch, 2 leases (sorted by expiry, ms), 3 ids that were dispatched, 4 this lease or the prefix of all, then
 -- a meter and a set of running ids for each limit, then one hash for each budget.
 -- ARGV of admit and hold: 2 id, 3 lease ms, 4 tokens, 5 reserve, 6 most beyond it, 7 epoch, 8 meters, 9 carried meters,
@@ -261,14 +262,32 @@ local function restore()
     local at = 4 + 2 * (i - FIRST_KEY)
     add(KEYS[i], 'spent', ARGV[at], '')
     redis.call('HSETNX', KEYS[i], 'since', ARGV[3])
+    redis.call('HSET', KEYS[i], 'rows', ARGV[at])
     redis.call('EXPIREAT', KEYS[i], ARGV[at + 1])
   end
   redis.call('SET', KEYS[1], ARGV[3])
   return 1
 end
 
+-- ARGV of late: 2 the epoch, then the sum and an expiry (s) for each budget, of the same time as in restore. Told twice
+-- it counts once.
+local function late()
+  if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
+  for i = FIRST_KEY, #KEYS do
+    local key, at = KEYS[i], 3 + 2 * (i - FIRST_KEY)
+    local amount, sign = difference(ARGV[at], redis.call('HGET', key, 'rows') or '0')
+    -- one that was adopted meanwhile has the rows of a later time
+    if sign == '' and (redis.call('HGET', key, 'since') or ARGV[2]) == ARGV[2] then
+      add(key, 'spent', amount, '')
+      redis.call('HSET', key, 'rows', ARGV[at])
+      redis.call('EXPIREAT', key, ARGV[at + 1])
+    end
+  end
+  return 1
+end
+
 local ways = {
   admit = admit, hold = hold, ['end'] = finish_one, expire = expire,
-  adopt = adopt, build = build, restore = restore,
+  adopt = adopt, build = build, restore = restore, late = late,
 }
 return ways[ARGV[1]]()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,11 +38,10 @@ from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
 from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
-from sekisho.stores.redis_memory import GRACE_S, LEASE_S, Keeper, SpentReader
+from sekisho.stores.redis_memory import GRACE_S, LATE_S, LEASE_S, Keeper, SpentReader
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
     RULES,
-    SCRIPT,
     SENT,
     Place,
     RedisAccount,
@@ -87,6 +86,7 @@ class RedisCounters:
         timeout_s: float = TIMEOUT_S,
         lease_s: float = LEASE_S,
         grace_s: float = GRACE_S,
+        late_s: Sequence[float] = LATE_S,
     ) -> None:
         self._zone = zone
         self._on_event = on_event
@@ -94,7 +94,7 @@ class RedisCounters:
         self._count = 0
         self._link = RedisLink(address_of(url), self._came_up, timeout_s)
         self._outbox = Outbox(self._link)
-        self._keeper = Keeper(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at)
+        self._keeper = Keeper(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at, late_s)
         self._share = MemoryCounters(zone, on_event, now_s, wall_s)
         self._shares = 1
         self._meters: dict[str, MeterSpec] = {}
@@ -253,6 +253,7 @@ class RedisCounters:
         except (StoreUnavailable, RedisError) as error:
             if isinstance(error, RedisError):
                 log.error("the counters' server refuses: %s", error)
+                self._keeper.heed(error)
             # it may have been granted all the same
             self._tell_end(reservation.id, account, place, epoch, reservation.made_s, 0, 0)
             return self._without_server(reservation)
@@ -330,7 +331,6 @@ class RedisCounters:
 
     def _came_up(self) -> None:
         """On a new connection: the script, then the leases, so that none expires, then all that is untold."""
-        self._link.call("SCRIPT", "LOAD", SCRIPT).add_done_callback(_heard)
         self._keeper.came_up()
         self._outbox.again()
 
@@ -382,8 +382,3 @@ class RedisCounters:
 
 def _part(limit: int | None, shares: int) -> int | None:
     return None if limit is None else max(1, limit // shares)
-
-
-def _heard(future: asyncio.Future[Any]) -> None:
-    """Its failure is noticed elsewhere."""
-    future.exception()

@@ -43,7 +43,7 @@ class _Connection(asyncio.Protocol):
             while (answer := self._reader.gets()) is not False:
                 self._link.answered(self, answer)
         except StoreUnavailable:
-            log.exception("the counters' server sent something that is not RESP")
+            log.error("what answers at the address of the counters' server is no Redis or Valkey")
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,8 +74,8 @@ class RedisLink:
         self._keeper: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
         self.up = False
-        #: how often a connection was lost or refused, for metrics
-        self.failures = 0
+        #: that it is away was said, and why
+        self._said_away = False
 
     async def open(self) -> None:
         """Connect, or begin to try: does not raise."""
@@ -148,7 +148,6 @@ class RedisLink:
         self._unsent = []
         self.up = False
         if connection is not None:
-            self.failures += 1
             connection.abort()
         waiting, self._waiting = self._waiting, deque()
         for future, _ in waiting:
@@ -182,12 +181,16 @@ class RedisLink:
                     await loop.create_connection(lambda: connection, at.host, at.port, ssl=context)
                 self._connection = connection
                 await self._greet()
-        except (OSError, TimeoutError, StoreUnavailable, RedisError) as error:
-            if not self.failures:
-                log.warning("the counters' server cannot be reached: %s", error)
-            self.failures += 1
+        except (OSError, UnicodeError, StoreUnavailable, RedisError) as error:
+            if not self._said_away:
+                reason = error if str(error) else f"no answer within {self._timeout_s * 4:g} s"
+                log.warning("the counters' server cannot be reached: %s", reason)
+            self._said_away = True
             self._drop()
             return False
+        if self._said_away:
+            log.info("the counters' server answers again")
+        self._said_away = False
         self.up = True
         self._came_up()
         return True
@@ -204,4 +207,6 @@ class RedisLink:
     def lost(self, connection: _Connection) -> None:
         """A connection has ended by itself."""
         if self._connection is connection:
+            if self.up:
+                log.warning("the connection to the counters' server has broken")
             self._drop()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from sekisho.stores.counters import Reservation
@@ -21,11 +21,13 @@ from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
     EPOCH,
     LEASES,
+    LOADING,
     SENT,
     WORKERS,
     Seen,
     Windows,
     Words,
+    adding_late,
     asking,
     building,
     expiring,
@@ -41,6 +43,9 @@ SpentReader = Callable[[float], Awaitable[Mapping[str, int]]]
 LEASE_S = 60.0
 #: how long a worker may take to notice that the server has lost its memory
 GRACE_S = 2.5
+#: after a rebuild, when the rows are read again: those of another machine reach the tables with its next commit, which
+#: comes after five seconds, or when its store is back
+LATE_S = (8.0, 30.0, 300.0)
 _BUILDING = "building:"
 #: after which another worker builds instead
 _BUILD_MS = 30_000
@@ -61,6 +66,7 @@ class Keeper:
         lease_s: float,
         grace_s: float,
         windows_at: Callable[[float], Windows],
+        late_s: Sequence[float] = LATE_S,
     ) -> None:
         self._link = link
         self._outbox = outbox
@@ -68,6 +74,7 @@ class Keeper:
         self._spent = spent
         self._grace_s = grace_s
         self._windows_at = windows_at
+        self._late_s = late_s
         self.lease_ms = int(lease_s * 1000)
         #: the epoch in which this worker's reservations are known
         self.epoch = ""
@@ -92,8 +99,15 @@ class Keeper:
 
     def came_up(self) -> None:
         """A new connection: until it is known whose memory is behind it, no budget is trusted."""
+        self._load()
         self.epoch = self._run = ""
         self._start(self._beat(True))
+
+    def heed(self, error: RedisError) -> None:
+        """A server that has forgotten the script gets it again: somebody flushed scripts, or another server took over
+        behind a proxy that kept the connection."""
+        if str(error).startswith("NOSCRIPT"):
+            self._load()
 
     async def ready(self) -> None:
         """Until there is an epoch, or no server."""
@@ -133,7 +147,10 @@ class Keeper:
         self._beating = True
         try:
             if not self._run:
-                self._run = _run_of(await self._link.call("INFO", "server"))
+                server, memory = await asyncio.gather(*(self._link.call("INFO", part) for part in ("server", "memory")))
+                if not self._run:  # or another beat was faster
+                    _warn_of_eviction(memory)
+                self._run = _said(server, "run_id") or "unnamed"
             now_ms = self._server_ms = await self._now_ms()
             renewed: list[Words] = []
             if renew and self.live:
@@ -157,6 +174,8 @@ class Keeper:
             self.notice((epoch or b"").decode())
         except (StoreUnavailable, RedisError) as error:
             log.warning("the counters' server: %s", error)
+            if isinstance(error, RedisError):
+                self.heed(error)
         finally:
             self._beating = False
 
@@ -199,10 +218,29 @@ class Keeper:
                 # what was put back while it was building needs not be put back again
                 self._held_in = self.epoch = epoch
                 log.info("budgets are counted again, from %d sums", len(sums))
+                self._start(self._add_late(epoch, as_of_ms / 1000))
         except (StoreUnavailable, RedisError) as error:
             log.warning("budgets could not be rebuilt; it is tried again: %s", error)
         finally:
             self._building = False
+
+    async def _add_late(self, epoch: str, as_of_s: float) -> None:
+        """What rows hold of the time before the rebuild that were not in the tables yet, now and then."""
+        for wait_s in self._late_s:
+            await asyncio.sleep(wait_s)
+            if self.epoch != epoch:
+                return
+            try:
+                sums = await self._spent(as_of_s)
+                await self._link.send(adding_late(epoch, sums, self._windows_at(as_of_s)))
+            except (StoreUnavailable, RedisError) as error:
+                log.warning("rows that came late are not counted on budgets yet: %s", error)
+            except Exception:
+                log.exception("rows that came late could not be read")
+
+    def _load(self) -> None:
+        # what keeps it from being loaded is noticed when it is called
+        self._link.send(LOADING).add_done_callback(lambda done: done.exception())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -210,9 +248,20 @@ class Keeper:
         task.add_done_callback(self._tasks.discard)
 
 
-def _run_of(info: bytes) -> str:
-    """The name of the server's present run; another one has another memory."""
+def _said(info: bytes, name: str) -> str:
+    """A value of INFO. `run_id` is the name of the server's present run; another one has another memory."""
     for line in info.decode("utf-8", "replace").splitlines():
-        if line.startswith("run_id:"):
-            return line[7:].strip()
-    return "unnamed"
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _warn_of_eviction(info: bytes) -> None:
+    """A server that throws single keys away when it is full forgets what was spent, and nobody can notice it."""
+    policy = _said(info, "maxmemory_policy")
+    if policy not in ("", "noeviction") and _said(info, "maxmemory") not in ("", "0"):
+        log.warning(
+            "the counters' server drops keys when its memory is full, and with them what was spent of budgets: set its "
+            "maxmemory-policy to noeviction; it is %s",
+            policy,
+        )

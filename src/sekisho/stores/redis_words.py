@@ -23,6 +23,8 @@ LEASE = _PREFIX + "l:"
 SCRIPT = files("sekisho.stores").joinpath("redis_counters.lua").read_text("utf-8")
 #: the name by which EVALSHA knows the script
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+#: gives the server the script
+LOADING = ("SCRIPT", "LOAD", SCRIPT)
 #: a number of microseconds that no bucket reaches
 _NEVER = 10**18
 #: how long the sums of a period stay after its end, for settlements that come late
@@ -151,6 +153,15 @@ def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Wind
     return (
         *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
         *("restore", old_epoch, epoch, *values),
+    )
+
+
+def adding_late(epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
+    """`late`: sums by budget key, as for `restoring`."""
+    keys, values = _sums(sums, windows)
+    return (
+        *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
+        *("late", epoch, *values),
     )
 
 

@@ -6,15 +6,14 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from sekisho.stores.postgres_address import connect
 from sekisho.stores.private_files import private_directory, private_file
 
 #: seconds that a writer waits for another one
 BUSY_TIMEOUT_S = 5
-#: libpq takes nothing below 2
-CONNECT_TIMEOUT_S = 2
 STATEMENT_TIMEOUT_S = 5
 Begin = Literal["DEFERRED", "IMMEDIATE"]
 
@@ -41,9 +40,10 @@ def postgres_engine(url: str) -> Engine:
     """An engine for `postgresql://…`, by psycopg. Connecting and each statement are bounded: a database that is away is
     an error soon, and not a hang."""
     return create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
+        "postgresql+psycopg://",
+        # libpq reads the address, as it does elsewhere: SQLAlchemy knows no lists of hosts
+        creator=lambda: connect(url, STATEMENT_TIMEOUT_S * 1000),
         poolclass=NullPool,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s"},
         hide_parameters=True,
     )
 

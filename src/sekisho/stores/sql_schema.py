@@ -53,6 +53,15 @@ control_version = Table(
     CheckConstraint("id = 1", name="ck_control_version_one_row"),
 )
 
+#: one row at most: a digest of the pepper of the keys, where several machines share the database
+key_pepper = Table(
+    "key_pepper",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("mark", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="ck_key_pepper_one_row"),
+)
+
 #: a budget has reached a mark; equal ids are one event, whichever worker noticed it
 budget_events = Table(
     "budget_events",

@@ -194,7 +194,7 @@ async def test_secrets_that_are_the_same_take_no_restart(tmp_path: Path, caplog:
 
 @pytest.mark.parametrize(
     ("variable", "section"),
-    [("REDIS_PASSWORD", "state_url"), ("PG_PASSWORD", "database_url"), ("S3_SECRET", "tables")],
+    [("REDIS_PASSWORD", "state.url"), ("PG_PASSWORD", "database.url"), ("S3_SECRET", "tables")],
 )
 async def test_a_new_password_takes_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, variable: str, section: str

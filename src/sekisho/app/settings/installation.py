@@ -8,18 +8,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from sekisho.app.settings import messages
-from sekisho.app.settings.document import Place, Text
+from sekisho.app.settings.document import Node, Place, Text
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.model import ServerSettings, SpoolSettings
 from sekisho.app.settings.reading import Reading
 from sekisho.domain.http import Secret
+from sekisho.stores.postgres_address import SCHEMES, check_address, passwords_in_query
+from sekisho.stores.redis_address import SCHEMES as REDIS
 from sekisho.stores.redis_address import address_of
 
 _REFERENCES = re.compile(r"\$\{[^{}]*\}")
 DEFAULT_DATA_DIR = "sekisho-data"
 DATABASE_FILE = "control.db"
 _SQLITE = "sqlite:///"
-_POSTGRES = ("postgresql://", "postgres://")
 # what people write who do not know the names of the database of time zones
 _FAMILIAR_ZONES = {
     "jst": "Asia/Tokyo",
@@ -64,7 +65,10 @@ def read_state_url(root: Form) -> Secret | None:
         try:
             address_of(url)
         except ValueError:
-            form.reading.error(node, messages.STATE_UNSUPPORTED, scheme=_scheme(url))
+            if _scheme(url).removesuffix("://") in REDIS:
+                form.reading.error(node, messages.ADDRESS_UNREADABLE, name="state.url")
+            else:
+                form.reading.error(node, messages.STATE_UNSUPPORTED, scheme=_scheme(url))
             return None
         if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
             form.reading.error(node, messages.LITERAL_PASSWORD, example="redis://:${env:REDIS_PASSWORD}@host:6379/0")
@@ -73,9 +77,10 @@ def read_state_url(root: Form) -> Secret | None:
 
 
 def _has_literal_password(written: str) -> bool:
-    """Whether something else than references stands between the user's colon and the last `@`."""
+    """Whether something else than references stands between the user's colon and the last `@`, or is a parameter."""
     before, at, _ = written.partition("://")[2].rpartition("@")
-    return bool(at) and bool(_REFERENCES.sub("", before.partition(":")[2]))
+    parts = [before.partition(":")[2]] if at else []
+    return any(_REFERENCES.sub("", part) for part in (*parts, *passwords_in_query(written)))
 
 
 def read_database(root: Form, data_dir: Path) -> tuple[Path, Secret | None]:
@@ -90,19 +95,26 @@ def read_database(root: Form, data_dir: Path) -> tuple[Path, Secret | None]:
         node = form.node("url")
         if url is None or node is None:
             return default, None
-        if url.startswith(_POSTGRES):
-            if isinstance(node, Text) and not form.reading.demo and _has_literal_password(node.text):
-                form.reading.error(
-                    node, messages.LITERAL_PASSWORD, example="postgresql://sekisho:${env:PG_PASSWORD}@host/sekisho"
-                )
-                return default, None
-            return default, Secret(url)
+        if url.startswith(SCHEMES):
+            return default, _postgres(form.reading, node, url)
         path = url.removeprefix(_SQLITE)
         # a query would change how SQLite opens the file, and an empty path is a database that forgets
         if not url.startswith(_SQLITE) or path in ("", ":memory:") or "?" in path:
             form.reading.error(node, messages.DATABASE_UNSUPPORTED, scheme=_scheme(url))
             return default, None
         return _path(form.reading, node, path), None
+
+
+def _postgres(reading: Reading, node: Node, url: str) -> Secret | None:
+    if isinstance(node, Text) and not reading.demo and _has_literal_password(node.text):
+        reading.error(node, messages.LITERAL_PASSWORD, example="postgresql://sekisho:${env:PG_PASSWORD}@host/sekisho")
+        return None
+    try:
+        check_address(url)
+    except ValueError:
+        reading.error(node, messages.ADDRESS_UNREADABLE, name="database.url")
+        return None
+    return Secret(url)
 
 
 def read_server(root: Form) -> ServerSettings:

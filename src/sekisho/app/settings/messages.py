@@ -275,6 +275,15 @@ STATE_UNSUPPORTED = Say(
     "memory:// for one worker; redis://HOST:6379/0, rediss:// (TLS), valkey:// or unix:///PATH?db=0 for several",
     "1 ワーカーなら memory://、複数なら redis://ホスト:6379/0、rediss://（TLS）、valkey://、unix:///パス?db=0 です。",
 )
+ADDRESS_UNREADABLE = Say(
+    "unsupported",
+    "{name} is no address that can be read",
+    "{name} はアドレスとして読めません。",
+    "SCHEME://[USER:PASSWORD@]HOST[:PORT][/DATABASE]; in a user's name or password write %40 for @, %2F for /, "
+    "%3A for : and %25 for %",
+    "スキーム://[ユーザー:パスワード@]ホスト[:ポート][/データベース] です。ユーザー名とパスワードの中では "
+    "@ を %40、/ を %2F、: を %3A、% を %25 と書いてください。",
+)
 LITERAL_PASSWORD = Say(
     "literal_secret",
     "a password stands in the file itself",

@@ -259,6 +259,14 @@ database: {url: "mysql://u:password@host/db"}           # <- unsupported
 state: {url: "redis://:password@host:6379/0"}           # <- literal_secret
 database: {url: "postgresql://u:password@host/db"}      # <- literal_secret
 """,
+    "passwords in addresses of databases": """
+database: {url: "postgresql://u@host/db?sslmode=require&password=word"}  # <- literal_secret
+state: {url: "redis://host?db=3"}                       # <- unsupported
+""",
+    "passwords that are not percent-encoded": """
+database: {url: "postgresql://u:${env:ODD}@host/db"}    # <- unsupported
+state: {url: "redis://:${env:ODD}@host"}                # <- unsupported
+""",
     "databases that would forget": """
 database: {url: "sqlite:///:memory:"}                   # <- unsupported
 """,
@@ -353,7 +361,14 @@ timezone: "\\ud800"                                      # <- bad_character bad_
 @pytest.fixture
 def environ() -> dict[str, str]:
     keys = {name: f"{name.lower()}-secret-0123456" for name in ("LONG1", "LONG2", "LONG3", "APP_KEY", "AUDIT_KEY")}
-    return {**keys, "ADMIN_KEY": "admin-secret-0123456", "SHORT": "short", "SPACED": "a b c d e f g h i j", "EMPTY": ""}
+    return {
+        **keys,
+        "ADMIN_KEY": "admin-secret-0123456",
+        "SHORT": "short",
+        "SPACED": "a b c d e f g h i j",
+        "EMPTY": "",
+        "ODD": "a/b@c",
+    }
 
 
 @pytest.mark.parametrize("case", CASES)

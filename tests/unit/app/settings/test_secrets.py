@@ -83,6 +83,7 @@ def test_a_literal_secret_is_allowed_in_the_demo_only(read: Parse, problems: Pro
         "admin: [PRIVATE]",
         "state: {url: 'redis://:PRIVATE@host'}",
         "database: {url: 'postgresql://u:PRIVATE@host'}",
+        "database: {url: 'postgresql://u@host/db?password=PRIVATE'}",
         "providers: {a: PRIVATE}",
         "providers: {a: {type: openai, api_key: PRIVATE}}",
         "providers: {a: {type: openai, base_url: 'https://u:PRIVATE@h.example.com'}}",

@@ -1,0 +1,42 @@
+"""That all machines of a PostgreSQL control database hash keys under one pepper. Must never put it there itself.
+
+Each makes its own in its data folder at the first start. With two of them a key that was made on one machine would be
+no key on the other, and nobody would be told.
+"""
+
+from __future__ import annotations
+
+import hmac
+from pathlib import Path
+
+from sekisho.stores.pepper import PepperUnusable
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.postgres_snapshot import open_connection
+
+_TELL = (
+    "the key pepper {path} is another one than that of the shared database. Copy it from the data folder of the "
+    "machine that was started first: all machines that share a database need the same one.\n"
+    "{path} のペッパーが、共有データベースで使われているものと違います。最初に起動したマシンのデータフォルダーから"
+    "コピーしてください。データベースを共有するすべてのマシンで同じものが必要です。"
+)
+
+
+def agree(url: str, pepper: bytes, path: Path) -> None:
+    """Mark the database with this pepper, the first time, or compare. `path` is where the pepper lies. Raises
+    PepperUnusable and StoreUnavailable."""
+    import psycopg
+
+    mark = hmac.digest(pepper, b"sekisho: the pepper of the keys in this database", "sha256")
+    try:
+        with open_connection(url) as connection:
+            found = connection.execute("SELECT mark FROM key_pepper").fetchone()
+            if found is None:
+                # two at once: the first one's stays
+                connection.execute(
+                    "INSERT INTO key_pepper (id, mark) VALUES (1, %s) ON CONFLICT (id) DO NOTHING", (mark,)
+                )
+                found = connection.execute("SELECT mark FROM key_pepper").fetchone()
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"the control database cannot be read: {error}") from error
+    if found is None or bytes(found[0]) != mark:
+        raise PepperUnusable(_TELL.format(path=path))

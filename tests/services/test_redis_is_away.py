@@ -1,0 +1,58 @@
+"""What the log says while the server of the counters is away: once why, and when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+from tests.services.redis_workers import Rows, granted, until, workers
+from tests.support.redis_server import RedisServer
+
+from sekisho.stores.redis_address import Address, address_of
+from sekisho.stores.redis_link import RedisLink
+
+
+async def test_every_outage_is_told_once_with_its_reason_and_its_end(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sekisho.stores")
+    link = RedisLink(address_of(server.url), lambda: None)
+    await link.open()
+    assert not caplog.messages
+    for _ in range(2):
+        caplog.clear()
+        server.ask("CONFIG", "SET", "requirepass", "other")
+        server.ask("CLIENT", "KILL", "TYPE", "normal")
+        server.kill()
+        await until(lambda: len(caplog.messages) == 2)
+        await asyncio.sleep(0.3)
+        server.start()
+        await until(lambda: link.up)
+        broken, why, back = caplog.messages
+        assert broken == "the connection to the counters' server has broken"
+        assert why.startswith("the counters' server cannot be reached: ")
+        assert back == "the counters' server answers again"
+    await link.close()
+
+
+async def test_who_takes_connections_and_says_nothing_is_told_with_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = RedisLink(Address(port=silent.getsockname()[1], tls=True), lambda: None, timeout_s=0.05)
+        await link.open()
+        await link.close()
+    assert caplog.messages == ["the counters' server cannot be reached: no answer within 0.2 s"]
+
+
+async def test_a_server_that_drops_keys_when_it_is_full_is_told(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    async with workers(server, 1, Rows()) as (one,):
+        await granted(one)
+    assert not any("maxmemory-policy" in message for message in caplog.messages)  # it is never full
+    server.ask("CONFIG", "SET", "maxmemory", "100mb")
+    async with workers(server, 1, Rows()) as (one,):
+        await granted(one)
+    assert sum("maxmemory-policy to noeviction; it is allkeys-lru" in message for message in caplog.messages) == 1
