@@ -48,7 +48,7 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str) -
     text = _TEXTS[settings.language]
     endpoint = next(iter(settings.endpoints), "gpt-4o-mini" if settings.default_provider else None)
     lines = ["", text["title"].format(version=__version__), ""]
-    facts = [(text["gateway"], url), (text["metrics"], f"{url}/metrics"), (text["data"], str(settings.data_dir))]
+    facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
     if settings.source == "environment":
         facts.append((text["config"], text["mock"] if settings.mock_provider else text["from_env"]))
     else:
@@ -62,6 +62,17 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str) -
         lines += ["", text["try"], "", _curl(url, key, endpoint, settings.language)]
     lines += ["", text["sql"], "", _sql(data_option), "", text["stop"], ""]
     return "\n".join(lines)
+
+
+def _metrics(settings: Settings, url: str) -> str:
+    port = settings.server.metrics_port
+    return f"{url if port is None else f'http://127.0.0.1:{port}'}/metrics"
+
+
+def _rows(settings: Settings) -> str:
+    """Where they end up: the data folder has them only where nothing else is said."""
+    storage = settings.tables.storage
+    return str(settings.data_dir) if storage is None else storage.url
 
 
 def _curl(url: str, key: str | None, endpoint: str, language: str) -> str:

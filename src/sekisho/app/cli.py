@@ -33,6 +33,9 @@ COMMANDS = {
 }
 
 
+_INTERRUPTED = 130
+
+
 def script() -> None:
     """`main` in a process of its own."""
     leave_out_numpy_and_pandas()
@@ -44,15 +47,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _never_fail_to_print()
     try:
-        build(words)(args=words, prog_name="sekisho")
+        code = build(words)(args=words, prog_name="sekisho", standalone_mode=False)
+    except KeyboardInterrupt:
+        # while a command was still being imported; later typer says so itself
+        sys.exit(_INTERRUPTED)
     except Exception as error:
-        # asked for by name only here: commands that read no configuration do not import the settings
-        from sekisho.app.settings.problem import ConfigError
-
-        if not isinstance(error, ConfigError):
+        if not _told(error):
             raise
-        typer.echo(str(error), err=True)
         sys.exit(WRONG_USAGE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> bool:
+    """Say what was wrong with the words or with the configuration; False for anything else."""
+    # asked for by name only here: commands that read no configuration do not import the settings
+    from sekisho.app import usage_errors
+    from sekisho.app.settings import language_of
+    from sekisho.app.settings.problem import ConfigError
+
+    if isinstance(error, ConfigError):
+        typer.echo(str(error), err=True)
+    elif usage_errors.is_usage_error(error):
+        if (text := usage_errors.said(error, language_of())) is None:
+            text = str(error)
+        typer.echo(text, err=True)
+    else:
+        return False
+    return True
 
 
 def build(words: Sequence[str]) -> typer.Typer:

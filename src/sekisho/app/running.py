@@ -26,10 +26,23 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     try:
         on_loop(main)
     except in_the_way() as error:
-        print(error, file=sys.stderr)
+        say(error)
         sys.exit(WRONG_USAGE)
     except KeyboardInterrupt:
         pass
+
+
+def say(error: Exception) -> None:
+    """On stderr, to whoever started the gateway."""
+    print(what_is_wrong(error), file=sys.stderr)
+
+
+def what_is_wrong(error: Exception) -> str:
+    """And what to do, in the language of whoever started the gateway."""
+    from sekisho.app.obstacles import words
+    from sekisho.app.settings import language_of
+
+    return words(error, language_of())
 
 
 def on_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -51,14 +64,22 @@ def listening(host: str, port: int, workers: int = 1) -> list[socket.socket]:
     try:
         return bound(host, port, workers)
     except OSError as error:
-        print(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Another program may use the port; choose "
-            f"one with --port, or 0 for a free one.\n"
-            f"{host}:{port} で待ち受けできません。ポートが使用中の可能性があります。"
-            f"--port で別の番号を指定してください。",
-            file=sys.stderr,
-        )
+        from sekisho.app.obstacles import no_port
+
+        say(no_port(host, port, error))
         sys.exit(WRONG_USAGE)
+
+
+def metrics_door(port: int | None) -> socket.socket | None:
+    """The bound socket of `server.metrics_port`, if there is one. Raises CannotListen."""
+    if port is None:
+        return None
+    try:
+        return bound("127.0.0.1", port)[0]
+    except OSError as error:
+        from sekisho.app.obstacles import METRICS_PORT_TAKEN, CannotListen
+
+        raise CannotListen(METRICS_PORT_TAKEN, "127.0.0.1", port, error) from None
 
 
 def url_of(settings: Settings, host: str, sock: socket.socket) -> str:

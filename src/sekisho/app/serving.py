@@ -24,6 +24,7 @@ from sekisho.app.control import control_snapshot, migrated, pepper_of
 from sekisho.app.idempotency import open_idempotency
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.reload import Reloader
+from sekisho.app.running import metrics_door
 from sekisho.app.settings.model import Settings
 from sekisho.app.upkeep import Upkeep, committer_gauges, committer_state
 from sekisho.costs.prices import MISSING, PriceBook
@@ -300,11 +301,13 @@ async def serve(
     """Serve until SIGTERM or SIGINT: no new calls, the configured time for running ones, rows flushed."""
     process.allow_many_files()
     process.keep_memory()
+    # before anything is opened: a port that is taken is no reason to announce a gateway and end it again
+    metrics_sock = metrics_sock or metrics_door(settings.server.metrics_port)
     async with installation(settings, reload_from, config_path, worker) as running:
         clock = Clock()
         server = Server(_http(settings, lazily(running, clock), hot_protocol(running.pipeline, clock)))
         server.opened = lambda: (process.settle_memory(), opened(running))[0]
-        beside = await _metrics_door(settings, running, clock, metrics_sock)
+        beside = None if metrics_sock is None else _beside(running, clock, metrics_sock)
         try:
             await server.serve([sock])
         finally:
@@ -341,20 +344,16 @@ def _watched(running: Installation) -> tuple[Callable[[], Any], Callable[[], Any
     return exposition(running.tally, running.gauges), running.ready
 
 
-async def _metrics_door(
-    settings: Settings, running: Installation, clock: Clock, sock: socket.socket | None = None
-) -> uvicorn.Server | None:
-    port = settings.server.metrics_port
-    if port is None:
-        return None
+def _beside(running: Installation, clock: Clock, sock: socket.socket) -> uvicorn.Server:
+    """Serves /metrics and /health on a socket of their own."""
     from sekisho.entrypoints.http.asgi import Gateway
 
     metrics, ready = _watched(running)
     application = Gateway(running.pipeline, clock, metrics=metrics, ready=ready).watching()
-    config = uvicorn.Config(application, host="127.0.0.1", port=port, lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(application, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    running.background = asyncio.ensure_future(server.serve(None if sock is None else [sock]))
+    running.background = asyncio.ensure_future(server.serve([sock]))
     return server
 
 

@@ -7,24 +7,27 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 from sekisho.domain.keys import PEPPER_BYTES
 from sekisho.stores.private_files import file_lock, private_directory, write_private
 
 FILE_NAME = "key_pepper"
 _LOCK_NAME = "key_pepper.lock"
-_RESTORE = (
-    "Restore it from a backup made together with the control database. If it is lost, no key can be recognised any "
-    "more: move {database} away, start again and make new keys."
-)
-_COPY = (
-    "Copy it from the data folder of the machine on which the first key was made: all machines that share a database "
-    "need the same one."
-)
+
+Kind = Literal["unreadable", "damaged", "missing", "not_copied", "another", "unknown"]
 
 
 class PepperUnusable(Exception):
-    """The pepper is missing although there are keys, cannot be read, or is not a pepper. The text says what to do."""
+    """The pepper is missing although there are keys, cannot be read, or is not a pepper.
+
+    `kind` says which, and `facts` where: `app.obstacles` has the words for both.
+    """
+
+    def __init__(self, kind: Kind, **facts: object) -> None:
+        super().__init__(f"the key pepper is {kind}: {', '.join(f'{name} {fact}' for name, fact in facts.items())}")
+        self.kind: Kind = kind
+        self.facts = facts
 
 
 def load_or_create_pepper(data_dir: Path, database: Path | Callable[[], bool] | None = None) -> bytes:
@@ -42,7 +45,7 @@ def load_or_create_pepper(data_dir: Path, database: Path | Callable[[], bool] | 
         with file_lock(data_dir / _LOCK_NAME):
             return _read(path) or _create(path, database or data_dir / "control.db")
     except OSError as error:
-        raise PepperUnusable(f"the key pepper {path} cannot be read or made: {error.strerror or error}") from error
+        raise PepperUnusable("unreadable", path=path, reason=error.strerror or error) from error
 
 
 def _read(path: Path) -> bytes | None:
@@ -51,24 +54,22 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     if len(content) != PEPPER_BYTES:
-        message = f"the key pepper {path} has {len(content)} bytes instead of {PEPPER_BYTES}; it was damaged. "
-        raise PepperUnusable(message + _RESTORE.format(database="the control database"))
+        raise PepperUnusable("damaged", path=path, size=len(content), right_size=PEPPER_BYTES)
     return content
 
 
 def _create(path: Path, database: Path | Callable[[], bool]) -> bytes:
     if not isinstance(database, Path):
         if database():
-            raise PepperUnusable(f"the key pepper {path} is missing, but the shared database holds keys. {_COPY}")
-    elif _has_keys(database):
-        message = f"the key pepper {path} is missing, but {database} holds keys that depend on it. "
-        raise PepperUnusable(message + _RESTORE.format(database=database))
+            raise PepperUnusable("not_copied", path=path)
+    elif _has_keys(path, database):
+        raise PepperUnusable("missing", path=path, database=database)
     pepper = secrets.token_bytes(PEPPER_BYTES)
     write_private(path, pepper)
     return pepper
 
 
-def _has_keys(database: Path) -> bool:
+def _has_keys(path: Path, database: Path) -> bool:
     """Only a database that certainly holds no keys lets a new pepper be made; one that cannot be read might."""
     if not database.exists():
         return False
@@ -78,6 +79,4 @@ def _has_keys(database: Path) -> bool:
                 return False
             return connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
     except sqlite3.Error as error:
-        raise PepperUnusable(
-            f"the key pepper is missing beside {database}, which cannot be read either: {error}"
-        ) from error
+        raise PepperUnusable("unknown", path=path, database=database, reason=error) from error

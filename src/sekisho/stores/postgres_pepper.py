@@ -13,13 +13,6 @@ from sekisho.stores.pepper import PepperUnusable
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.postgres_snapshot import open_connection
 
-_TELL = (
-    "the key pepper {path} is another one than that of the shared database. Copy it from the data folder of the "
-    "machine that was started first: all machines that share a database need the same one.\n"
-    "{path} のペッパーが、共有データベースで使われているものと違います。最初に起動したマシンのデータフォルダーから"
-    "コピーしてください。データベースを共有するすべてのマシンで同じものが必要です。"
-)
-
 
 def agree(url: str, pepper: bytes, path: Path) -> None:
     """Mark the database with this pepper, the first time, or compare. `path` is where the pepper lies. Raises
@@ -39,4 +32,4 @@ def agree(url: str, pepper: bytes, path: Path) -> None:
     except psycopg.Error as error:
         raise StoreUnavailable(f"the control database cannot be read: {error}") from error
     if found is None or bytes(found[0]) != mark:
-        raise PepperUnusable(_TELL.format(path=path))
+        raise PepperUnusable("another", path=path)

@@ -37,7 +37,12 @@ _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 class NotAQuery(ValueError):
-    """Only one statement that reads is allowed."""
+    """Only one statement that reads is allowed. `kind` is what was given instead: `nothing`, `several`, or what
+    DuckDB calls the statement."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 class _Committed(NamedTuple):
@@ -100,9 +105,9 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyCon
     """Run one statement that reads; rows are fetched from what it returns. Raises NotAQuery, duckdb.Error."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise NotAQuery("one statement at a time" if statements else "there is no statement")
+        raise NotAQuery("several" if statements else "nothing")
     if statements[0].type not in _ALLOWED:
-        raise NotAQuery(f"only SELECT is allowed, not {statements[0].type.name}")
+        raise NotAQuery(statements[0].type.name)
     return connection.execute(statements[0])
 
 

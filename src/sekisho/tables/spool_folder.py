@@ -13,7 +13,11 @@ from sekisho.tables.segments import Segment, segment_numbers, segment_path
 
 
 class DataDirInUse(RuntimeError):
-    """Another serving process owns this spool."""
+    """Another serving process owns this spool. `folder` is the data folder; `owner` its process id, or "unknown"."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        super().__init__(f"{folder} is in use by process {owner}; stop it or choose another data_dir")
+        self.folder, self.owner = folder, owner
 
 
 def lock(root: Path) -> int:
@@ -23,7 +27,7 @@ def lock(root: Path) -> int:
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(fd)
-        raise DataDirInUse(f"{root.parent} is in use by process {owner}; stop it or choose another data_dir") from None
+        raise DataDirInUse(root.parent, owner) from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd

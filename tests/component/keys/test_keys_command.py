@@ -371,7 +371,7 @@ def test_a_lost_pepper_stops_the_command(folder: Path, keys: Run) -> None:
     (folder / "データ" / FILE_NAME).unlink()
     ended = keys("create", "--name", "other")
     assert (ended.code, ended.out) == (2, "")
-    assert "Restore it from a backup" in ended.err
+    assert "-> restore it from a backup" in ended.err
 
 
 def test_a_damaged_database_stops_the_command(folder: Path, keys: Run) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,12 @@ from typer.testing import CliRunner, Result
 
 from sekisho.app.cli import build
 from sekisho.app.commands import sql_messages
+from sekisho.app.commands.sql import ended_by_ctrl_c
 from sekisho.app.commands.sql_output import cell
 from sekisho.tables.committer import Committer
 from sekisho.tables.spool import SpoolWriter
+
+SEKISHO = Path(sys.executable).with_name("sekisho")
 
 
 @pytest.fixture
@@ -32,12 +38,12 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(build(words), list(words), prog_name="sekisho", env={"LANG": "en_US.UTF-8", "LC_ALL": ""})
+def run(*words: str, language: str = "en_US.UTF-8") -> Result:
+    return CliRunner().invoke(build(words), list(words), prog_name="sekisho", env={"LANG": language, "LC_ALL": ""})
 
 
-def query(data_dir: Path, statement: str, *more: str) -> Result:
-    return run("sql", statement, "--data-dir", str(data_dir), *more)
+def query(data_dir: Path, statement: str, *more: str, language: str = "en_US.UTF-8") -> Result:
+    return run("sql", statement, "--data-dir", str(data_dir), *more, language=language)
 
 
 def test_a_table_lines_up_also_in_japanese(data_dir: Path):
@@ -83,11 +89,45 @@ def test_a_query_that_fails_says_why_and_what_there_is(data_dir: Path):
     assert answer.stdout == ""
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE usage", "SELECT 1; SELECT 2", ""])
-def test_anything_but_one_query_is_wrong_usage(data_dir: Path, statement: str):
-    answer = query(data_dir, statement)
-    assert answer.exit_code == 2
-    assert "SELECT" in answer.stderr
+@pytest.mark.parametrize(
+    ("statement", "english", "japanese"),
+    [
+        ("DROP TABLE usage", "only SELECT is allowed, not DROP", "DROP は使えません"),
+        ("SELECT 1; SELECT 2", "one statement at a time", "SQL 文は 1 つだけに"),
+        ("", "there is no statement", "SQL 文がありません"),
+    ],
+)
+def test_anything_but_one_query_is_wrong_usage(data_dir: Path, statement: str, english: str, japanese: str):
+    for language, said in (("en_US.UTF-8", english), ("ja_JP.UTF-8", japanese)):
+        answer = query(data_dir, statement, language=language)
+        assert answer.exit_code == 2
+        assert answer.stderr.startswith(said)
+        assert "SELECT" in answer.stderr
+
+
+def test_who_reads_only_the_first_lines_hears_of_no_failure(data_dir: Path):
+    words = [str(SEKISHO), "sql", "--data-dir", str(data_dir), "--format", "csv", "SELECT * FROM range(1000000)"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"range\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(20) == 1
+
+
+def test_ctrl_c_ends_a_query_at_once_and_nothing_else():
+    before = signal.getsignal(signal.SIGINT)
+    with ended_by_ctrl_c():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ended_by_ctrl_c():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_options_of_later_versions_are_not_taken_silently(data_dir: Path):

@@ -161,6 +161,10 @@ def test_export_writes_the_days_asked_for(data_dir: Path, tmp_path: Path, suffix
     [
         (["--from", "yesterday", "--to", "2026-11-22", "--out", "x.csv"], "--from 'yesterday' is not a day"),
         (["--from", "2026-11-21", "--to", "2026-11-22", "--out", "x.xlsx"], ".parquet, .csv or .jsonl"),
+        (
+            ["--from", "2026-11-22", "--to", "2026-11-21", "--out", "x.csv"],
+            "--from 2026-11-22 is after --to 2026-11-21",
+        ),
         (["--from", "2026-11-21", "--to", "2026-11-22", "--out", "/dev/null", "--format", "csv"], "already there"),
     ],
 )

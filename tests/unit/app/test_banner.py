@@ -31,3 +31,12 @@ def test_the_call_of_the_banner_carries_the_key(tmp_path: Path, language: str, s
     script = f"curl() {{ printf '%s\\n' \"$@\"; }}\n{line}"
     done = subprocess.run(["bash", "-c", script], env={"SEKISHO_KEY": KEY}, capture_output=True, text=True, timeout=20)
     assert f"Authorization: Bearer {sent}" in done.stdout.splitlines(), done.stdout + done.stderr
+
+
+def test_the_banner_says_where_metrics_and_rows_really_are(tmp_path: Path) -> None:
+    text = f"{CONFIG}server: {{metrics_port: 9464}}\ntables: {{url: ./elsewhere}}\n"
+    settings = parse(text, "sekisho.yaml", environ={"SEKISHO_KEY": KEY}, base_dir=tmp_path)
+    shown = banner(settings, "http://127.0.0.1:4000", key=None, data_option="")
+    assert "http://127.0.0.1:9464/metrics" in shown
+    assert "http://127.0.0.1:4000/metrics" not in shown
+    assert str(tmp_path / "elsewhere") in shown

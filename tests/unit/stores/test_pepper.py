@@ -54,16 +54,20 @@ def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", bytes(33)])
 def test_a_damaged_pepper_is_not_used(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(PepperUnusable, match=f"has {len(content)} bytes instead of 32.*Restore it from a backup"):
+    with pytest.raises(PepperUnusable) as caught:
         load_or_create_pepper(tmp_path)
+    assert caught.value.kind == "damaged"
+    assert caught.value.facts == {"path": tmp_path / FILE_NAME, "size": len(content), "right_size": 32}
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_a_pepper_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     # a directory stands in for a file without permission, which root could read
     (tmp_path / FILE_NAME).mkdir()
-    with pytest.raises(PepperUnusable, match="cannot be read or made"):
+    with pytest.raises(PepperUnusable) as caught:
         load_or_create_pepper(tmp_path)
+    assert caught.value.kind == "unreadable"
+    assert caught.value.facts["path"] == tmp_path / FILE_NAME
 
 
 def test_a_lost_pepper_is_not_replaced_while_there_are_keys(tmp_path: Path) -> None:
@@ -72,8 +76,10 @@ def test_a_lost_pepper_is_not_replaced_while_there_are_keys(tmp_path: Path) -> N
     pepper = load_or_create_pepper(tmp_path)
     SqlKeyStore(sqlite_engine(database)).add(KeyRecord(id="key_1", name="bench", digest=bytes(32)))
     (tmp_path / FILE_NAME).rename(tmp_path / "backup")
-    with pytest.raises(PepperUnusable, match=r"is missing, but .*control.db holds keys.*Restore it from a backup"):
+    with pytest.raises(PepperUnusable) as caught:
         load_or_create_pepper(tmp_path)
+    assert caught.value.kind == "missing"
+    assert caught.value.facts == {"path": tmp_path / FILE_NAME, "database": database}
     assert not (tmp_path / FILE_NAME).exists()
     (tmp_path / "backup").rename(tmp_path / FILE_NAME)
     assert load_or_create_pepper(tmp_path) == pepper
@@ -83,8 +89,9 @@ def test_a_database_elsewhere_is_looked_at_too(tmp_path: Path) -> None:
     database = tmp_path / "elsewhere" / "keys.db"
     migrate(database)
     SqlKeyStore(sqlite_engine(database)).add(KeyRecord(id="key_1", name="bench", digest=bytes(32)))
-    with pytest.raises(PepperUnusable, match="holds keys"):
+    with pytest.raises(PepperUnusable) as caught:
         load_or_create_pepper(tmp_path / "data", database)
+    assert caught.value.facts == {"path": tmp_path / "data" / FILE_NAME, "database": database}
 
 
 def test_a_database_without_keys_lets_a_pepper_be_made(tmp_path: Path) -> None:
@@ -97,5 +104,7 @@ def test_a_database_without_keys_lets_a_pepper_be_made(tmp_path: Path) -> None:
 
 def test_a_database_that_cannot_be_read_might_hold_keys(tmp_path: Path) -> None:
     (tmp_path / "control.db").write_bytes(b"damaged" * 1000)
-    with pytest.raises(PepperUnusable, match="cannot be read either"):
+    with pytest.raises(PepperUnusable) as caught:
         load_or_create_pepper(tmp_path)
+    assert caught.value.kind == "unknown"
+    assert caught.value.facts["database"] == tmp_path / "control.db"

@@ -163,7 +163,7 @@ HEADINGS = {
     "limit_jpy": Say("", "LIMIT JPY", "上限 円"),
     "spent_jpy": Say("", "SPENT JPY", "使用済み 円"),
     "remaining_jpy": Say("", "REMAINING JPY", "残り 円"),
-    "resets_at": Say("", "RESETS AT ({zone})", "更新日時（{zone}）"),
+    "resets_at": Say("", "RESETS AT ({zone})", "リセット日時（{zone}）"),
     "qpm": Say("", "QPM", "QPM"),
     "remaining_requests": Say("", "LEFT", "残り"),
     "tpm": Say("", "TPM", "TPM"),

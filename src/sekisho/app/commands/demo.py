@@ -39,7 +39,7 @@ def demo(
     logs.set_up("warning")
     [sock] = running.listening(host, port)
     bound = sock.getsockname()[1]
-    url = f"http://{host}:{bound}"
+    url = running.url_of(settings, host, sock)
     pending: list[asyncio.Task[None]] = []
 
     def opened(installation: Installation) -> None:

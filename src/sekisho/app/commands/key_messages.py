@@ -159,6 +159,7 @@ HEADINGS = (
     Say("", "EXPIRES ({zone})", "期限（{zone}）"),
     Say("", "STATE", "状態"),
 )
+DECLARED = Say("", "{state} (declared)", "{state}（ファイルで宣言）")
 STATES = {
     "active": Say("", "active", "有効"),
     "expired": Say("", "expired", "期限切れ"),

@@ -77,7 +77,7 @@ def _cells(record: KeyRecord, now_us: int, zone: tzinfo, language: Language) -> 
         ", ".join(record.endpoints),
         "-" if record.declared else local_time(record.created_at_us, zone),
         local_time(record.expires_at_us, zone),
-        f"{state} (declared)" if record.declared else state,
+        messages.DECLARED.message(language, state=state) if record.declared else state,
     )
 
 

@@ -160,7 +160,9 @@ def _desk(config: Path | None) -> Generator[tuple[KeyDesk, Settings, _Speaker]]:
         typer.echo(refused.text(language), err=True)
         raise typer.Exit(refused.exit_code) from None
     except (StoreUnavailable, PepperUnusable) as error:
-        typer.echo(str(error), err=True)
+        from sekisho.app.obstacles import words
+
+        typer.echo(words(error, language), err=True)
         raise typer.Exit(WRONG_USAGE) from None
 
 

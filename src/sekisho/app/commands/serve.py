@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def serve(
         settings, key = running.with_first_key(settings)
     socks = running.listening(host, port, workers)
     url = running.url_of(settings, host, socks[0])
-    option = f"--config {path} " if path is not None else ""
+    option = f"--config {shlex.quote(str(path))} " if path is not None else ""
 
     def opened() -> None:
         typer.echo(banner.banner(settings, url, key=key, data_option=option))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +17,7 @@ from sekisho.app.commands.tables_desk import target
 
 if TYPE_CHECKING:
     from sekisho.app.commands.sql_output import Rows
+    from sekisho.app.settings import Language
 
 Format = Literal["table", "json", "csv"]
 
@@ -45,24 +49,58 @@ def sql(
     """
     from sekisho.app.commands import sql_messages as messages
     from sekisho.app.settings import language_of
-    from sekisho.tables.qualified import NotAPlace, plain_names
-    from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names
+    from sekisho.tables.qualified import plain_names
+    from sekisho.tables.reader import ask, has_data
 
     language, (folder, storage, _) = language_of(), target(config, data_dir)
-    try:
+    with _failures(language, catalog):
         if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
-        for line in _lines(ask(folder, plain_names(statement, catalog), storage), output):
-            typer.echo(line)
+        with ended_by_ctrl_c():
+            for line in _lines(ask(folder, plain_names(statement, catalog), storage), output):
+                typer.echo(line)
+
+
+@contextmanager
+def _failures(language: Language, catalog: str) -> Generator[None]:
+    """Ends the command with a message and an exit code."""
+    from sekisho.app.commands import sql_messages as messages
+    from sekisho.tables.qualified import NotAPlace
+    from sekisho.tables.reader import NotAQuery, SqlFailed, names
+
+    try:
+        yield
     except NotAPlace:
         typer.echo(messages.NOT_A_PLACE.message(language, given=catalog), err=True)
         raise typer.Exit(WRONG_USAGE) from None
     except NotAQuery as error:
-        typer.echo(f"{error}\n{messages.ONE_SELECT.message(language)}", err=True)
+        said = messages.NOT_A_QUERY.get(error.kind, messages.NOT_A_SELECT).message(language, kind=error.kind)
+        typer.echo(f"{said}\n{messages.ONE_SELECT.message(language)}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
-    except (SqlFailed, OSError) as error:
+    except SqlFailed as error:
         typer.echo(f"{error}\n{messages.NAMES.message(language, names=', '.join(names()))}", err=True)
         raise typer.Exit(NO) from None
+    except BrokenPipeError:
+        # `| head` has seen enough: nothing went wrong, and there is nobody to tell
+        raise
+    except OSError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NO) from None
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Generator[None]:
+    """Let SIGINT end the process itself: Python would hear of it only when DuckDB has its answer. Nothing is to be
+    tidied up, for nothing is written. A process that ignores SIGINT goes on ignoring it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _lines(result: Rows, output: Format) -> Iterator[str]:

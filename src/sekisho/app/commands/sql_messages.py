@@ -9,6 +9,12 @@ NOTHING_YET = Say(
     "Nothing has been recorded in {data_dir} yet; the tables are empty.",
     "{data_dir} にはまだ何も記録されていません。テーブルは空です。",
 )
+#: by `NotAQuery.kind`
+NOT_A_QUERY = {
+    "nothing": Say("", "there is no statement", "SQL 文がありません。"),
+    "several": Say("", "one statement at a time", "SQL 文は 1 つだけにしてください。"),
+}
+NOT_A_SELECT = Say("", "only SELECT is allowed, not {kind}", "{kind} は使えません。使えるのは SELECT だけです。")
 ONE_SELECT = Say(
     "",
     "This command reads: give one SELECT (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE and EXPLAIN are fine too).",

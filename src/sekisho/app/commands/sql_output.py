@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -11,8 +12,12 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-_WIDEST_CELLS = 100_000
 _NULL = "NULL"
+_LINE_BREAKS = "\r\n"
+_TAB = 8
+#: of a terminal, as numbers of ECMA-48's "select graphic rendition"
+_BOLD, _DIM = "1", "2"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -45,30 +50,51 @@ def as_json_lines(result: Rows) -> Iterator[str]:
 def as_csv(result: Rows) -> Iterator[str]:
     """RFC 4180 with line feeds; NULL is an empty field."""
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="")
+    # Python before 3.13 quotes a line break only where it stands in the terminator; we end the lines ourselves
+    writer = csv.writer(written, lineterminator=_LINE_BREAKS)
     for row in _chained([result.columns], result.rows()):
         writer.writerow(["" if value is None else cell(value) for value in row])
-        yield written.getvalue()
+        yield written.getvalue().removesuffix(_LINE_BREAKS)
         written.seek(0)
         written.truncate()
 
 
 def as_table(result: Rows, *, colour: bool) -> Iterator[str]:
-    """Columns that line up whatever the script: rich counts full-width characters as two cells."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Columns that line up whatever the script: full-width characters count as two cells.
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, numeric in zip(result.columns, result.numeric, strict=True):
-        table.add_column(Text(name), no_wrap=True, justify="right" if numeric else "left")
-    for row in result.rows():
-        # Text, because a value with [brackets] is no markup
-        table.add_row(*(Text(_NULL, "dim") if value is None else Text(cell(value)) for value in row))
-    written = io.StringIO()
-    console = Console(file=written, width=_WIDEST_CELLS, force_terminal=colour, highlight=False)
-    console.print(table)
-    return (line.rstrip() for line in written.getvalue().splitlines())
+    Not with rich's own table: it cuts what is wider than its console, and a value with a tab.
+    """
+    from rich.cells import cell_len
+
+    rows = [[None if value is None else _lines(cell(value)) for value in row] for row in result.rows()]
+    widths = [
+        max([cell_len(name), *(cell_len(line) for row in rows for line in row[at] or (_NULL,))])
+        for at, name in enumerate(result.columns)
+    ]
+
+    def line(cells: Iterable[tuple[str, str]]) -> str:
+        padded: list[str] = []
+        for (text, style), width, numeric in zip(cells, widths, result.numeric, strict=True):
+            space = " " * (width - cell_len(text))
+            shown = f"\x1b[{style}m{text}\x1b[0m" if colour and style and text else text
+            padded.append(space + shown if numeric else shown + space)
+        return "  ".join(padded).rstrip()
+
+    yield line((name, _BOLD) for name in result.columns)
+    for row in rows:
+        for at in range(max(len(lines or ()) for lines in row) or 1):
+            yield line(
+                ((_NULL, _DIM) if at == 0 else ("", ""))
+                if lines is None
+                else (lines[at] if at < len(lines) else "", "")
+                for lines in row
+            )
+
+
+def _lines(text: str) -> list[str]:
+    """A value as the lines of its cell. A control character, which could move the cursor, is shown as its escape."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return [_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", one.expandtabs(_TAB)) for one in lines]
 
 
 def cell(value: Any) -> str:

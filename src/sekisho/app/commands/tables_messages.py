@@ -69,6 +69,13 @@ STILL_THERE = Say(
     "Run the command again in a few seconds.",
     "未完了です。スプールに {rows} 行が残り、{files} 個のファイルが変更中でした。数秒後に再度実行してください。",
 )
+NO_DAYS = Say(
+    "",
+    "--from {first} is after --to {last}.",
+    "--from {first} が --to {last} より後です。",
+    "Exchange them.",
+    "入れ替えてください。",
+)
 BAD_DAY = Say(
     "bad_day",
     "{option} '{text}' is not a day",

@@ -94,6 +94,8 @@ def export(
 
     kind = output or _by_name(out)
     days = _day("--from", first), _day("--to", last)
+    if days[0] > days[1]:
+        refuse(messages.NO_DAYS, first=first, last=last)
     folder, storage, _ = target(config, data_dir)
     if not has_data(folder, storage):
         refuse(messages.NO_TABLES, NO, data_dir=folder)

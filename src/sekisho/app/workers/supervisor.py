@@ -55,7 +55,7 @@ def run(settings: Settings, socks: Sequence[socket.socket], *, path: Path | None
     try:
         return Supervisor(settings, socks, path=path, opened=opened).run()
     except running.in_the_way() as error:
-        print(error, file=sys.stderr)
+        running.say(error)
         return WRONG_USAGE
 
 
@@ -133,7 +133,7 @@ class Supervisor:
             settle(self.root)
         self._lock_fd = lock(self.root)
         self._settled = settle_left(settings.data_dir, frozenset({self.root}))
-        self._metrics_sock = _metrics_door(settings.server.metrics_port)
+        self._metrics_sock = running.metrics_door(settings.server.metrics_port)
 
         async def once() -> None:
             prices = PriceBook(settings.data_dir / "prices.json")
@@ -374,12 +374,3 @@ class Supervisor:
         for place in self.places:
             if place.pid:
                 os.kill(place.pid, number)
-
-
-def _metrics_door(port: int | None) -> socket.socket | None:
-    if port is None:
-        return None
-    try:
-        return running.bound("127.0.0.1", port)[0]
-    except OSError as error:
-        raise OSError(f"server.metrics_port: 127.0.0.1:{port}: {error.strerror or error}") from None

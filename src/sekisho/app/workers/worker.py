@@ -176,14 +176,14 @@ class Worker:
 
 def run(worker: Worker, serve: Callable[[], None]) -> int:
     """Serve until told to stop; the exit status. What keeps it from starting is told to the supervisor."""
-    from sekisho.app.running import in_the_way
+    from sekisho.app.running import in_the_way, what_is_wrong
 
     try:
         serve()
     except KeyboardInterrupt:
         pass
     except in_the_way() as error:
-        worker.line.send(Failed(str(error)))
+        worker.line.send(Failed(what_is_wrong(error)))
         worker.line.drain(_LAST_WORDS_S)
         return 2
     return 0

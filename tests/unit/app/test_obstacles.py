@@ -1,0 +1,76 @@
+"""Whoever starts a gateway hears in their language what is in the way, and what to do."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from sekisho.app import obstacles
+from sekisho.app.obstacles import METRICS_PORT_TAKEN, PEPPER, CannotListen, no_port, words
+from sekisho.app.settings.messages import Say
+from sekisho.stores.pepper import PepperUnusable
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.tables.spool_folder import DataDirInUse
+
+PEPPER_PATH = Path("/srv/rows/key_pepper")
+TAKEN = OSError(errno.EADDRINUSE, "Address already in use")
+CASES = [
+    (DataDirInUse(Path("/srv/rows"), "7703"), "/srv/rows is in use by process 7703", "プロセス 7703 が使用中です。"),
+    (no_port("127.0.0.1", 4000, TAKEN), "127.0.0.1:4000: Address already in use", "--port で別の番号"),
+    (no_port("8.8.8.8", 0, OSError(errno.EADDRNOTAVAIL, "no such")), "--host has to be", "--host にはこのマシンの"),
+    (
+        CannotListen(METRICS_PORT_TAKEN, "::1", 9464, TAKEN),
+        "server.metrics_port: cannot listen on [::1]:9464",
+        "設定で",
+    ),
+    (ssl.SSLError(9, "[SSL] PEM lib"), "server.tls_key cannot be used: [SSL] PEM lib", "server.tls_key を使えません"),
+    (
+        FileExistsError(errno.EEXIST, "File exists", "/srv/rows"),
+        "/srv/rows cannot be used: File exists",
+        "を使えません",
+    ),
+    (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
+    (OSError("anything"), "anything", "anything"),
+    (PepperUnusable("unreadable", path=PEPPER_PATH, reason="no"), "cannot be read or made: no", "読み書きできません"),
+    (
+        PepperUnusable("damaged", path=PEPPER_PATH, size=4, right_size=32),
+        "has 4 bytes instead of 32; it was damaged\n    -> restore it from a backup",
+        "32 バイトのはずが 4 バイト",
+    ),
+    (
+        PepperUnusable("missing", path=PEPPER_PATH, database="control.db"),
+        "is missing, but control.db holds keys that depend on it\n    -> restore it from a backup",
+        "バックアップから戻してください",
+    ),
+    (PepperUnusable("not_copied", path=PEPPER_PATH), "-> copy it from the data folder", "コピーしてください"),
+    (
+        PepperUnusable("another", path=PEPPER_PATH),
+        "is another one than that of the shared database\n    -> copy it from the data folder",
+        "使われているものと違います",
+    ),
+    (
+        PepperUnusable("unknown", path=PEPPER_PATH, database="control.db", reason="no"),
+        "control.db cannot be read either: no",
+        "control.db も読めません",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "english", "japanese"), CASES)
+def test_what_is_in_the_way_is_said_in_both_languages(error: Exception, english: str, japanese: str) -> None:
+    assert english in words(error, "en")
+    assert japanese in words(error, "ja")
+
+
+def test_both_languages_name_the_same_facts() -> None:
+    found = [value for value in vars(obstacles).values() if isinstance(value, Say)] + list(PEPPER.values())
+    assert len(found) >= len(CASES) - 1
+    for say in found:
+        names = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in say[1:]]
+        assert names[0] == names[1], say
+        assert names[2] == names[3], say
+        assert bool(say.en_hint) == bool(say.ja_hint), say
