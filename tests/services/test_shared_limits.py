@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
-from sekisho.stores import redis_counters, redis_words
+from sekisho.stores import redis_memory, redis_words
 from sekisho.stores.counters import Denial, MeterSpec, Reservation
 from sekisho.stores.redis_counters import RedisCounters
 
@@ -48,7 +48,7 @@ async def workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[RedisCo
     """On a server whose script asks a key for the time."""
     script = redis_words.SCRIPT.replace("redis.call('TIME')", "redis.call('HMGET', '{sekisho}:clock', 's', 'us')")
     assert script != redis_words.SCRIPT
-    monkeypatch.setattr(redis_counters, "SCRIPT", script)
+    monkeypatch.setattr(redis_memory, "LOADING", ("SCRIPT", "LOAD", script))
     monkeypatch.setattr(redis_words, "SCRIPT_SHA", hashlib.sha1(script.encode()).hexdigest())
 
     async def nothing(_as_of_s: float) -> dict[str, int]:

@@ -46,7 +46,13 @@ class Provider:
         self.embeddings = embeddings
         self.origin = origin
         self._base_path = base_path.rstrip("/")
-        self._fixed = {"user-agent": user_agent, "content-type": "application/json", "accept": "*/*"}
+        # without a word on encodings a server may choose any (RFC 9110, 12.5.3), and answers pass as they come
+        self._fixed = {
+            "user-agent": user_agent,
+            "content-type": "application/json",
+            "accept": "*/*",
+            "accept-encoding": "identity",
+        }
         self._api_key = api_key
         self._headers = headers
         self._heads: dict[str, bytes] = {}

@@ -30,8 +30,8 @@ MESSAGES: dict[str, Message] = {
         "ファイルを編集してください。稼働中のゲートウェイは自動で読み直します。",
     ),
     "object_not_found": Message(
-        "There is no {kind} {name}. The list of the same route shows which there are.",
-        "{kind} {name} はありません。同じパスの一覧で確認してください。",
+        "There is no {name} here. The list of the same route shows which there are.",
+        "{name} はありません。同じパスの一覧で確認してください。",
     ),
     "name_taken": Message(
         "The name {name} belongs to the key {holder}. Choose another name, or revoke or rotate that key.",

@@ -118,12 +118,12 @@ def test_who_reads_only_the_first_lines_hears_of_no_failure(data_dir: Path):
 
 
 def test_ctrl_c_ends_a_query_at_once_and_nothing_else():
-    before = signal.getsignal(signal.SIGINT)
-    with ended_by_ctrl_c():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is before is signal.default_int_handler
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        with ended_by_ctrl_c():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         with ended_by_ctrl_c():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:

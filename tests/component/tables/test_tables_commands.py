@@ -118,6 +118,14 @@ def test_info_says_how_long_the_oldest_row_waits_and_what_failed(data_dir: Path)
     assert "last light: began 1970-01-01T00:00:00Z, did not end" in text
 
 
+def test_info_says_where_it_looked_when_there_is_nothing(tmp_path: Path):
+    done = tables(tmp_path / "wrong", "info")
+    assert (done.exit_code, done.stdout.splitlines()[1].split()[:3]) == (0, ["usage", "0", "0"])
+    assert done.stderr.splitlines() == [f"nothing is in {tmp_path / 'wrong' / 'tables'} yet"]
+    assert "まだ何もありません" in tables(tmp_path / "wrong", "info", language="ja_JP.UTF-8").stderr
+    assert tables(tmp_path / "wrong", "info", "--format", "json").stdout.startswith("[")
+
+
 def test_erase_leaves_costs_and_says_what_is_still_there(data_dir: Path):
     done = tables(data_dir, "erase", "--user", "taro")
     assert done.exit_code == 0, done.output

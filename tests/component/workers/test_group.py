@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -166,11 +167,16 @@ async def status_with(gateway: Gateway, key: str) -> int:
 
 
 async def another_gateway_is_refused(gateway: Gateway) -> None:
+    """By whichever it meets first: the port, that of the metrics, or the data folder."""
+    text = gateway.config.read_text()
+    other = gateway.config.with_name("other.yaml")
+    other.write_text(re.sub(r"metrics_port: \d+", f"metrics_port: {free_port()}", text))
     elsewhere, two = ("--port", str(free_port())), ("--workers", "2")
     refused = {
-        elsewhere: "is in use by",
-        (*elsewhere, *two): "is in use by",
-        ("--port", str(gateway.port), *two): "cannot",
+        ("--config", str(other), *elsewhere): "is in use by",
+        ("--config", str(other), *elsewhere, *two): "is in use by",
+        elsewhere: "server.metrics_port: cannot listen",
+        ("--port", str(gateway.port), *two): "cannot listen",
     }
     found = await asyncio.gather(*(asyncio.to_thread(serve, gateway, *options) for options in refused))
     for done, says in zip(found, refused.values(), strict=True):

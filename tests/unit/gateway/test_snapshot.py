@@ -227,6 +227,7 @@ def test_a_head_has_credentials_and_its_bodys_length() -> None:
     assert fields["authorization"] == "Bearer sk-canary"
     assert fields["content-length"] == "8"
     assert fields["x-team"] == "research"
+    assert fields["accept-encoding"] == "identity", "an answer passes as it comes, and is read"
     assert fields["user-agent"] == "own", "what the operator says wins"
 
 

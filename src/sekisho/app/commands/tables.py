@@ -63,6 +63,8 @@ def info(
     except OSError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(NO) from None
+    if not spool.segments and not any(one.last_commit_us for one in tables):
+        typer.echo(said(messages.NOTHING_YET, place=storage.path or storage.url), err=True)
     jobs = read_state(folder).jobs if storage.path is not None else {}
     seen = iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
     rows: list[tuple[Any, ...]] = [

@@ -18,6 +18,13 @@ NO_TABLES = Say(
     "give the folder by --data-dir, or a configuration by --config; the tables come with the first call",
     "--data-dir か --config で場所を指定してください。テーブルは最初の呼び出しで作られます。",
 )
+NOTHING_YET = Say(
+    "",
+    "nothing is in {place} yet",
+    "{place} にはまだ何もありません。",
+    "give the folder by --data-dir, or a configuration by --config; the tables come with the first call",
+    "--data-dir か --config で場所を指定してください。テーブルは最初の呼び出しで作られます。",
+)
 FOLDERS_ONLY = Say(
     "unsupported",
     "the tables are in the bucket {url}, and this command works on folders only",
