@@ -96,13 +96,14 @@ def _providers(opened: Opened, books: Books, settings: Settings | None, language
 def _content(file: Path, language: Language) -> bytes:
     """Not more than a little too much. Raises Stopped."""
     from sekisho.app.commands import export_messages as messages
+    from sekisho.app.settings.os_reasons import os_reason
     from sekisho.costs.exports.reading import MOST_BYTES
 
     try:
         with file.open("rb") as opened:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise _refused(messages.UNREADABLE, language, file=file, error=error.strerror or error) from None
+        raise _refused(messages.UNREADABLE, language, file=file, error=os_reason(error, language)) from None
 
 
 def _percent(text: str, language: Language) -> Decimal:

@@ -29,6 +29,7 @@ from sekisho.app.settings.lookalikes import half_width, nearest_above
 from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
 from sekisho.app.settings.names import names_of
+from sekisho.app.settings.os_reasons import os_reason
 from sekisho.app.settings.problem import ConfigError, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
@@ -170,7 +171,7 @@ def _text_of_file(path: Path, language: Language) -> str:
     except FileNotFoundError:
         reading.error(nowhere, file_messages.NO_FILE, name=path)
     except OSError as error:
-        reading.error(nowhere, file_messages.UNREADABLE, reason=error.strerror or "-")
+        reading.error(nowhere, file_messages.UNREADABLE, reason=os_reason(error, language))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         column = error.start - error.object.rfind(b"\n", 0, error.start)

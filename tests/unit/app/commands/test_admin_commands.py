@@ -529,10 +529,13 @@ def test_japanese_speakers_are_told_in_japanese(run: Run, gateway: Gateway, monk
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     gateway.answers["POST stops"] = (201, STOP)
     assert "停止しました: すべて" in run("stop", "--all").err
+    assert "停止しました: ユーザー taro" in run("stop", "--user", "taro").err
     assert gateway.sent[-1].headers["accept-language"] == "ja"
     out = run("budgets", "list").out
     assert "使用済み 円" in out
     assert "ファイル" in out
+    assert "ユーザー *、エンドポイント chat" in out
+    assert out.rstrip().endswith("チーム research")
 
 
 def test_both_languages_say_everything_and_name_the_same_blanks() -> None:

@@ -224,14 +224,14 @@ class Desk:
         if rule.degrade_to is not None and rule.degrade_to not in whole.declared.endpoints:
             raise _unknown("on_exceed.degrade", whole.declared.endpoints)
         if any(budget_id(one) == budget_id(rule) for one in whole.declared.budgets):
-            raise self._in_file("scope", "budget")
+            raise self._rule_in_file("scope", "budget")
         return self._control.put(StoredBudget(rule=rule), by) is None
 
     def set_limit(self, rule: Limit, by: Actor) -> bool:
         whole = self.whole()
         self._check_scope(whole, rule.scope)
         if any(limit_id(one) == limit_id(rule) for one in whole.declared.limits):
-            raise self._in_file("scope", "limit")
+            raise self._rule_in_file("scope", "limit")
         return self._control.put(StoredLimit(rule=rule), by) is None
 
     def rule(self, kind: Kind, object_id: str) -> Budget | Limit:
@@ -246,7 +246,7 @@ class Desk:
         declared = self._declared()
         ids = {budget_id(rule) for rule in declared.budgets} | {limit_id(rule) for rule in declared.limits}
         if object_id in ids:
-            raise self._in_file("id", kind)
+            raise self._rule_in_file("id", kind)
         if self._control.remove(kind, object_id, by) is None:
             raise _missing(kind, object_id)
 
@@ -313,6 +313,10 @@ class Desk:
 
     def _in_file(self, param: str, name: str) -> Refusal:
         return Refusal(409, "declared_in_file", param=param, name=name, source=self._declared().source)
+
+    def _rule_in_file(self, param: str, kind: Kind) -> Refusal:
+        source = self._declared().source
+        return Refusal(409, "declared_in_file", message="rule_in_file", param=param, kind=kind, source=source)
 
 
 def _check_endpoint(declared: Declared, name: str) -> None:
