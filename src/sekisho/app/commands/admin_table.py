@@ -137,7 +137,9 @@ def _cell(door: Door, zone: str, name: str, value: Any) -> str:
         return nouns_in_japanese(value)
     if name in _TIMES:
         return _local(value, ZoneInfo(zone))
-    return f"{value:,}" if name.endswith("_jpy") else str(value)
+    if name.endswith("_usd"):
+        return f"{Decimal(value):,f}"
+    return f"{value:,}" if isinstance(value, int) and name in _NUMBERS else str(value)
 
 
 def _local(text: str, zone: ZoneInfo) -> str:

@@ -76,7 +76,7 @@ BAD: Final = {
         "this is an error that the provider answered, and no export",
         "エクスポートではなく、プロバイダーのエラー応答です。",
         "read it: often the key is no admin key",
-        "内容を確認してください。管理用のキーではないことが多い原因です。",
+        "内容を確認してください。よくある原因は、管理用でないキーを使ったことです。",
     ),
     "other_format": Say(
         "other_format",

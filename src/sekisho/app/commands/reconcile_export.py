@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -124,7 +125,8 @@ def _place(where: str, language: Language) -> str:
         return where
     head, _, rest = where.partition(",")
     number = head.removeprefix("line ")
-    return where if number == head else f"{number} 行目" + (f"、{rest.strip()}" if rest else "")
+    inside = re.sub(r"^column (\d+)$", r"\1 文字目", rest.strip())
+    return where if number == head else f"{number} 行目" + (f"、{inside}" if inside else "")
 
 
 def _listed(names: Sequence[str], language: Language) -> str:

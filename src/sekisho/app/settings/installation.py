@@ -28,6 +28,7 @@ _FAMILIAR_ZONES = {
     "japan standard time": "Asia/Tokyo",
     "日本": "Asia/Tokyo",
     "日本時間": "Asia/Tokyo",
+    "東京": "Asia/Tokyo",
 }
 
 

@@ -25,7 +25,7 @@ from sekisho.app.settings.installation import (
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
 from sekisho.app.settings.language import language_of
-from sekisho.app.settings.lookalikes import half_width, nearest_above
+from sekisho.app.settings.lookalikes import ascii_form, nearest_above
 from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
 from sekisho.app.settings.names import names_of
@@ -154,7 +154,7 @@ def _point_at_lookalike(reading: Reading, text: str, line: int) -> None:
     if found is None or line - found[0] > _LOOKALIKE_REACH:
         return
     place = Spot(line=found[0], column=found[1])
-    name = half_width(found[2]) or found[2]
+    name = ascii_form(found[2]) or found[2]
     code_point = f"{ord(found[2]):04X}"
     reading.error(place, file_messages.LOOKALIKE, character=found[2], code_point=code_point, name=name)
 

@@ -121,7 +121,7 @@ FILE_MISSING = Say(
     "there is no file '{name}'",
     "ファイル '{name}' がありません。",
     "paths are relative to the folder of the configuration: {folder}",
-    "パスは設定ファイルのフォルダーからの相対です: {folder}",
+    "設定ファイルのフォルダーからの相対パスで書きます: {folder}",
 )
 FILE_UNREADABLE = Say(
     "file_unreadable",
@@ -296,7 +296,7 @@ TABLES_URL = Say(
     "tables.url is neither a path nor the address of a bucket",
     "tables.url がパスでもバケットのアドレスでもありません。",
     "write a path, or s3://BUCKET/PREFIX with letters, digits and . _ - = in the prefix",
-    "パスか s3://バケット/プレフィックス を書いてください（プレフィックスは英数字と . _ - = のみ）。",
+    "パスか s3://バケット/プレフィックスを書いてください（プレフィックスは英数字と . _ - = のみ）。",
 )
 S3_WITHOUT_URL = Say(
     "unused",
@@ -333,7 +333,7 @@ DATABASE_UNSUPPORTED = Say(
     "database.url '{scheme}' cannot be used",
     "database.url の '{scheme}' は使えません。",
     "sqlite:///PATH for one machine, postgresql://HOST/DATABASE for several",
-    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベース です。",
+    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベースです。",
 )
 TLS_PAIR = Say(
     "missing",

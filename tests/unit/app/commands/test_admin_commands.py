@@ -180,6 +180,13 @@ def test_budgets_as_they_stand_in_dollars_and_yen(run: Run) -> None:
     assert each[5:] == ["-", "-", "-", "-", "750", "-", "-", "-", "team research"]
 
 
+def test_large_amounts_have_separators_for_people_and_none_for_machines(run: Run, gateway: Gateway) -> None:
+    large = {**EACH_BUDGET, "usd": "1234567.5"}
+    gateway.answers["GET budgets"] = (200, {"data": [large], "counters": "ok"})
+    assert "1,234,567.5 " in run("budgets", "list").out
+    assert ",1234567.5," in run("budgets", "list", "--format", "csv").out
+
+
 def test_budgets_for_machines_are_whole_and_english(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     rows = list(csv.DictReader(io.StringIO(run("budgets", "list", "--format", "csv").out)))
