@@ -13,7 +13,7 @@ from sekisho.stores.control import NOTHING, ControlRecords, ControlStore
 from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
 from sekisho.stores.pepper import FILE_NAME, load_or_create_pepper
 from sekisho.stores.polled_snapshot import PolledSnapshot
-from sekisho.stores.ports import ControlSnapshot, KeyRecord, KeyStore, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, ControlSnapshot, KeyRecord, KeyStore, StoreUnavailable
 from sekisho.stores.postgres_pepper import agree
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sqlite_snapshot import SqliteSnapshot
@@ -142,9 +142,5 @@ def _postgres(url: str) -> PostgresSnapshot:
 
 def _reader(url: str) -> PostgresSnapshot:
     if find_spec("psycopg") is None:
-        raise StoreUnavailable(
-            "`database.url` names PostgreSQL, and its client is not installed: pip install 'sekisho[postgresql]'\n"
-            "`database.url` に PostgreSQL が指定されていますが、クライアントが入っていません: "
-            "pip install 'sekisho[postgresql]' を実行してください。"
-        )
+        raise ClientMissing("the client of PostgreSQL is not installed")
     return PostgresSnapshot(url)

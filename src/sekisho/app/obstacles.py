@@ -8,8 +8,9 @@ import ssl
 
 from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language
+from sekisho.app.settings.os_reasons import os_reason
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import ClientMissing, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PORT_TAKEN = Say(
@@ -17,14 +18,14 @@ PORT_TAKEN = Say(
     "cannot listen on {place}: {reason}",
     "{place} で待ち受けできません: {reason}",
     "another program may use the port; choose one with --port, or 0 for a free one",
-    "ポートが使用中の可能性があります。--port で別の番号を指定してください (0 なら空いている番号)。",
+    "ポートが使用中の可能性があります。--port で別の番号を指定してください（0 なら空いている番号）。",
 )
 NO_ADDRESS = Say(
     "",
     "cannot listen on {place}: {reason}",
     "{place} で待ち受けできません: {reason}",
     "--host has to be an address of this machine: 127.0.0.1, or 0.0.0.0 for all of them",
-    "--host にはこのマシンのアドレスを指定してください (127.0.0.1、すべてのアドレスなら 0.0.0.0)。",
+    "--host にはこのマシンのアドレスを指定してください（127.0.0.1、すべてのアドレスなら 0.0.0.0）。",
 )
 METRICS_PORT_TAKEN = Say(
     "",
@@ -47,6 +48,13 @@ IN_USE = Say(
     "stop it, or choose another data_dir",
     "そのプロセスを止めるか、data_dir を別のフォルダーにしてください。",
 )
+NO_CLIENT = Say(
+    "",
+    "`database.url` names PostgreSQL, and its client is not installed",
+    "`database.url` に PostgreSQL が指定されていますが、クライアントが入っていません。",
+    "pip install 'sekisho[postgresql]'",
+    "pip install 'sekisho[postgresql]' を実行してください。",
+)
 DATABASE = Say("", "{error}", "管理データベースを使えません: {error}")
 FILE = Say("", "{path} cannot be used: {reason}", "{path} を使えません: {reason}")
 _RESTORE = (
@@ -68,7 +76,7 @@ PEPPER = {
     "damaged": Say(
         "",
         "the key pepper {path} has {size} bytes instead of {right_size}; it was damaged",
-        "キーのペッパー {path} が壊れています ({right_size} バイトのはずが {size} バイト)。",
+        "キーのペッパー {path} が壊れています（{right_size} バイトのはずが {size} バイト）。",
         *_RESTORE,
     ),
     "missing": Say(
@@ -109,6 +117,7 @@ class CannotListen(OSError):
     def __init__(self, say: Say, host: str, port: int, error: OSError) -> None:
         super().__init__(error.errno, error.strerror or str(error))
         self.say = say
+        self.cause = error
         self.place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -120,24 +129,26 @@ def no_port(host: str, port: int, error: OSError) -> CannotListen:
 
 def words(error: Exception, language: Language) -> str:
     """What is wrong, and what to do on a line of its own."""
-    say, values = _say(error)
+    say, values = _say(error, language)
     hint = say.hint(language, **values)
     return say.message(language, **values) + (f"\n    -> {hint}" if hint else "")
 
 
-def _say(error: Exception) -> tuple[Say, dict[str, object]]:
+def _say(error: Exception, language: Language) -> tuple[Say, dict[str, object]]:
     match error:
         case DataDirInUse():
             return IN_USE, {"folder": error.folder, "owner": error.owner}
         case PepperUnusable():
             return PEPPER[error.kind], error.facts
+        case ClientMissing():
+            return NO_CLIENT, {}
         case StoreUnavailable():
             return DATABASE, {"error": error}
         case CannotListen():
-            return error.say, {"place": error.place, "reason": error.strerror}
+            return error.say, {"place": error.place, "reason": os_reason(error.cause, language)}
         case ssl.SSLError():
-            return TLS_UNUSABLE, {"reason": error.strerror or error}
+            return TLS_UNUSABLE, {"reason": os_reason(error, language)}
         case OSError() if error.filename is not None:
-            return FILE, {"path": error.filename, "reason": error.strerror or error}
+            return FILE, {"path": error.filename, "reason": os_reason(error, language)}
         case _:
             return Say("", "{error}", "{error}"), {"error": error}

@@ -14,6 +14,8 @@ _JAPANESE = (
     (r"No such option: (.+)", "オプション {0} はありません。"),
     (r"No such command (.+)\. Did you mean (.+)\?", "コマンド {0} はありません。{1} の間違いではありませんか。"),
     (r"No such command (.+)\.", "コマンド {0} はありません。"),
+    (r"Missing option (.+)\. Choose from:(.+)", "オプション {0} が必要です。使えるもの: {1}"),
+    (r"Missing argument (.+)\. Choose from:(.+)", "引数 {0} が必要です。使えるもの: {1}"),
     (r"Missing option (.+)\.", "オプション {0} が必要です。"),
     (r"Missing argument (.+)\.", "引数 {0} が必要です。"),
     (r"Missing command\.", "コマンドを指定してください。"),
@@ -48,7 +50,7 @@ def said(error: Any, language: Language) -> str | None:
     if context is not None:
         way = f"{context.command_path} --help"
         lines = [
-            context.get_usage(),
+            context.get_usage().replace("Usage:", "使い方:", 1) if language == "ja" else context.get_usage(),
             f"'{way}' で使い方を見られます。" if language == "ja" else f"Try '{way}' for help.",
         ]
     mistake = f"エラー: {in_japanese(text)}" if language == "ja" else f"Error: {text}"
@@ -67,4 +69,4 @@ def _value(text: str) -> str:
     for pattern, sentence in _JAPANESE_VALUES:
         if (found := re.fullmatch(pattern, text, re.DOTALL)) is not None:
             return sentence.format(*found.groups())
-    return text
+    return " ".join(text.split())

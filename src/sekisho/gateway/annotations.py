@@ -69,9 +69,7 @@ def _requester(end_user: str, fields: Fields) -> str:
         char = next(one for one in sent if name_problem(unicodedata.normalize("NFKC", one)) == "characters")
         reason = "the key calls on behalf of this user, and the name has a character that cannot be seen: {char}"
         raise Refusal(400, "invalid_value", param=param, reason=reason, char=f"U+{ord(char):04X}")
-    reason = (
-        "the key calls on behalf of this user, so the name must have 1 to {most} characters, and not begin like a key"
-    )
+    reason = "the key calls on behalf of this user: 1 to {most} characters, not `*`, and not beginning like a key"
     raise Refusal(400, "invalid_value", param=param, reason=reason, most=MOST_NAME_CHARS)
 
 

@@ -115,6 +115,10 @@ class StoreUnavailable(Exception):
     """The store did not answer in time; callers answer 503, never 401."""
 
 
+class ClientMissing(StoreUnavailable):
+    """The package that speaks to the store is not installed."""
+
+
 class NameTaken(Exception):
     """Another current key, `holder`, has the name."""
 

@@ -29,26 +29,51 @@ MESSAGES: dict[str, Message] = {
         "{name} は設定ファイル {source} で宣言されているため、ここでは変更できません。"
         "ファイルを編集してください。稼働中のゲートウェイは自動で読み直します。",
     ),
+    "rule_in_file": Message(
+        "This {kind} is declared in the configuration file {source}, and is changed only there. Edit the file; a "
+        "running gateway takes it over by itself.",
+        "この{kind}は設定ファイル {source} で宣言されているため、ここでは変更できません。"
+        "ファイルを編集してください。稼働中のゲートウェイは自動で読み直します。",
+    ),
+    "body_not_taken": Message(
+        "This route takes no request body. Send the request again without one.",
+        "このパスでは、リクエスト本文を受け付けません。本文を付けずに、もう一度送信してください。",
+    ),
     "object_not_found": Message(
-        "There is no {name} here. The list of the same route shows which there are.",
-        "{name} はありません。同じパスの一覧で確認してください。",
+        "There is no {kind} {name}. The list of the same route shows which there are.",
+        "{kind} {name} はありません。同じパスの一覧で確認してください。",
     ),
     "name_taken": Message(
         "The name {name} belongs to the key {holder}. Choose another name, or revoke or rotate that key.",
-        "名前 {name} はキー {holder} が使用しています。別の名前にするか、そのキーを失効または更新してください。",
+        "名前 {name} はキー {holder} が使用しています。別の名前にするか、そのキーを失効させるか取り替えてください。",
     ),
     "key_not_current": Message(
         "The key {key} was revoked or replaced already. The list of keys shows its successor.",
-        "キー {key} はすでに失効しているか、置き換えられています。キーの一覧で後継を確認してください。",
+        "キー {key} はすでに失効しているか、置き換えられています。キーの一覧で新しいキーを確認してください。",
     ),
     "in_use": Message(
         "The team {name} still has members: {users}. Give them another team or remove them first.",
-        "チーム {name} には所属するものがあります: {users}。先に別のチームへ移すか、削除してください。",
+        "チーム {name} にはまだメンバーがいます: {users}。先に別のチームへ移すか、削除してください。",
     ),
     "admin_request_too_large": Message(
         "The request body is larger than {limit_kb} KiB. Send less.",
         "リクエスト本文が上限の {limit_kb} KiB を超えています。サイズを小さくしてください。",
     ),
+}
+
+#: what limits, budgets and stops name, and what `/admin` keeps, as it stands in a Japanese sentence
+NOUNS: dict[str, str] = {
+    "organisation": "会社全体",
+    "department": "部署",
+    "team": "チーム",
+    "key": "キー",
+    "user": "ユーザー",
+    "endpoint": "エンドポイント",
+    "model": "モデル",
+    "feature": "機能",
+    "budget": "予算",
+    "limit": "制限",
+    "stop": "停止",
 }
 
 #: English reason -> a Japanese sentence
@@ -60,8 +85,8 @@ REASONS: dict[str, str] = {
     "there is no such name, and none is known yet": "この名前はありません。まだ 1 つも登録されていません。",
     "it names nothing": "何も指定されていません。",
     "it means the same as `team`; keep one of them": "`team` と同じ意味です。どちらか一方にしてください。",
-    "it must have 1 to {most} visible characters, and not begin like a key": (
-        "見える文字で 1 文字以上 {most} 文字以下にしてください（キーのように始まる名前は使えません）。"
+    "it must have 1 to {most} visible characters, not be `*`, and not begin like a key": (
+        "見える文字で 1 文字以上 {most} 文字以下にしてください（`*` と、キーのように始まる名前は使えません）。"
     ),
     "it must have at most {most} visible characters": "見える文字で {most} 文字以下にしてください。",
     "it must have at most {most} entries": "{most} 件以下にしてください。",
@@ -86,15 +111,14 @@ REASONS: dict[str, str] = {
     ),
     "it must be a duration like 30d, 24h, 15m or 45s": "30d、24h、15m、45s のような期間で指定してください。",
     "the key has expired, and a rotation keeps its end; give a new one": (
-        "キーは期限切れで、更新しても期限は変わりません。新しい期限を指定してください。"
+        "キーは期限切れで、取り替えても期限は変わりません。新しい期限を指定してください。"
     ),
     "everything is stopped: leave it out": "すべてを停止する場合は指定しないでください。",
-    "this route takes no body": "このパスでは本文を送信できません。",
     "it does not belong to your team": "所属チームのものではありません。",
-    "the user belongs to another team": "利用者は別のチームに所属しています。",
+    "the user belongs to another team": "ユーザーは別のチームに所属しています。",
     "it was set for your team": "管理者がチームに設定したものです。",
     "the role is above your own": "自分より上のロールです。",
-    "your own key may not act for others": "自分のキーでは他の利用者の代理ができません。",
+    "your own key may not act for others": "自分のキーではほかのユーザーの代理はできません。",
     "your own key may not use {endpoint}": "自分のキーでは {endpoint} を使用できません。",
     "{given} was set for your team; you can set less": (
         "管理者がチームに {given} を設定しています。それ以下にしてください。"

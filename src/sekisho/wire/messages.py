@@ -17,6 +17,7 @@ from sekisho.wire.bilingual import Message
 
 MAX_VALUE_CHARS = 80
 _BLANK = re.compile(r"\{([a-z_]+)\}")
+_NOUN = re.compile(rf"(?:^|(, ))({'|'.join(admin_messages.NOUNS)})(?= |, |$)")
 
 
 MESSAGES: dict[str, Message] = {
@@ -149,63 +150,64 @@ MESSAGES: dict[str, Message] = {
         "{scope} の予算に、この呼び出しの分が残っていません。{limit_usd} USD のうち {spent_usd} USD を使用済み、"
         "{reserved_usd} USD を実行中の呼び出しのために予約しており、"
         "この呼び出しには {wanted_usd} USD の予約が必要です。"
-        "`max_tokens` を小さくするか入力を短くすると、必要な額は減ります。予算は {resets_at} に更新されます。",
+        "`max_tokens` を小さくするか入力を短くすると、必要な額は減ります。予算は {resets_at} にリセットされます。",
     ),
     "upstream_rate_limit": Message(
         "The provider of the model is limiting requests at present. Wait as long as the `retry-after` header says and "
         "try again.",
-        "現在、モデルの提供元でリクエストが制限されています。"
+        "現在、モデルのプロバイダーでリクエストが制限されています。"
         "`retry-after` ヘッダーに示された時間だけ待ってから、もう一度お試しください。",
     ),
     # Providers
     "upstream_rejected": Message(
         "The provider of the model did not accept the request. Check the parameters that this model supports.",
-        "モデルの提供元がリクエストを受け付けませんでした。このモデルで使用できるパラメーターを確認してください。",
+        "モデルのプロバイダーがリクエストを受け付けませんでした。このモデルで使用できるパラメーターを確認してください。",
     ),
     "upstream_rejected_param": Message(
         "The provider of the model did not accept `{param}`. Check which parameters and values this model supports.",
-        "モデルの提供元が `{param}` を受け付けませんでした。このモデルで使用できるパラメーターと値を確認してください。",
+        "モデルのプロバイダーが `{param}` を受け付けませんでした。"
+        "このモデルで使用できるパラメーターと値を確認してください。",
     ),
     "upstream_request_too_large": Message(
         "The request is larger than the provider of the model accepts. Send less, above all fewer or smaller images.",
-        "リクエストがモデルの提供元の上限サイズを超えています。画像を減らすなどして、サイズを小さくしてください。",
+        "リクエストがモデルのプロバイダーの上限サイズを超えています。画像を減らすなどして、サイズを小さくしてください。",
     ),
     "upstream_credentials": Message(
         "The provider did not accept the gateway's own credentials. Your API key is not the cause; tell the gateway's "
         "operator the request id.",
-        "モデルの提供元がゲートウェイ側の認証情報を受け付けませんでした。お使いの API キーの問題ではありません。"
+        "モデルのプロバイダーがゲートウェイ側の認証情報を受け付けませんでした。お使いの API キーの問題ではありません。"
         "リクエスト ID を添えてゲートウェイの管理者に連絡してください。",
     ),
     "upstream_model_not_found": Message(
         "The provider does not know the model that this endpoint is configured with. Tell the gateway's operator the "
         "request id.",
-        "このエンドポイントに設定されたモデルが、提供元に存在しません。"
+        "このエンドポイントに設定されたモデルが、プロバイダーに存在しません。"
         "リクエスト ID を添えてゲートウェイの管理者に連絡してください。",
     ),
     "upstream_error": Message(
         "The provider of the model failed. Try again later; if it goes on, tell the gateway's operator the request id.",
-        "モデルの提供元でエラーが発生しました。しばらくしてからもう一度お試しください。"
+        "モデルのプロバイダーでエラーが発生しました。しばらくしてからもう一度お試しください。"
         "解消しない場合は、リクエスト ID を添えてゲートウェイの管理者に連絡してください。",
     ),
     "upstream_timeout": Message(
         "The provider of the model did not answer in time. Try again, or use a shorter input.",
-        "モデルの提供元から時間内に応答がありませんでした。もう一度お試しいただくか、入力を短くしてください。",
+        "モデルのプロバイダーから時間内に応答がありませんでした。もう一度お試しいただくか、入力を短くしてください。",
     ),
     "no_healthy_target": Message(
         "No provider behind this endpoint is available at present. Wait as long as the `retry-after` header says and "
         "try again.",
-        "現在、このエンドポイントで利用できる提供元がありません。"
+        "現在、このエンドポイントで利用できるプロバイダーがありません。"
         "`retry-after` ヘッダーに示された時間だけ待ってから、もう一度お試しください。",
     ),
     # Streams that had begun
     "stream_truncated": Message(
         "The provider ended the answer before it was complete. What has arrived is not the whole answer; try again.",
-        "モデルの提供元からの応答が途中で終了しました。受信済みの内容は完全ではありません。もう一度お試しください。",
+        "モデルのプロバイダーからの応答が途中で終了しました。受信済みの内容は完全ではありません。もう一度お試しください。",
     ),
     "stream_failed": Message(
         "The provider reported an error in the middle of the answer. What has arrived is not the whole answer; try "
         "again.",
-        "応答の途中でモデルの提供元にエラーが発生しました。受信済みの内容は完全ではありません。"
+        "応答の途中でモデルのプロバイダーにエラーが発生しました。受信済みの内容は完全ではありません。"
         "もう一度お試しください。",
     ),
     "stream_interrupted": Message(
@@ -224,7 +226,7 @@ MESSAGES: dict[str, Message] = {
     ),
     "rows_unavailable": Message(
         "The gateway cannot keep its records just now and takes no calls until it can. Try again in a moment.",
-        "ゲートウェイが記録を保存できない状態のため、リクエストを受け付けていません。"
+        "ゲートウェイが記録を保存できない状態のため、呼び出しを受け付けていません。"
         "しばらくしてからもう一度お試しください。",
     ),
     "store_unavailable": Message(
@@ -242,7 +244,7 @@ MESSAGES: dict[str, Message] = {
 
 #: English reason -> a Japanese sentence
 REASONS: dict[str, str] = {
-    "it is missing": "指定されていません。",
+    "it is missing": "必須ですが、指定されていません。",
     "it must be a string": "文字列で指定してください。",
     "it must be a non-empty string": "空でない文字列で指定してください。",
     "it must be true or false": "true または false で指定してください。",
@@ -282,7 +284,7 @@ REASONS: dict[str, str] = {
         "このキーはユーザーの代理で呼び出すため、この値がユーザー名になります。"
         "目に見えない文字 {char} を取り除いてください。"
     ),
-    "the key calls on behalf of this user, so the name must have 1 to {most} characters, and not begin like a key": (
+    "the key calls on behalf of this user: 1 to {most} characters, not `*`, and not beginning like a key": (
         "このキーはユーザーの代理で呼び出すため、この値がユーザー名になります。1 文字以上 {most} 文字以下で、"
         "キーのような書き出しや `*` を避けて指定してください。"
     ),
@@ -311,12 +313,19 @@ def say(name: str, language: Language, param: str | None, values: Mapping[str, A
         name = f"{name}_param"
     message = MESSAGES.get(name) or MESSAGES["internal_error"]
     known = {"param": param, **values}
+    if language == "ja":
+        known |= {name: nouns_in_japanese(str(values[name])) for name in ("kind", "scope") if name in values}
     reason = values.get("reason")
     if isinstance(reason, str):
         text = REASONS.get(reason, reason + "。") if language == "ja" else reason
         # a reason is our own text: only what is filled into it is cleaned and cut
         known["reason"] = _Ours(_fill(text, known))
     return _fill(message.ja if language == "ja" else message.en, known)
+
+
+def nouns_in_japanese(text: str) -> str:
+    """`department 営業部, feature 要約` as `部署 営業部、機能 要約`: the first word of each part is ours."""
+    return _NOUN.sub(lambda part: ("、" if part[1] else "") + admin_messages.NOUNS[part[2]], text)
 
 
 def blanks(text: str) -> frozenset[str]:

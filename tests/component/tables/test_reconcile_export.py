@@ -148,7 +148,7 @@ def test_a_configuration_says_whose_type_the_export_is_of(tmp_path: Path, spool:
             "2 行目、requests: 'many'",
         ),
         ("model,requests\nm,1\n", "line 1: the column date is missing; there are: model, requests", "1 行目: 列 date"),
-        ('{"object": "page", "data": [}', "line 1, column 29: this is no JSON", "1 行目、column 29"),
+        ('{"object": "page", "data": [}', "line 1, column 29: this is no JSON", "1 行目、29 文字目"),
         ('{"error": {"code": "invalid_api_key"}}', "an error that the provider answered", "エラー応答"),
         ("", "there is nothing in the file", "内容がありません"),
     ],

@@ -13,7 +13,7 @@ from sekisho.app import obstacles
 from sekisho.app.obstacles import METRICS_PORT_TAKEN, PEPPER, CannotListen, no_port, words
 from sekisho.app.settings.messages import Say
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import ClientMissing, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PEPPER_PATH = Path("/srv/rows/key_pepper")
@@ -32,6 +32,11 @@ CASES = [
         FileExistsError(errno.EEXIST, "File exists", "/srv/rows"),
         "/srv/rows cannot be used: File exists",
         "を使えません",
+    ),
+    (
+        ClientMissing("no client"),
+        "its client is not installed\n    -> pip install 'sekisho[postgresql]'",
+        "クライアントが入っていません。\n    -> pip install",
     ),
     (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
     (OSError("anything"), "anything", "anything"),

@@ -9,6 +9,12 @@ from sekisho.app import cli
 
 CASES = [
     ("keys create", "Missing option '--name'.", "オプション '--name' が必要です。"),
+    (
+        "tables export",
+        "Missing option '--table'. Choose from:",
+        "オプション '--table' が必要です。使えるもの: usage, inference_log",
+    ),
+    ("keys create", "Usage: sekisho keys create", "使い方: sekisho keys create"),
     ("keys revoke", "Missing argument 'ID'.", "引数 'ID' が必要です。"),
     ("keys create --name", "Option '--name' requires an argument.", "オプション '--name' には値が必要です。"),
     ("demo --traffic=1", "Option '--traffic' does not take a value.", "オプション '--traffic' に値は付けられません。"),

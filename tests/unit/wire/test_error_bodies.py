@@ -39,6 +39,17 @@ def test_a_reason_is_filled_in_both_languages() -> None:
     assert "9 文字以下で指定してください。" in rendered(refusal, "ja")["message"]
 
 
+def test_kinds_of_things_are_named_in_the_language_of_the_caller_and_facts_for_programs_are_not() -> None:
+    facts = dict.fromkeys(("limit_usd", "spent_usd", "reserved_usd", "wanted_usd"), "1")
+    scope = "department 営業部, user key, feature team 要約"
+    error = rendered(Refusal(429, "budget_exceeded", scope=scope, resets_at="2026-12-01", **facts), "ja")
+    assert error["message"].startswith("部署 営業部、ユーザー key、機能 team 要約 の予算に")
+    assert error["scope"] == scope
+    missing = Refusal(404, "object_not_found", kind="team", name="team")
+    assert rendered(missing, "ja")["message"].startswith("チーム team はありません。")
+    assert rendered(missing)["message"].startswith("There is no team team.")
+
+
 def test_a_reason_longer_than_a_value_is_not_cut() -> None:
     reason = "it must be a non-empty string, or a non-empty array of strings, tokens or arrays of tokens"
     assert reason in rendered(Refusal(400, "invalid_value", param="input", reason=reason))["message"]

@@ -92,7 +92,9 @@ class Door:
         try:
             status, answer = transport(Sent(method, self.url + place, headers, content))
         except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
+            from sekisho.app.settings.os_reasons import os_reason
+
+            reason = os_reason(getattr(error, "reason", None) or error, self.language)
             raise refused(messages.UNREACHED, self.language, UNREACHABLE, url=self.url, error=reason) from None
         return self._read(status, answer)
 

@@ -62,7 +62,7 @@ NO_SCOPE = Say(
     "say whom it holds for",
     "だれに適用するかを指定してください。",
     "such as --team research, --user '*' (each user), --endpoint chat, or --organisation for all",
-    "--team research、--user '*'（各ユーザー）、--endpoint chat、全体なら --organisation のように指定します。",
+    "--team research、--user '*'（各ユーザー）、--endpoint chat、会社全体なら --organisation のように指定します。",
 )
 ONE_AMOUNT = Say(
     "missing",
@@ -74,7 +74,7 @@ ONE_AMOUNT = Say(
 BAD_ON_EXCEED = Say(
     "bad_choice",
     "--on-exceed '{text}' is none of block, warn and degrade:ENDPOINT",
-    "--on-exceed '{text}' は block、warn、degrade:エンドポイント のどれでもありません。",
+    "--on-exceed '{text}' は block、warn、degrade:エンドポイントのどれでもありません。",
 )
 NO_QUANTITY = Say(
     "missing",
@@ -149,7 +149,7 @@ HEADINGS = {
     "id": Say("", "ID", "ID"),
     "name": Say("", "NAME", "名前"),
     "team": Say("", "TEAM", "チーム"),
-    "department": Say("", "DEPARTMENT", "部門"),
+    "department": Say("", "DEPARTMENT", "部署"),
     "keys": Say("", "KEYS", "キー"),
     "stopped": Say("", "STOPPED", "停止"),
     "scope": Say("", "SCOPE", "範囲"),
@@ -185,5 +185,5 @@ WORDS = {
     "database": Say("", "database", "データベース"),
     "yes": Say("", "yes", "はい"),
     "no": Say("", "no", "いいえ"),
-    "organisation": Say("", "organisation", "全体"),
+    "all": Say("", "all", "すべて"),
 }

@@ -17,6 +17,7 @@ from sekisho.app.commands.admin_door import Door, Format
 from sekisho.costs.currency import UsdJpy, whole_yen
 from sekisho.domain.money import NANOS_PER_USD
 from sekisho.domain.spending import scope_of, scope_text
+from sekisho.wire.messages import nouns_in_japanese
 
 _WIDEST_CELLS = 100_000
 _NUMBERS = frozenset({
@@ -26,7 +27,9 @@ _NUMBERS = frozenset({
 })  # fmt: skip
 _TIMES = frozenset({"resets_at", "at"})
 #: columns whose values are words of ours
-_WORDS = frozenset({"stopped", "source"})
+_WORDS = frozenset({"stopped", "source", "kind"})
+#: columns that name a team, a user, a model …
+_NOUNS = frozenset({"scope", "source", "kind"})
 
 Row = dict[str, Any]
 
@@ -130,9 +133,13 @@ def _cell(door: Door, zone: str, name: str, value: Any) -> str:
         return "-"
     if name in _WORDS and (say := messages.WORDS.get(value)) is not None:
         return say.message(door.language)
+    if name in _NOUNS and door.language == "ja":
+        return nouns_in_japanese(value)
     if name in _TIMES:
         return _local(value, ZoneInfo(zone))
-    return f"{value:,}" if name.endswith("_jpy") else str(value)
+    if name.endswith("_usd"):
+        return f"{Decimal(value):,f}"
+    return f"{value:,}" if isinstance(value, int) and name in _NUMBERS else str(value)
 
 
 def _local(text: str, zone: ZoneInfo) -> str:

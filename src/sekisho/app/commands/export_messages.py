@@ -53,7 +53,7 @@ BAD: Final = {
     "bad_shape": Say(
         "bad_shape",
         "this is not as the provider documents it: {error}",
-        "プロバイダーの文書にある形式と違います: {error}",
+        "プロバイダーのドキュメントにある形式と違います: {error}",
         "give the answer of the usage or costs API as it came",
         "利用量または費用の API の応答を、そのまま渡してください。",
     ),
@@ -68,20 +68,20 @@ BAD: Final = {
         "unknown_shape",
         "this is no usage export of OpenAI or Anthropic",
         "OpenAI または Anthropic の利用量エクスポートではありません。",
-        "the shapes that can be read stand in docs/how-to/reconcile.md; anything else goes as CSV",
-        "読める形式は docs/how-to/reconcile.md にあります。それ以外は CSV にしてください。",
+        "the shapes that can be read stand in docs/how-to/compare-with-the-bill.md; anything else goes as CSV",
+        "読める形式は docs/how-to/compare-with-the-bill.ja.md にあります。それ以外は CSV にしてください。",
     ),
     "error_answer": Say(
         "error_answer",
         "this is an error that the provider answered, and no export",
         "エクスポートではなく、プロバイダーのエラー応答です。",
         "read it: often the key is no admin key",
-        "内容を確認してください。管理用のキーではないことが多い原因です。",
+        "内容を確認してください。よくある原因は、管理用でないキーを使ったことです。",
     ),
     "other_format": Say(
         "other_format",
         "{wanted} is expected, and this is {found}",
-        "{wanted} のはずですが、これは {found} です。",
+        "{wanted} を指定しましたが、これは {found} です。",
         "give files of one provider at a time, and the right --format-of",
         "1 回に 1 つのプロバイダーのファイルだけを渡し、--format-of を確認してください。",
     ),
@@ -118,7 +118,7 @@ BAD: Final = {
     "bad_separators": Say(
         "bad_separators",
         "'{value}' has a comma where no thousands separator stands",
-        "'{value}' のコンマは桁区切りの位置にありません。",
+        "'{value}' のカンマは桁区切りの位置にありません。",
         "write 1234567 or 1,234,567; a decimal point is a point",
         "1234567 か 1,234,567 のように書いてください。小数点はピリオドです。",
     ),
@@ -151,14 +151,14 @@ BAD: Final = {
     "bad_bucket": Say(
         "bad_bucket",
         "the bucket does not end after its beginning, or lies outside of this century",
-        "期間の終わりが始まりより後にないか、範囲外の日時です。",
+        "期間の終わりが始まりより後でないか、今世紀の日時ではありません。",
     ),
     "no_zone": Say(
         "no_zone",
         "the time does not say in which zone it is",
         "時刻にタイムゾーンがありません。",
-        "documented is 2026-11-20T00:00:00Z",
-        "文書では 2026-11-20T00:00:00Z の形です。",
+        "write it like 2026-11-20T00:00:00Z",
+        "2026-11-20T00:00:00Z の形で書いてください。",
     ),
     "mixed_buckets": Say(
         "mixed_buckets",
@@ -208,7 +208,7 @@ WHICH_PROVIDER = Say(
     "whose export is this? There are rows of: {known}",
     "どのプロバイダーのエクスポートですか。行にあるもの: {known}",
     "name it with --provider; give it several times if they share one account",
-    "--provider で指定してください。同じアカウントを使うものは複数指定できます。",
+    "--provider で指定してください。1 つのアカウントを共有しているなら、すべて指定します。",
 )
 NONE = Say("", "none", "なし")
 
@@ -330,7 +330,7 @@ CAUSES: Final = {
     "price": Say(
         "",
         "everything else that was compared agrees: the price differs (discount, service tier, rounding, old price)",
-        "ほかの値は一致しています。単価の違い（割引、サービスティア、丸め、古い価格）が考えられます。",
+        "ほかの値は一致しています。単価の違い（割引、処理区分、丸め、古い価格）が考えられます。",
     ),
     "cost_alone": Say(
         "",

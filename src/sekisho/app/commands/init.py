@@ -10,6 +10,7 @@ import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.settings import DEFAULT_FILE, Language, language_of
+from sekisho.app.settings.os_reasons import os_reason
 
 # In both texts a comment is `# ` and a word; a setting that is switched off is `#` and the setting as it would stand.
 _ENGLISH = """\
@@ -68,10 +69,10 @@ unknown_price: allow
 """
 
 _JAPANESE = """\
-# Sekisho の設定ファイルです。`sekisho check-config` で、すべての間違いを行番号つきで確かめられます。
+# Sekisho の設定ファイルです。`sekisho check-config` で、すべての間違いを行番号付きで確かめられます。
 # 秘密の値はここに書かず、"${env:NAME}"（環境変数）か "${file:PATH}"（ファイルの中身）で指定します。
 
-# 呼び出しの記録、テーブル、管理用データベースの置き場所（このファイルからの相対パス）。
+# 呼び出しの記録、テーブル、管理データベースの置き場所（このファイルからの相対パス）。
 data_dir: ./sekisho-data
 
 # レポートと予算のタイムゾーン、メッセージの言語（en か ja）。
@@ -150,7 +151,7 @@ def init(
         raise typer.Exit(NO) from None
     except OSError as error:
         said = f"{path} に書き込めません" if japanese else f"{path} cannot be written"
-        typer.echo(f"{said}: {error.strerror}", err=True)
+        typer.echo(f"{said}: {os_reason(error, spoken)}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
     typer.echo(_next_steps(path, spoken))
 

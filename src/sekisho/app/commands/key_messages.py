@@ -18,6 +18,8 @@ NAME_RESERVED = Say(
     "bad_name",
     "{what} {name} is reserved: '*' means each of them, and 'key_' and 'sk-seki-' begin ids and keys",
     "{what} {name} は予約されています。'*' は「それぞれ」を表し、'key_' と 'sk-seki-' は ID とキーの始まりです。",
+    "choose another name",
+    "別の名前にしてください。",
 )
 UNKNOWN = Say(
     "undefined",
@@ -52,6 +54,8 @@ NO_LIFETIME = Say(
     "bad_duration",
     "--expires '{text}': the key would end at once",
     "--expires '{text}' では、キーが作られると同時に切れます。",
+    "write at least 1s, such as 30d",
+    "30d のように、1s 以上を指定してください。",
 )
 AMBIGUOUS = Say(
     "ambiguous",
@@ -67,8 +71,8 @@ NAME_TAKEN = Say(
     "the name '{name}' belongs to {holder}",
     "名前 '{name}' は {holder} が使っています。",
     "choose another name, `sekisho keys rotate {holder}` for a new secret, or `sekisho keys revoke {holder}` first",
-    "別の名前にするか、新しい秘密が必要なら `sekisho keys rotate {holder}`、"
-    "不要なら先に `sekisho keys revoke {holder}` を実行してください。",
+    "別の名前にするか、キーを取り替えるなら `sekisho keys rotate {holder}`、"
+    "使わないなら先に `sekisho keys revoke {holder}` を実行してください。",
 )
 NAME_DECLARED = Say(
     "name_taken",
@@ -94,7 +98,7 @@ NO_KEY = Say(
 REVOKED_ALREADY = Say(
     "revoked",
     "the key {id} was revoked and cannot be rotated",
-    "キー {id} は失効済みのため、更新できません。",
+    "キー {id} は失効済みのため、取り替えられません。",
     "make a new one with `sekisho keys create`",
     "`sekisho keys create` で新しく作ってください。",
 )
@@ -103,19 +107,19 @@ REPLACED_ALREADY = Say(
     "the key {id} was replaced by {successor} already",
     "キー {id} はすでに {successor} に置き換えられています。",
     "rotate that one",
-    "そちらを更新してください。",
+    "そちらを取り替えてください。",
 )
 ROTATED_MEANWHILE = Say(
     "replaced",
     "the key {id} was rotated or revoked by someone else at the same moment",
-    "キー {id} は同時に別の人が更新したか失効させました。",
+    "キー {id} は、同じときに別の人が取り替えたか失効させました。",
     "`sekisho keys list` shows how it stands now",
     "`sekisho keys list` で今の状態を確かめてください。",
 )
 EXPIRED_ALREADY = Say(
     "expired",
     "the key {id} has expired; a rotation keeps the end of a key",
-    "キー {id} は期限切れです。更新しても期限は変わりません。",
+    "キー {id} は期限切れです。取り替えても期限は変わりません。",
     "give a new one: --expires 30d",
     "新しい期限を --expires 30d のように指定してください。",
 )
@@ -124,12 +128,12 @@ EXPIRED_ALREADY = Say(
 CREATED = Say(
     "",
     "Key {id} ({name}) is made. This is the only time its secret is shown:",
-    "キー {id}（{name}）を作りました。秘密が表示されるのは今回だけです:",
+    "キー {id}（{name}）を作りました。キーの値が表示されるのは今回だけです:",
 )
 ROTATED = Say(
     "",
     "Key {id} ({name}) replaces {old}, which ends {end}. This is the only time its secret is shown:",
-    "キー {id}（{name}）が {old} に代わります（{old} は {end} に切れます）。秘密が表示されるのは今回だけです:",
+    "キー {id}（{name}）が {old} に代わります（{old} の期限は {end}）。キーの値が表示されるのは今回だけです:",
 )
 REVOKED = Say(
     "",

@@ -145,7 +145,7 @@ def _report(
         return Books(where.data_dir, days, where.storage)
 
     url = where.url
-    ids = None if answers is None else _ids(answers)
+    ids = None if answers is None else _ids(answers, language)
     gateway = gateway_at(url, where.data_dir, language, must=where.must)
     before = None if gateway is None else counters_at(url, language)
     books = open_books()
@@ -198,8 +198,10 @@ def _places(data_dir: Path | None, config: Path | None, named: str | None, admin
     return _Places(folder, storage, url.rstrip("/"), named is not None, admin_url.rstrip("/"), settings)
 
 
-def _ids(file: Path) -> list[str]:
+def _ids(file: Path, language: Language) -> list[str]:
+    from sekisho.app.settings.os_reasons import os_reason
+
     try:
         return list(dict.fromkeys(file.read_text("utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
-        raise Stopped(f"--answers {file}: {error}", WRONG_USAGE) from None
+        raise Stopped(f"--answers {file}: {os_reason(error, language)}", WRONG_USAGE) from None

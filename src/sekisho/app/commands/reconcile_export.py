@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -96,13 +97,14 @@ def _providers(opened: Opened, books: Books, settings: Settings | None, language
 def _content(file: Path, language: Language) -> bytes:
     """Not more than a little too much. Raises Stopped."""
     from sekisho.app.commands import export_messages as messages
+    from sekisho.app.settings.os_reasons import os_reason
     from sekisho.costs.exports.reading import MOST_BYTES
 
     try:
         with file.open("rb") as opened:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise _refused(messages.UNREADABLE, language, file=file, error=error.strerror or error) from None
+        raise _refused(messages.UNREADABLE, language, file=file, error=os_reason(error, language)) from None
 
 
 def _percent(text: str, language: Language) -> Decimal:
@@ -123,7 +125,8 @@ def _place(where: str, language: Language) -> str:
         return where
     head, _, rest = where.partition(",")
     number = head.removeprefix("line ")
-    return where if number == head else f"{number} 行目" + (f"、{rest.strip()}" if rest else "")
+    inside = re.sub(r"^column (\d+)$", r"\1 文字目", rest.strip())
+    return where if number == head else f"{number} 行目" + (f"、{inside}" if inside else "")
 
 
 def _listed(names: Sequence[str], language: Language) -> str:

@@ -42,11 +42,13 @@ def gateway_at(url: str, data_dir: Path, language: Language, *, must: bool) -> R
     from sekisho.app.commands import reconcile_messages as messages
     from sekisho.tables.spools import held_spools, spool_ids
 
+    if not url.startswith(("http://", "https://")):
+        raise Stopped(_no_address(url, language))
     try:
         ready = msgspec.json.decode(_get(f"{url}/health/ready", unready=True), type=Ready)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         if must:
-            raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+            raise Stopped(messages.UNREACHABLE.message(language, url=url, error=_reason(error, language))) from None
         typer.echo(messages.NO_GATEWAY.message(language, url=url), err=True)
         return None
     spools = held_spools(data_dir)
@@ -72,14 +74,25 @@ def counters_at(url: str, language: Language) -> Counters:
     try:
         return counters(_get(f"{url}/metrics").decode("utf-8", "replace"))
     except (OSError, ValueError, LookupError) as error:
-        raise Stopped(messages.UNREACHABLE.message(language, url=url, error=error)) from None
+        raise Stopped(messages.UNREACHABLE.message(language, url=url, error=_reason(error, language))) from None
+
+
+def _no_address(url: str, language: Language) -> str:
+    from sekisho.app.commands.admin_messages import BAD_URL
+
+    return f"{BAD_URL.message(language, url=url)}\n    -> {BAD_URL.hint(language)}"
+
+
+def _reason(error: Exception, language: Language) -> str:
+    """Of an address that does not answer, what the system says of it and not what the library makes of that."""
+    from sekisho.app.settings.os_reasons import os_reason
+
+    return os_reason(getattr(error, "reason", error), language)
 
 
 def _get(url: str, *, unready: bool = False) -> bytes:
-    """Raises OSError, ValueError for what is no http address. No proxy: the address is one of our own. With `unready`
-    the answer of a gateway that takes no calls is an answer too."""
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("http:// or https:// is missing")
+    """Raises OSError, ValueError. No proxy: the address is one of our own. With `unready` the answer of a gateway
+    that takes no calls is an answer too."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_PATIENCE_S) as answer:

@@ -100,14 +100,14 @@ VERDICTS: Final = {
         ),
     ),
     "answers": Verdicts(
-        Say("", "all {given} answers of the list have their row", "一覧の {given} 件の回答すべてに行があります。"),
+        Say("", "all {given} answers of the list have their row", "一覧の {given} 件の応答すべてに行があります。"),
         Say(
             "",
             "{count} of the {given} answers of the list have no row",
-            "一覧の回答 {given} 件のうち {count} 件に行がありません。",
+            "一覧の応答 {given} 件のうち {count} 件に行がありません。",
             "Look for 'row not recorded' and 'rows are being lost' in the gateway's log at the time of the answers; "
             "with --days N look further back.",
-            "回答の時刻のゲートウェイのログで 'row not recorded' と 'rows are being lost' を探してください。"
+            "応答の時刻のゲートウェイのログで 'row not recorded' と 'rows are being lost' を探してください。"
             "--days N でさらに過去を調べられます。",
         ),
     ),
@@ -118,19 +118,20 @@ VERDICTS: Final = {
             "{count} rows could not be stored since the gateway started",
             "ゲートウェイの起動後、{count} 行を保存できませんでした。",
             "Their ids stand in the gateway's log, or it says that the disk is full. Make room, and see why.",
-            "ゲートウェイのログに ID か、ディスクの空きがないことが出ています。空きを作り、原因を確認してください。",
+            "ゲートウェイのログに、その ID か、ディスクに空きがないことが出ています。"
+            "空きを作り、原因を確認してください。",
         ),
     ),
     "rows_appended": Verdicts(
         Say(
             "",
             "{rows} rows since the gateway started, as many as it says it stored",
-            "ゲートウェイの起動後の行は {rows} 行で、保存したとする数と一致しています。",
+            "ゲートウェイの起動後の行は {rows} 行で、ゲートウェイが数えた保存数と一致しています。",
         ),
         Say(
             "",
             "{rows} rows since the gateway started, and it says it stored {counted}",
-            "ゲートウェイの起動後の行は {rows} 行ですが、ゲートウェイは {counted} 行を保存したとしています。",
+            "ゲートウェイの起動後の行は {rows} 行ですが、ゲートウェイが数えた保存数は {counted} 行です。",
             "More than one gateway writes these tables, or rows were deleted, or the clock was set back. If none of "
             "these, rows are lost or doubled: report it.",
             "複数のゲートウェイが書き込んでいる、行が削除された、時計が戻された、のどれかが考えられます。"

@@ -18,11 +18,11 @@ NOT_A_SELECT = Say("", "only SELECT is allowed, not {kind}", "{kind} は使え�
 ONE_SELECT = Say(
     "",
     "This command reads: give one SELECT (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE and EXPLAIN are fine too).",
-    "読み取り専用です。SELECT を 1 つ書いてください (WITH, FROM, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN も使えます)。",
+    "読み取り専用です。SELECT を 1 つ書いてください（WITH、FROM、DESCRIBE、SHOW、SUMMARIZE、EXPLAIN も使えます）。",
 )
 NAMES = Say("", "Tables and views: {names}", "テーブルとビュー: {names}")
 NOT_A_PLACE = Say(
     "",
     "--catalog {given}: give a catalog and a schema with a dot between them, for example main.sekisho.",
-    "--catalog {given}: カタログとスキーマをドットでつないで指定してください (例: main.sekisho)。",
+    "--catalog {given}: カタログとスキーマをドットでつないで指定してください（例: main.sekisho）。",
 )

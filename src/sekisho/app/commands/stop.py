@@ -105,5 +105,8 @@ def _show(door: Door, stops: list[dict[str, Any]], data: object, output: Output)
 
 def _what(door: Door, kind: str, value: str) -> str:
     from sekisho.app.commands import admin_messages as messages
+    from sekisho.wire.messages import nouns_in_japanese
 
-    return messages.EVERYTHING.message(door.language) if kind == "all" else f"{kind} {value}"
+    if kind == "all":
+        return messages.EVERYTHING.message(door.language)
+    return nouns_in_japanese(f"{kind} {value}") if door.language == "ja" else f"{kind} {value}"

@@ -7,9 +7,10 @@ from sekisho.app.settings.messages import Say
 BUSY = Say(
     "busy",
     "maintenance is at work on these tables just now (process {pid})",
-    "このテーブルのメンテナンスが実行中です (プロセス {pid})。",
+    "このテーブルのメンテナンスが実行中です（プロセス {pid}）。",
     "try again when it has ended; a gateway starts it by itself, see `tables.maintenance` in the configuration",
-    "終わってから再度実行してください。ゲートウェイが自動で起動します (設定の `tables.maintenance`)。",
+    "終わってから、もう一度実行してください。"
+    "メンテナンスはゲートウェイが自動で始めます（設定の `tables.maintenance`）。",
 )
 NO_TABLES = Say(
     "no_tables",
@@ -30,13 +31,13 @@ FOLDERS_ONLY = Say(
     "the tables are in the bucket {url}, and this command works on folders only",
     "テーブルはバケット {url} にあります。このコマンドはフォルダーにしか使えません。",
     "use OPTIMIZE, DELETE and VACUUM of another Delta program; `sql`, `tables info` and `tables export` do work",
-    "他の Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を使ってください。"
+    "ほかの Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を使ってください。"
     "`sql`、`tables info`、`tables export` は使えます。",
 )
 BUCKET_NOT_MAINTAINED = Say(
     "",
     "maintenance: off, for the tables are in a bucket",
-    "メンテナンス: なし (テーブルがバケットにあるため)",
+    "メンテナンス: なし（テーブルがバケットにあるため）",
 )
 DAYS_NEED_TABLE = Say(
     "wrong_usage",
@@ -45,18 +46,18 @@ DAYS_NEED_TABLE = Say(
     "write for example --table inference_log --days 30",
     "例: --table inference_log --days 30",
 )
-DRY_RUN = Say("", "Nothing was changed (--dry-run).", "何も変更していません (--dry-run)。")
+DRY_RUN = Say("", "Nothing was changed (--dry-run).", "何も変更していません（--dry-run）。")
 FAILED = Say(
     "failed",
     "{error}",
     "{error}",
     "no row was lost; mend the cause and run the command again",
-    "行は失われていません。原因を取り除いて再度実行してください。",
+    "行は失われていません。原因を取り除いて、もう一度実行してください。",
 )
 CONFLICTS = Say(
     "",
     "{count} days were left as they are: another program changed them meanwhile. Run the command again.",
-    "{count} 日分は他のプログラムが同時に変更したため、そのままです。再度実行してください。",
+    "{count} 日分は、ほかのプログラムが同時に変更したため、そのままにしました。もう一度実行してください。",
 )
 LAST_RUN = Say("", "last {job}: {at}", "最後の {job}: {at}")
 LAST_FAILED = Say("", "last {job}: {at}, failed: {error}", "最後の {job}: {at}、失敗: {error}")
@@ -74,7 +75,7 @@ STILL_THERE = Say(
     "",
     "Not finished: {rows} rows of this person still wait in the spool, {files} files were being changed. "
     "Run the command again in a few seconds.",
-    "未完了です。スプールに {rows} 行が残り、{files} 個のファイルが変更中でした。数秒後に再度実行してください。",
+    "未完了です。スプールに {rows} 行が残り、{files} 個のファイルが変更中でした。数秒後に、もう一度実行してください。",
 )
 NO_DAYS = Say(
     "",
@@ -95,7 +96,7 @@ WHICH_FORMAT = Say(
     "the name '{name}' does not say which format",
     "ファイル名 '{name}' から形式がわかりません。",
     "end it with .parquet, .csv or .jsonl, or give --format",
-    "末尾を .parquet, .csv, .jsonl のどれかにするか、--format を指定してください。",
+    "末尾を .parquet、.csv、.jsonl のどれかにするか、--format を指定してください。",
 )
 FILE_EXISTS = Say(
     "file_exists",
@@ -109,6 +110,6 @@ NOT_WRITTEN = Say(
     "'{name}' was not written: {error}",
     "'{name}' を書き込めませんでした: {error}",
     "nothing is left of it; mend the cause and run the command again",
-    "途中のファイルは残っていません。原因を取り除いて再度実行してください。",
+    "途中のファイルは残っていません。原因を取り除いて、もう一度実行してください。",
 )
 EXPORTED = Say("", "{rows} rows written to {name}", "{name} に {rows} 行を書き出しました。")

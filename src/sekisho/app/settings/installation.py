@@ -11,6 +11,7 @@ from sekisho.app.settings import messages
 from sekisho.app.settings.document import Node, Place, Text
 from sekisho.app.settings.form import Form
 from sekisho.app.settings.model import ServerSettings, SpoolSettings
+from sekisho.app.settings.os_reasons import os_reason
 from sekisho.app.settings.reading import Reading
 from sekisho.domain.http import Secret
 from sekisho.stores.postgres_address import SCHEMES, check_address, passwords_in_query
@@ -27,6 +28,7 @@ _FAMILIAR_ZONES = {
     "japan standard time": "Asia/Tokyo",
     "日本": "Asia/Tokyo",
     "日本時間": "Asia/Tokyo",
+    "東京": "Asia/Tokyo",
 }
 
 
@@ -164,7 +166,7 @@ def _file(form: Form, key: str) -> Path | None:
     except FileNotFoundError:
         form.reading.error(place, messages.FILE_MISSING, name=text, folder=str(form.reading.base_dir))
     except OSError as error:
-        form.reading.error(place, messages.FILE_UNREADABLE, name=text, reason=error.strerror or "-")
+        form.reading.error(place, messages.FILE_UNREADABLE, name=text, reason=os_reason(error, form.reading.language))
     return None
 
 

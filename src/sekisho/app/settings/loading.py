@@ -25,10 +25,11 @@ from sekisho.app.settings.installation import (
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
 from sekisho.app.settings.language import language_of
-from sekisho.app.settings.lookalikes import half_width, nearest_above
+from sekisho.app.settings.lookalikes import ascii_form, nearest_above
 from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
 from sekisho.app.settings.names import names_of
+from sekisho.app.settings.os_reasons import os_reason
 from sekisho.app.settings.problem import ConfigError, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
@@ -153,7 +154,7 @@ def _point_at_lookalike(reading: Reading, text: str, line: int) -> None:
     if found is None or line - found[0] > _LOOKALIKE_REACH:
         return
     place = Spot(line=found[0], column=found[1])
-    name = half_width(found[2]) or found[2]
+    name = ascii_form(found[2]) or found[2]
     code_point = f"{ord(found[2]):04X}"
     reading.error(place, file_messages.LOOKALIKE, character=found[2], code_point=code_point, name=name)
 
@@ -170,7 +171,7 @@ def _text_of_file(path: Path, language: Language) -> str:
     except FileNotFoundError:
         reading.error(nowhere, file_messages.NO_FILE, name=path)
     except OSError as error:
-        reading.error(nowhere, file_messages.UNREADABLE, reason=error.strerror or "-")
+        reading.error(nowhere, file_messages.UNREADABLE, reason=os_reason(error, language))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         column = error.start - error.object.rfind(b"\n", 0, error.start)

@@ -20,7 +20,12 @@ _QUOTED_OR_COMMENT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?:^|\s)#.*""")
 
 def half_width(text: str) -> str:
     """The text as its author probably meant it, in ASCII where there is an ASCII form."""
-    return unicodedata.normalize("NFKC", text.translate(_ALSO)).strip().removesuffix(":").strip()
+    return ascii_form(text).strip().removesuffix(":").strip()
+
+
+def ascii_form(text: str) -> str:
+    """Every look-alike by what it looks like, spaces and a colon at the end too."""
+    return unicodedata.normalize("NFKC", text.translate(_ALSO))
 
 
 def nearest_above(lines: Sequence[str], line: int) -> tuple[int, int, str] | None:

@@ -35,7 +35,7 @@ FULL_WIDTH_HINT = Say(
 BAD_CHARACTER = Say(
     "bad_character",
     "a character that cannot stand in a text (U+{code_point})",
-    "文字列に使えない文字があります (U+{code_point})。",
+    "文字列に使えない文字があります（U+{code_point}）。",
     "remove it, or type the text again",
     "その文字を消すか、書き直してください。",
 )
@@ -57,7 +57,7 @@ NO_VALUE = Say(
     "give one, or remove the line",
     "値を書くか、行を消してください。",
 )
-WRONG_TYPE = Say("wrong_type", "expected {expected}, found {found}", "{expected}を書く所に、{found}があります。")
+WRONG_TYPE = Say("wrong_type", "expected {expected}, found {found}", "{expected}を書くところに、{found}があります。")
 QUOTE_IT = Say("", "quote it if a text is meant", "文字列のつもりなら引用符で囲んでください。")
 UNQUOTE_IT = Say("", "remove the quotation marks", "引用符を外してください。")
 TRUE_OR_FALSE = Say("", "write true or false", "true か false と書いてください。")
@@ -121,7 +121,7 @@ FILE_MISSING = Say(
     "there is no file '{name}'",
     "ファイル '{name}' がありません。",
     "paths are relative to the folder of the configuration: {folder}",
-    "パスは設定ファイルのフォルダーからの相対です: {folder}",
+    "設定ファイルのフォルダーからの相対パスで書きます: {folder}",
 )
 FILE_UNREADABLE = Say(
     "file_unreadable",
@@ -216,7 +216,7 @@ BAD_HEADER = Say(
 NO_TARGETS = Say(
     "missing",
     "an endpoint needs at least one target",
-    "エンドポイントには target が 1 つ以上必要です。",
+    "エンドポイントにはターゲットが 1 つ以上必要です。",
     "for example `targets: [{{provider: openai, model: gpt-4o-mini}}]`",
     "例: `targets: [{{provider: openai, model: gpt-4o-mini}}]`",
 )
@@ -296,7 +296,7 @@ TABLES_URL = Say(
     "tables.url is neither a path nor the address of a bucket",
     "tables.url がパスでもバケットのアドレスでもありません。",
     "write a path, or s3://BUCKET/PREFIX with letters, digits and . _ - = in the prefix",
-    "パスか s3://バケット/プレフィックス を書いてください (プレフィックスは英数字と . _ - = のみ)。",
+    "パスか s3://バケット/プレフィックスを書いてください（プレフィックスは英数字と . _ - = のみ）。",
 )
 S3_WITHOUT_URL = Say(
     "unused",
@@ -311,7 +311,7 @@ BUCKET_NOT_MAINTAINED = Say(
     "バケットのテーブルはメンテナンスされません。ファイルは統合されず、retention_days を過ぎた行も残ります。",
     "run OPTIMIZE, DELETE and VACUUM of another Delta program now and then; `maintenance: {{enabled: false}}` says "
     "that you know",
-    "他の Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を定期的に実行してください。"
+    "ほかの Delta 対応プログラムの OPTIMIZE、DELETE、VACUUM を定期的に実行してください。"
     "`maintenance: {{enabled: false}}` と書けば、この警告は出ません。",
 )
 PLAIN_HTTP = Say(
@@ -333,7 +333,7 @@ DATABASE_UNSUPPORTED = Say(
     "database.url '{scheme}' cannot be used",
     "database.url の '{scheme}' は使えません。",
     "sqlite:///PATH for one machine, postgresql://HOST/DATABASE for several",
-    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベース です。",
+    "1 台なら sqlite:///パス、複数台なら postgresql://ホスト/データベースです。",
 )
 TLS_PAIR = Say(
     "missing",

@@ -28,14 +28,14 @@ AMOUNT_DIGITS = Say(
 AMOUNT_TINY = Say(
     "bad_number",
     "{text} yen are less than a billionth of a US dollar",
-    "{text} 円は 10 億分の 1 米ドルに足りません。",
+    "{text} 円は 10 億分の 1 米ドル未満です。",
     "give a larger amount",
     "もっと大きな金額を書いてください。",
 )
 SIZE_TWICE = Say(
     "duplicate_key",
     "two sizes begin above {text} input tokens",
-    "入力トークン数 {text} を超えるサイズが 2 つあります。",
+    "{text} 入力トークンを超える段階料金が 2 つあります。",
     "keep one of them",
     "どちらかを消してください。",
 )

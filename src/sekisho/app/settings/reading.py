@@ -12,6 +12,7 @@ from sekisho.app.settings.document import Place, Text
 from sekisho.app.settings.lookalikes import half_width
 from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language
+from sekisho.app.settings.os_reasons import os_reason
 from sekisho.app.settings.problem import Problem, Severity
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -125,8 +126,8 @@ class Reading:
         except UnicodeDecodeError:
             self.error(node, messages.FILE_UNREADABLE, name=name, reason="UTF-8")
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            self.error(node, messages.FILE_UNREADABLE, name=name, reason=reason or "-")
+            reason = os_reason(error, self.language) if isinstance(error, OSError) else "-"
+            self.error(node, messages.FILE_UNREADABLE, name=name, reason=reason)
         return None
 
     def _bad_reference(self, node: Text, written: str) -> None:

@@ -180,6 +180,13 @@ def test_budgets_as_they_stand_in_dollars_and_yen(run: Run) -> None:
     assert each[5:] == ["-", "-", "-", "-", "750", "-", "-", "-", "team research"]
 
 
+def test_large_amounts_have_separators_for_people_and_none_for_machines(run: Run, gateway: Gateway) -> None:
+    large = {**EACH_BUDGET, "usd": "1234567.5"}
+    gateway.answers["GET budgets"] = (200, {"data": [large], "counters": "ok"})
+    assert "1,234,567.5 " in run("budgets", "list").out
+    assert ",1234567.5," in run("budgets", "list", "--format", "csv").out
+
+
 def test_budgets_for_machines_are_whole_and_english(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     rows = list(csv.DictReader(io.StringIO(run("budgets", "list", "--format", "csv").out)))
@@ -529,10 +536,13 @@ def test_japanese_speakers_are_told_in_japanese(run: Run, gateway: Gateway, monk
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     gateway.answers["POST stops"] = (201, STOP)
     assert "停止しました: すべて" in run("stop", "--all").err
+    assert "停止しました: ユーザー taro" in run("stop", "--user", "taro").err
     assert gateway.sent[-1].headers["accept-language"] == "ja"
     out = run("budgets", "list").out
     assert "使用済み 円" in out
     assert "ファイル" in out
+    assert "ユーザー *、エンドポイント chat" in out
+    assert out.rstrip().endswith("チーム research")
 
 
 def test_both_languages_say_everything_and_name_the_same_blanks() -> None:

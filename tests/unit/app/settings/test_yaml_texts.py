@@ -59,6 +59,16 @@ def test_a_full_width_look_alike_is_pointed_at(text: str, line: int, column: int
     assert "half width" in found[0].hint
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"), [("providers：\n  a: b\n", ":"), ("a:　x\nb c\n", " "), ("a: ［1］\nb c\n", "[")]
+)
+def test_what_to_write_instead_of_a_look_alike_is_shown(text: str, meant: str, problems: Problems) -> None:
+    for language, hint in (("en", f"write '{meant}' in half width"), ("ja", f"半角の '{meant}' に直す")):
+        found = [problem for problem in problems(text, language=language) if problem.code == "full_width"]
+        assert found, text
+        assert hint in found[0].hint
+
+
 def test_japanese_punctuation_in_texts_and_comments_is_left_alone(read: Parse) -> None:
     settings = read(
         "# 設定：例\nproviders: {a: {type: openai, base_url: https://a.example.com}}\n"

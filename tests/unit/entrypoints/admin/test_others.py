@@ -44,7 +44,7 @@ async def test_a_team_is_made_changed_and_forgotten(house: House) -> None:
 
 async def test_what_is_not_there_is_told_in_the_callers_language(house: House) -> None:
     answer = await house.ask("DELETE", "/teams/営業", None, headers={"accept-language": "ja"})
-    assert answer.json()["error"]["message"].startswith("営業 はありません。")
+    assert answer.json()["error"]["message"].startswith("チーム 営業 はありません。")
 
 
 async def test_a_made_team_has_its_department_in_force_with_its_keys(house: House) -> None:

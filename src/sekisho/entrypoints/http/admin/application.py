@@ -150,7 +150,7 @@ async def _body(request: Request, route: Route) -> bytes:
             raise Refusal(413, "request_too_large", message="admin_request_too_large", limit_kb=MAX_BODY_BYTES // 1024)
         parts.append(part)
     if size and route.form is None:
-        raise Refusal(400, "invalid_json", reason="this route takes no body")
+        raise Refusal(400, "invalid_json", message="body_not_taken")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if size and kind != "application/json":
         raise Refusal(415, "unsupported_media_type")

@@ -132,7 +132,7 @@ class Desk:
         for record in self.whole().keys:
             if record.id == key_id:
                 return record
-        raise _missing(key_id)
+        raise _missing("key", key_id)
 
     def add_key(self, wanted: KeyRecord, by: Actor) -> tuple[KeyRecord, str]:
         """The new key and its secret, which is kept nowhere."""
@@ -197,7 +197,7 @@ class Desk:
             raise Refusal(409, "in_use", param="name", name=name, users=", ".join(users[:5]))
         removed = self._control.remove("team", name, by)
         if not isinstance(removed, Team):
-            raise _missing(name)
+            raise _missing("team", name)
         return removed
 
     def set_user(self, user: User, by: Actor) -> bool:
@@ -211,7 +211,7 @@ class Desk:
         theirs = [key for key in whole.keys if key.user == name and key.revoked_at_us is None]
         user = next((user for user in whole.records.users if user.name == name), None)
         if user is None and not theirs:
-            raise _missing(name)
+            raise _missing("user", name)
         ended = [key.id for key in theirs if not key.declared and self._keys.revoke(key.id, self.now_us(), by=by)]
         self._control.remove("user", name, by)
         return user or User(name=name), ended, [key.id for key in theirs if key.declared]
@@ -224,14 +224,14 @@ class Desk:
         if rule.degrade_to is not None and rule.degrade_to not in whole.declared.endpoints:
             raise _unknown("on_exceed.degrade", whole.declared.endpoints)
         if any(budget_id(one) == budget_id(rule) for one in whole.declared.budgets):
-            raise self._in_file("scope", "budget")
+            raise self._rule_in_file("scope", "budget")
         return self._control.put(StoredBudget(rule=rule), by) is None
 
     def set_limit(self, rule: Limit, by: Actor) -> bool:
         whole = self.whole()
         self._check_scope(whole, rule.scope)
         if any(limit_id(one) == limit_id(rule) for one in whole.declared.limits):
-            raise self._in_file("scope", "limit")
+            raise self._rule_in_file("scope", "limit")
         return self._control.put(StoredLimit(rule=rule), by) is None
 
     def rule(self, kind: Kind, object_id: str) -> Budget | Limit:
@@ -240,15 +240,15 @@ class Desk:
         for rule, _ in whole.budgets if kind == "budget" else whole.limits:
             if (budget_id(rule) if isinstance(rule, Budget) else limit_id(rule)) == object_id:
                 return rule
-        raise _missing(object_id)
+        raise _missing(kind, object_id)
 
     def remove_rule(self, kind: Kind, object_id: str, by: Actor) -> None:
         declared = self._declared()
         ids = {budget_id(rule) for rule in declared.budgets} | {limit_id(rule) for rule in declared.limits}
         if object_id in ids:
-            raise self._in_file("id", kind)
+            raise self._rule_in_file("id", kind)
         if self._control.remove(kind, object_id, by) is None:
-            raise _missing(object_id)
+            raise _missing(kind, object_id)
 
     # -- stops and the audit
 
@@ -269,7 +269,7 @@ class Desk:
     def lift(self, stop_id: str, by: Actor) -> Stop:
         removed = self._control.remove("stop", stop_id, by)
         if not isinstance(removed, Stop):
-            raise _missing(stop_id)
+            raise _missing("stop", stop_id)
         return removed
 
     def audit(self, most: int, before_id: int | None) -> list[AuditEntry]:
@@ -314,6 +314,10 @@ class Desk:
     def _in_file(self, param: str, name: str) -> Refusal:
         return Refusal(409, "declared_in_file", param=param, name=name, source=self._declared().source)
 
+    def _rule_in_file(self, param: str, kind: Kind) -> Refusal:
+        source = self._declared().source
+        return Refusal(409, "declared_in_file", message="rule_in_file", param=param, kind=kind, source=source)
+
 
 def _check_endpoint(declared: Declared, name: str) -> None:
     provider, slash, model = name.partition("/")
@@ -341,5 +345,5 @@ def _unknown(param: str, known: Iterable[str]) -> Refusal:
     return invalid(param, "there is no such name; there are {names}", names=names)
 
 
-def _missing(object_id: str) -> Refusal:
-    return Refusal(404, "object_not_found", param="id", name=object_id)
+def _missing(kind: str, object_id: str) -> Refusal:
+    return Refusal(404, "object_not_found", param="id", kind=kind, name=object_id)

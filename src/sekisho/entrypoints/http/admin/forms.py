@@ -131,7 +131,7 @@ def name(text: str, param: str) -> str:
     """A name in its normal form: full-width letters are half-width ones, and nothing invisible is in it."""
     found = normal_name(text)
     if name_problem(found) is not None:
-        reason = "it must have 1 to {most} visible characters, and not begin like a key"
+        reason = "it must have 1 to {most} visible characters, not be `*`, and not begin like a key"
         raise invalid(param, reason, most=MOST_NAME_CHARS)
     return found
 

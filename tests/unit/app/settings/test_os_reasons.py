@@ -1,0 +1,28 @@
+"""What the operating system says is told in the language of the reader."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+import pytest
+
+from sekisho.app.settings.os_reasons import os_reason
+
+CASES = [
+    (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "No such file", "ファイルまたはフォルダーがありません"),
+    (OSError(errno.ENOSPC, "No space left"), "No space left", "ディスクに空きがありません"),
+    (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Connection refused", "接続を拒否されました"),
+    (TimeoutError("timed out"), "timed out", "時間内に応答がありません"),
+    (socket.gaierror(-2, "Name not known"), "Name not known", "ホスト名を解決できません"),
+    # its numbers are those of TLS: 1 is not "not permitted"
+    (ssl.SSLError(1, "[SSL] wrong version"), "[SSL] wrong version", "[SSL] wrong version"),
+    (OSError("HTTP 404"), "HTTP 404", "HTTP 404"),
+    ("HTTP 404", "HTTP 404", "HTTP 404"),
+]
+
+
+@pytest.mark.parametrize(("error", "english", "japanese"), CASES)
+def test_a_reason_is_told_in_both_languages(error: object, english: str, japanese: str) -> None:
+    assert (os_reason(error, "en"), os_reason(error, "ja")) == (english, japanese)
