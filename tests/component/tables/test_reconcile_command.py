@@ -88,6 +88,7 @@ def test_without_a_gateway_the_tables_are_compared(tmp_path: Path, spool: SpoolW
     done = run(tmp_path, "--gateway", NOBODY)
     assert done.exit_code == 3
     assert "127.0.0.1:9" in done.stderr
+    assert "urlopen" not in done.stderr
     assert run(tmp_path, "--gateway", "127.0.0.1:4000").exit_code == 3
     with answering(spool.spool_id, NOON_US, 3) as url:
         assert run(tmp_path, "--gateway", f"{url}/nothing").exit_code == 3
