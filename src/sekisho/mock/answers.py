@@ -27,7 +27,7 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks; `seed` comes from its bytes, `text_bytes` is the size of all message text in UTF-8."""
+    """What a request asks; `seed` comes from its texts, `text_bytes` is the size of all message text in UTF-8."""
 
     seed: int
     text_bytes: int

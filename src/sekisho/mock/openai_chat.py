@@ -45,7 +45,7 @@ def chat(request: Request, direct: Director) -> Reply:
     error = scripted(500, script.code, script.param)
     if script.ok_error and not body.stream:
         return plain_reply(script, error, headers)
-    answer = compose(script, body.question(int(digest[:8], 16)))
+    answer = compose(script, body.question())
     page = _Page(script, body, f"chatcmpl-{digest}")
     if body.stream:
         return stream_reply(script, page.events(answer, error), headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Annotated, TypeVar, cast
 
 import msgspec
@@ -70,12 +71,14 @@ class ChatBody(msgspec.Struct):
     tool_choice: str | Schema | None = None
     response_format: ResponseFormat | None = None
 
-    def question(self, seed: int) -> Question:
+    def question(self) -> Question:
         """What is asked, in the words of all wire formats."""
         users = [message.text for message in self.messages if message.role == "user"]
+        texts = [message.text.encode("utf-8", "replace") for message in self.messages]
         return Question(
-            seed=seed,
-            text_bytes=sum(len(message.text.encode("utf-8", "replace")) for message in self.messages),
+            # of the texts alone: as a stream, or written anew by a gateway, it is the same input
+            seed=zlib.crc32(b"\0".join(texts)),
+            text_bytes=sum(map(len, texts)),
             last_user_text=users[-1] if users else "",
             tools=self._tools(),
             after_tool=self.messages[-1].role == "tool",

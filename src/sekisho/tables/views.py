@@ -96,7 +96,7 @@ VIEWS: Final = {
             SELECT endpoint_name, request_date, epoch_us(event_time) // 3_600_000_000 AS hour, count(*) AS calls,
                    quantile_cont(latency_ms, [0.5, 0.95, 0.99]) AS q
             FROM usage
-            WHERE status_code < 400
+            WHERE status_code < 400 AND error_code IS NULL
             GROUP BY ALL
         )
         ORDER BY hour DESC, endpoint_name

@@ -97,3 +97,10 @@ def test_a_key_that_does_not_open(tmp_path: Path, spool: SpoolWriter):
     assert code == 3
     code, _, err = reconciled(tmp_path, spool, None, "--key", ADMIN_KEY)
     assert (code, "admin API" in err) == (3, True)
+
+
+def test_a_key_of_the_environment_that_does_not_open_leaves_the_rest_compared(tmp_path: Path, spool: SpoolWriter):
+    code, out, _ = reconciled(tmp_path, spool, budgets(budget(5)), SEKISHO_ADMIN_KEY="sk-of-another-gateway")
+    assert code == 0, out
+    assert "--  budgets were not compared: invalid_api_key" in out
+    assert "ok  every row of inference_log is in usage" in out

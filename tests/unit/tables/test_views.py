@@ -66,6 +66,8 @@ def test_latency_by_endpoint_and_hour(tmp_path: Path, spool: SpoolWriter):
     for n in range(10):
         record(spool, a_row(n, latency_us=(n + 1) * 100_000), a_row(n, endpoint_name="要約"))
     record(spool, a_row(HOUR_US, latency_us=7_000), a_row(3, status_code=502, latency_us=9_000_000_000))
+    # a stream that broke off is no call that went well, though 200 was sent
+    record(spool, a_row(4, error_code="upstream_timeout", terminal_state="timed_out", latency_us=9_000_000_000))
     got = rows_of(tmp_path, "SELECT endpoint_name, calls, p50_ms, p95_ms, p99_ms FROM latency_by_endpoint")
     assert got == [
         ("chat", 1, 7.0, 7.0, 7.0),

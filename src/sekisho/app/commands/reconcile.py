@@ -14,6 +14,7 @@ from sekisho.app.commands.reconcile_gateway import DEFAULT_URL, Stopped, counter
 from sekisho.app.commands.tables_desk import Config, DataDir, target
 
 if TYPE_CHECKING:
+    from sekisho.app.commands.reconcile_budgets import Desk
     from sekisho.app.commands.reconcile_export import Opened
     from sekisho.app.commands.reconcile_gateway import Ready
     from sekisho.app.settings.model import Language, Settings
@@ -65,6 +66,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reconcile(
+    context: typer.Context,
     config: Config = None,
     data_dir: DataDir = None,
     gateway: _Gateway = None,
@@ -92,16 +94,11 @@ def reconcile(
     try:
         opened = open_export(Wanted(export or (), provider or (), format_of, tolerance), language)
         where = _places(data_dir, config, gateway, admin)
-        report = _report(where, answers, opened, key, days, language)
+        report = _report(where, answers, opened, _desk(context, where, key, language), days)
     except (Stopped, SqlFailed, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code if isinstance(error, Stopped) else NO) from None
-    if output == "json":
-        typer.echo(msgspec.json.encode(report.plain()).decode())
-    else:
-        from sekisho.app.commands.reconcile_output import print_checks
-
-        print_checks(report.checks, language)
+    _show(report, output, language)
     if not report.agrees:
         raise typer.Exit(NO)
 
@@ -134,9 +131,25 @@ class _Places(NamedTuple):
     settings: Settings | None
 
 
-def _report(
-    where: _Places, answers: Path | None, export: Opened | None, key: str | None, days: int, language: Language
-) -> Report:
+def _show(report: Report, output: str, language: Language) -> None:
+    if output == "json":
+        typer.echo(msgspec.json.encode(report.plain()).decode())
+        return
+    from sekisho.app.commands.reconcile_output import print_checks
+
+    print_checks(report.checks, language)
+
+
+def _desk(context: typer.Context, where: _Places, key: str | None, language: Language) -> Desk:
+    """Whom to ask for budgets. A key of the environment may be meant for another gateway, so it need not open."""
+    from sekisho.app.commands.reconcile_budgets import Desk
+
+    source = context.get_parameter_source("key")
+    must_open = source is not None and source.name == "COMMANDLINE"
+    return Desk(where.admin_url, key, must_open, where.settings, language)
+
+
+def _report(where: _Places, answers: Path | None, export: Opened | None, desk: Desk, days: int) -> Report:
     from sekisho.app.commands.reconcile_export import check_export
     from sekisho.costs.reconcile import check_answers, check_counters, check_tables
     from sekisho.tables.books import Books
@@ -144,7 +157,7 @@ def _report(
     def open_books() -> Books:
         return Books(where.data_dir, days, where.storage)
 
-    url = where.url
+    url, language = where.url, desk.language
     ids = None if answers is None else _ids(answers, language)
     gateway = gateway_at(url, where.data_dir, language, must=where.must)
     before = None if gateway is None else counters_at(url, language)
@@ -155,7 +168,7 @@ def _report(
         checks = check_tables(books.doubts())
         if before is not None and after is not None:
             checks += check_counters(before, counted, after)
-            checks += _budgets(where, key, language, after, open_books)
+            checks += _budgets(desk, after, open_books)
         if ids is not None:
             checks.append(check_answers(len(ids), books.missing(ids)))
         if export is not None:
@@ -166,15 +179,13 @@ def _report(
         books.close()
 
 
-def _budgets(
-    where: _Places, key: str | None, language: Language, counted: Counters, open_books: Callable[[], Books]
-) -> list[Check]:
-    from sekisho.app.commands.reconcile_budgets import Desk, budget_checks
+def _budgets(desk: Desk, counted: Counters, open_books: Callable[[], Books]) -> list[Check]:
+    from sekisho.app.commands.reconcile_budgets import budget_checks
     from sekisho.costs.reconcile import Check
 
     if lost := counted.rows.get("failed", 0):
         return [Check(name="budgets_rows_failed", agrees=True, values={"count": lost}, note=True)]
-    return budget_checks(Desk(where.admin_url, key, where.settings, language), open_books)
+    return budget_checks(desk, open_books)
 
 
 def _refuse_restarted(gateway: Ready | None, where: _Places, language: Language) -> None:

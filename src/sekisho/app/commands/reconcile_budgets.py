@@ -29,8 +29,10 @@ class Desk(NamedTuple):
     """Whom to ask, and with what."""
 
     url: str
-    #: given to this command; one of the configuration is in the settings
+    #: of the command line or the environment; one of the configuration is in the settings
     key: str | None
+    #: the key was given to this command, so it must open
+    must_open: bool
     settings: Settings | None
     language: Language
 
@@ -52,7 +54,7 @@ def budget_checks(desk: Desk, open_books: Callable[[], Books]) -> list[Check]:
             checks = _looked(door, desk, open_books)
         return checks
     except DoorStopped as stopped:
-        if desk.key:
+        if desk.must_open:
             raise Stopped(str(stopped), stopped.exit_code) from None
         reason = str(stopped).partition("\n")[0]
         return [Check(name="budgets_not_asked", agrees=True, values={"reason": reason}, note=True)]
