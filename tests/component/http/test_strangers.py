@@ -72,3 +72,14 @@ async def test_requests_that_wait_behind_another_are_bounded(gateway: Gateway, d
         await wire.closed()
     assert wire.raw.count(b"HTTP/1.1 200 OK") < 500
     assert wire.raw.endswith(b'{"status":"ok"}')
+
+
+async def test_connect_is_no_word_in_the_log(gateway: Gateway, door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    """It was answered, and each time the log advised to install a library for WebSockets."""
+    if door == "asgi":
+        return
+    for target in ("169.254.169.254:80", "/v1/models", "/v1/chat/completions"):
+        async with connected(gateway.port) as wire:
+            await wire.send(f"CONNECT {target} HTTP/1.1\r\nhost: gateway\r\n\r\n".encode())
+            assert (await wire.answer()).status in (400, 405)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

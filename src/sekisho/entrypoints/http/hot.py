@@ -262,10 +262,8 @@ class HotProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            if self._offered:
+            if self._offered:  # else it was CONNECT, which is answered like any other wrong method
                 self._decline(data[offer.args[0] :])
-            else:
-                self._unsupported_upgrade_warning()
         except httptools.HttpParserCallbackError:
             log.exception("our own mistake")
             self._refuse_raw(Refusal(500, "internal_error", type="server_error"))
