@@ -31,7 +31,9 @@ class DiskFiles:
         self.path = path
 
     def prepare(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        # prompts lie there; whoever may read them is let in by the owner of the folder, who may give it another mode
+        for folder in (self.path.parent, self.path):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         set_aside_broken_checkpoint(self.path)
         set_aside_broken_entry(self.path)
 

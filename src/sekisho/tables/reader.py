@@ -4,7 +4,8 @@ The snapshot: first every segment is opened, then the table. What the committer 
 left out of the segments, because the table's `txn` says up to where it has them.
 
 Files of a folder are read by DuckDB itself, and it may open no others. Those of a bucket it cannot reach, for it has
-no network: it asks an Arrow dataset for columns and days, and delta-rs fetches those parts of the files.
+no network: it asks an Arrow dataset for columns and days, and delta-rs fetches those parts of the files. A statement
+that might write is read in the same way, for whatever DuckDB may open it may write to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import duckdb
@@ -31,8 +32,12 @@ MEMORY_LIMIT = "2GB"
 _TAIL_ROWS = 20_000
 #: functions whose argument names a table that the parser does not see
 _HIDDEN_NAMES = ("query(", "query_table(")
+#: how a statement that reads can hold one that writes: inside of WITH or EXPLAIN, or hidden in a string
+_WRITES = ("copy", "query", "serialized")
 _NUMERIC = ("DECIMAL", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U")
 _FETCH_ROWS = 2_000
+#: what DuckDB reads the committed rows from; it may open no files where that is a dataset
+Source = Literal["files", "dataset"]
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -68,7 +73,7 @@ def open_connection(
     they are not read. A table that does not exist yet is empty. Raises duckdb.Error, OSError, or delta-rs's errors for
     a table that cannot be read.
     """
-    wanted = set(TABLES) if sql is None else _named(sql)
+    sources = _sources(sql)
     place = storage or Storage.folder(data_dir / "tables")
     connection = duckdb.connect(
         config={
@@ -84,7 +89,7 @@ def open_connection(
         connection.execute("CREATE SCHEMA spool")
         spools = held_spools(data_dir)
         try:
-            files = [file for name in TABLES for file in _add_table(connection, place, name, spools, name in wanted)]
+            files = [file for name in TABLES for file in _add_table(connection, place, name, spools, sources.get(name))]
         finally:
             for spool in spools:
                 spool.close()
@@ -156,6 +161,13 @@ def names() -> list[str]:
     return [*TABLES, *VIEWS]
 
 
+def _sources(sql: str | None) -> dict[str, Source]:
+    """How each table that the statement may read is read; None for statements of ours."""
+    may_write = sql is not None and any(word in sql.lower() for word in _WRITES)
+    source: Source = "dataset" if may_write else "files"
+    return dict.fromkeys(TABLES if sql is None else _named(sql), source)
+
+
 def _named(sql: str) -> set[str]:
     """The tables that a statement may read, by the names in its text; all when a name may be hidden in a string."""
     text = sql.lower()
@@ -165,15 +177,19 @@ def _named(sql: str) -> set[str]:
 
 
 def _add_table(
-    connection: duckdb.DuckDBPyConnection, storage: Storage, name: str, spools: Sequence[SpoolReader], wanted: bool
+    connection: duckdb.DuckDBPyConnection,
+    storage: Storage,
+    name: str,
+    spools: Sequence[SpoolReader],
+    source: Source | None,
 ) -> tuple[str, ...]:
     """Make the view of one table; the files it reads."""
-    committed = _snapshot(storage, name, spool_ids(spools)) if wanted else _Committed()
+    committed = _Committed() if source is None else _snapshot(storage, name, spool_ids(spools), source)
     tail = f"spool.{name}"
     connection.register("_none", TABLES[name].empty_table())
     connection.execute(f"CREATE TABLE {tail} AS SELECT * FROM _none")
     connection.unregister("_none")
-    for batch in _tail(spools, committed.done) if wanted else ():
+    for batch in () if source is None else _tail(spools, committed.done):
         rows = batch.table()
         if name == "inference_log":
             rows = rows.filter(batch.full())
@@ -193,9 +209,9 @@ def _add_table(
     return committed.files
 
 
-def _snapshot(storage: Storage, name: str, spools: tuple[str, ...]) -> _Committed:
+def _snapshot(storage: Storage, name: str, spools: tuple[str, ...], source: Source) -> _Committed:
     folder = None if storage.path is None else storage.path / name
-    if folder is None:
+    if folder is None or source == "dataset":
         # Asking a store whether there is a newer entry costs about as much as opening the table.
         table = open_in(storage, name)
         return _Committed() if table is None else _Committed(_done(table, spools), dataset=table.to_pyarrow_dataset())

@@ -82,6 +82,7 @@ REASONS: dict[str, str] = {
     "there is no such parameter": "このパラメーターはありません。",
     "there is no such scope; there are {names}": "この範囲はありません。使用できるのは {names} です。",
     "there is no such name; there are {names}": "この名前はありません。使用できるのは {names} です。",
+    "there is no such name": "この名前はありません。",
     "there is no such name, and none is known yet": "この名前はありません。まだ 1 つも登録されていません。",
     "it names nothing": "何も指定されていません。",
     "it means the same as `team`; keep one of them": "`team` と同じ意味です。どちらか一方にしてください。",

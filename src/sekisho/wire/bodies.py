@@ -6,6 +6,7 @@ HOT: one pass over the body; the members stay views into it (`msgspec.Raw`).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
@@ -36,6 +37,7 @@ _FORBIDDEN = frozenset(
         "serverurl", "vertexcredentials", "vertexlocation", "vertexproject", "websocketbaseurl",
     )
 )  # fmt: skip
+_DEEPEST_EXTRA_BODY = 4
 _decode_model = msgspec.json.Decoder(str).decode
 _decode_count = msgspec.json.Decoder(int | None).decode
 #: names that were read before, by their JSON text
@@ -147,33 +149,24 @@ def _half_a_character(body: bytes, said: str) -> bool:
 
 
 def _refuse_forbidden(fields: Fields) -> None:
-    for name in fields:
-        if name in _KNOWN:
-            continue
-        plain = _plain(name)
-        if plain in _FORBIDDEN:
-            raise Refusal(400, "forbidden_field", param=name)
-        if plain == "extrabody":
-            _refuse_forbidden_inside(name, fields[name])
+    """`extra_body` is a habit of client libraries; some servers spread it over the body, so its names count too.
 
-
-def _refuse_forbidden_inside(path: str, raw: msgspec.Raw) -> None:
-    """`extra_body` is a habit of client libraries; some servers spread it over the body, so its names count too."""
-    while True:
-        try:
-            inside = decode_fields(raw)
-        except msgspec.ValidationError:
-            return  # not an object: nothing to spread
-        nested: str | None = None
+    Every `extra_body` is read once for each that it stands in, so there is an end to how deep they may stand.
+    """
+    looked_at = [("", fields)]
+    for path, inside in looked_at:
         for name in inside:
+            if name in _KNOWN:
+                continue
             plain = _plain(name)
             if plain in _FORBIDDEN:
-                raise Refusal(400, "forbidden_field", param=f"{path}.{name}")
-            if plain == "extrabody":
-                nested = name
-        if nested is None:
-            return
-        path, raw = f"{path}.{nested}", inside[nested]
+                raise Refusal(400, "forbidden_field", param=path + name)
+            if plain != "extrabody":
+                continue
+            if path.count(".") >= _DEEPEST_EXTRA_BODY:
+                raise Refusal(400, "invalid_json", reason="it is nested too deeply")
+            with suppress(msgspec.ValidationError):  # not an object: nothing to spread
+                looked_at.append((f"{path}{name}.", decode_fields(inside[name])))
 
 
 def _plain(name: str) -> str:

@@ -89,6 +89,12 @@ def test_a_query_that_fails_says_why_and_what_there_is(data_dir: Path):
     assert answer.stdout == ""
 
 
+def test_control_characters_reach_the_terminal_in_no_way(data_dir: Path):
+    """An error quotes the value it stumbled over, and PIVOT makes headings of values."""
+    for statement in ("SELECT (chr(27) || '[2J')::INT", 'SELECT 1 AS "\x1b[2J"', "SELECT chr(27) || '[2J' AS a"):
+        assert "\\x1b[2J" in query(data_dir, statement).output
+
+
 @pytest.mark.parametrize(
     ("statement", "english", "japanese"),
     [

@@ -28,6 +28,21 @@ def left(files: DiskFiles) -> list[str]:
     return sorted(str(file.relative_to(files.path)) for file in files.path.rglob("*") if file.is_file())
 
 
+def test_nobody_but_the_owner_may_look_into_a_table(tmp_path: Path):
+    """Also where the data folder is one that everybody may read, as system managers make it."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "tables" / "usage"
+    before = os.umask(0)
+    try:
+        DiskFiles(path).prepare()
+    finally:
+        os.umask(before)
+    assert [folder.stat().st_mode & 0o777 for folder in (path.parent, path)] == [0o700, 0o700]
+    path.chmod(0o750)
+    DiskFiles(path).prepare()
+    assert path.stat().st_mode & 0o777 == 0o750, "what its owner chose stays"
+
+
 def test_a_name_is_taken_once(files: DiskFiles):
     assert files.put_new(entry_path(0), WHOLE)
     assert not files.put_new(entry_path(0), b'{"txn":{}}\n')

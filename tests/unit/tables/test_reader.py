@@ -144,6 +144,26 @@ def test_what_reads_is_allowed(tmp_path: Path, sql: str):
     assert list(ask(tmp_path, sql).rows())
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "EXPLAIN ANALYZE COPY (SELECT * FROM usage LIMIT 0) TO '{file}' (FORMAT csv, USE_TMP_FILE false)",
+        "EXPLAIN (ANALYZE) COPY (SELECT * FROM usage LIMIT 0) TO '{file}' (FORMAT csv, USE_TMP_FILE false)",
+        "WITH a AS (cOPY (SELECT * FROM usage LIMIT 0) TO '{file}' (FORMAT csv, USE_TMP_FILE false)) FROM a",
+        "FROM query('WITH a AS (CO' || 'PY (FROM usage LIMIT 0) TO ''{file}'' (USE_TMP_FILE false)) FROM a')",
+    ],
+)
+def test_what_writes_inside_of_what_reads_changes_no_table(tmp_path: Path, spool: SpoolWriter, sql: str):
+    spool.append(record_of(a_row()))
+    drain(tmp_path)
+    (file,) = (tmp_path / "tables" / "usage").glob("*/*.parquet")
+    before = file.read_bytes()
+    with pytest.raises(SqlFailed):
+        rows_of(tmp_path, sql.format(file=file))
+    assert file.read_bytes() == before
+    assert rows_of(tmp_path, "SELECT count(*) FROM usage WHERE 'copy' <> ''") == [(1,)]
+
+
 def test_show_tables_lists_what_there_is_to_ask(tmp_path: Path):
     assert {name for (name,) in rows_of(tmp_path, "SHOW TABLES")} == set(names())
 

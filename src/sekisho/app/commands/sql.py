@@ -78,7 +78,11 @@ def _failures(language: Language, catalog: str) -> Generator[None]:
         typer.echo(f"{said}\n{messages.ONE_SELECT.message(language)}", err=True)
         raise typer.Exit(WRONG_USAGE) from None
     except SqlFailed as error:
-        typer.echo(f"{error}\n{messages.NAMES.message(language, names=', '.join(names()))}", err=True)
+        # it may quote what callers wrote, control characters too
+        from sekisho.app.commands.sql_output import visible
+
+        said = "\n".join(map(visible, str(error).split("\n")))
+        typer.echo(f"{said}\n{messages.NAMES.message(language, names=', '.join(names()))}", err=True)
         raise typer.Exit(NO) from None
     except BrokenPipeError:
         # `| head` has seen enough: nothing went wrong, and there is nobody to tell

@@ -67,9 +67,10 @@ def as_table(result: Rows, *, colour: bool) -> Iterator[str]:
     from rich.cells import cell_len
 
     rows = [[None if value is None else _lines(cell(value)) for value in row] for row in result.rows()]
+    headings = [visible(name) for name in result.columns]
     widths = [
         max([cell_len(name), *(cell_len(line) for row in rows for line in row[at] or (_NULL,))])
-        for at, name in enumerate(result.columns)
+        for at, name in enumerate(headings)
     ]
 
     def line(cells: Iterable[tuple[str, str]]) -> str:
@@ -80,7 +81,7 @@ def as_table(result: Rows, *, colour: bool) -> Iterator[str]:
             padded.append(space + shown if numeric else shown + space)
         return "  ".join(padded).rstrip()
 
-    yield line((name, _BOLD) for name in result.columns)
+    yield line((name, _BOLD) for name in headings)
     for row in rows:
         for at in range(max(len(lines or ()) for lines in row) or 1):
             yield line(
@@ -91,10 +92,14 @@ def as_table(result: Rows, *, colour: bool) -> Iterator[str]:
             )
 
 
+def visible(text: str) -> str:
+    """One line for a terminal: a control character, which could move the cursor, is shown as its escape."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def _lines(text: str) -> list[str]:
-    """A value as the lines of its cell. A control character, which could move the cursor, is shown as its escape."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return [_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", one.expandtabs(_TAB)) for one in lines]
+    """A value as the lines of its cell."""
+    return [visible(one.expandtabs(_TAB)) for one in text.replace("\r\n", "\n").split("\n")]
 
 
 def cell(value: Any) -> str:

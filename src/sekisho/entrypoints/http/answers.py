@@ -32,6 +32,8 @@ _LIMITS = tuple(
     for what in ("limit", "remaining", "reset")
 )
 _PRINTABLE = re.compile(r"[ -~]*").fullmatch
+#: as uvicorn gave them last, and as lines
+_server_lines: tuple[list[tuple[bytes, bytes]], str] = [], ""
 _JSON = "content-type: application/json\r\n"
 _SSE = (
     "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -127,8 +129,14 @@ def farewell(refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, by
     return head.encode("latin-1") + content
 
 
-def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    return "".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}\r\n" for name, value in headers)
+def server_lines(headers: list[tuple[bytes, bytes]], keep_alive: bool) -> str:
+    """HOT. Headers that uvicorn renews once a second, as another list, and what becomes of the connection."""
+    global _server_lines
+    known, lines = _server_lines
+    if known is not headers:
+        lines = "".join(f"{name.decode('latin-1')}: {value.decode('latin-1')}\r\n" for name, value in headers)
+        _server_lines = headers, lines
+    return lines if keep_alive else lines + "connection: close\r\n"
 
 
 def standalone(refusal: Refusal, request_id: str, language: Language) -> tuple[str, bytes]:

@@ -23,7 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sekisho.domain.call import Call, Caller, Language, Route
 from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http import answers
-from sekisho.entrypoints.http.intake import MAX_HEADER_BYTES, ROUTES, Clock, decoded, make_call, too_large
+from sekisho.entrypoints.http.intake import (
+    KEYLESS_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    ROUTES,
+    Clock,
+    early_refusal,
+    make_call,
+    unpack,
+)
 from sekisho.gateway.drive import driven
 from sekisho.gateway.pipeline import Pipeline, Reply
 from sekisho.ledger.refusals import ROWS_RETRY_AFTER_S
@@ -51,10 +59,9 @@ class ModelRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        limit = self._pipeline.snapshot.max_body_bytes
         headers = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
         try:
-            refusal, body = await self._body(request, limit)
+            refusal, body = await self._body(request, headers)
         except ClientDisconnect:
             self._pipeline.gone(make_call(self._route, headers, b"", clock=self._clock, client_ip=_peer(scope)))
             return
@@ -63,28 +70,35 @@ class ModelRoute:
             refusal = Refusal(405, "method_not_allowed", headers={"allow": "POST"}, method=request.method)
         if refusal is None and b"content-encoding" in call.headers:
             try:
-                call.body = decoded(body, call.headers[b"content-encoding"].lower().strip(), limit)
+                unpack(self._pipeline.snapshot, call)
             except Refusal as wrong:
-                refusal, call.body = wrong, b""
+                refusal = wrong
         if refusal is not None:
             await _send_plain(send, self._pipeline.refuse(call, refusal))
             return
         await self._serve(call, receive, send)
 
-    async def _body(self, request: Request, limit: int) -> tuple[Refusal | None, bytes]:
-        if sum(len(name) + len(value) for name, value in request.scope["headers"]) > MAX_HEADER_BYTES:
+    async def _body(self, request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[Refusal | None, bytes]:
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             return Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024), b""
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limit:
-            return too_large(limit), b""
         parts: list[bytes] = []
-        size = 0
+        size, announced = 0, int(length) if length.isdecimal() else 0
+        most = min(self._pipeline.snapshot.max_body_bytes, KEYLESS_BODY_BYTES)
+        if announced > most and (refusal := self._early_refusal(headers, announced)) is not None:
+            return refusal, b""
         async for part in request.stream():
             size += len(part)
-            if size > limit:
-                return too_large(limit), b""
+            if size > most:
+                if (refusal := self._early_refusal(headers, size)) is not None:
+                    return refusal, b""
+                most = self._pipeline.snapshot.max_body_bytes
             parts.append(part)
         return None, b"".join(parts)
+
+    def _early_refusal(self, headers: list[tuple[bytes, bytes]], size: int) -> Refusal | None:
+        call = make_call(self._route, headers, b"", clock=self._clock, client_ip=None)
+        return early_refusal(self._pipeline.snapshot, call, size)
 
     async def _serve(self, call: Call, receive: Receive, send: Send) -> None:
         work = asyncio.ensure_future(self._run(call, send))

@@ -20,12 +20,13 @@ from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.hot_call import HotCall, HotSink, PlainSink
 from sekisho.entrypoints.http.intake import (
     KEPT_NAMES,
+    KEYLESS_BODY_BYTES,
     MAX_HEADER_BYTES,
     ROUTES,
     Clock,
-    decoded,
+    early_refusal,
     keep_repeated,
-    too_large,
+    unpack,
 )
 from sekisho.entrypoints.http.known_heads import KnownHead, known_head, without_offer
 from sekisho.gateway.drive import Drive
@@ -38,6 +39,8 @@ log = logging.getLogger("sekisho.http")
 _RECEIVE_S = 300.0
 #: after so many heads that were unlike the one before, a connection's heads are not remembered any more
 _MOST_MISSES = 8
+#: requests that wait behind another on one connection: in a packet there is room for thousands
+_MOST_PIPELINED = 100
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -64,7 +67,6 @@ class HotProtocol(HttpToolsProtocol):
     _closing = False
     #: the request offers another protocol
     _offered = False
-    _dates: tuple[Any, str] = (None, "")
     #: what came last on this connection, and how often something else came instead
     _known: KnownHead | None = None
     _packet, _misses = b"", 0
@@ -113,13 +115,13 @@ class HotProtocol(HttpToolsProtocol):
             self._hand_over()
             return
         kept = self._kept
-        limit = self.gateway.snapshot.max_body_bytes
+        limit = min(self.gateway.snapshot.max_body_bytes, KEYLESS_BODY_BYTES)
         newer = parser.get_http_version() == "1.1"
         hot = self.hot = self.cycle = HotCall(route, kept, limit, newer and parser.should_keep_alive(), Known(), newer)
         length = kept.get(b"content-length")
-        if length is not None and len(length) > 6 and int(length) > limit:
-            self._refuse_large(hot)
-        elif newer and b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
+        if length is not None and len(length) > 5 and not self._awaits(hot, int(length)):
+            return
+        if newer and b"expect" in kept and kept[b"expect"].lower() == b"100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -132,9 +134,7 @@ class HotProtocol(HttpToolsProtocol):
         if hot.refused:
             return
         hot.size += len(body)
-        if hot.size > hot.limit:
-            self._refuse_large(hot)
-        else:
+        if hot.size <= hot.limit or self._awaits(hot, hot.size):
             hot.body.append(body)
 
     def on_message_complete(self) -> None:
@@ -172,21 +172,26 @@ class HotProtocol(HttpToolsProtocol):
         )
         return call
 
-    def _refuse_large(self, hot: HotCall) -> None:
-        """Answer at once. The rest of the body is read and thrown away: closing on a client that still sends would
-        reset the connection, and the answer could be lost with it. `close_idle` ends this where it takes too long."""
-        hot.refused = True
-        hot.keep_alive = False
-        hot.body = []
-        self.answer(hot, self.gateway.refuse(self._call(hot, b""), too_large(hot.limit)))
+    def _awaits(self, hot: HotCall, size: int) -> bool:
+        """Whether a body of this size is waited for. Else it is answered at once, and the rest is read and thrown away:
+        closing on a client that still sends would reset the connection, and the answer could be lost with it.
+        `close_idle` ends this where it takes too long."""
+        if size <= hot.limit:
+            return True
+        call = self._call(hot, b"")
+        if (refusal := early_refusal(self.gateway.snapshot, call, size)) is None:
+            hot.limit = self.gateway.snapshot.max_body_bytes
+            return True
+        hot.refused, hot.keep_alive, hot.body = True, False, []
+        self.answer(hot, self.gateway.refuse(call, refusal))
+        return False
 
     def _start(self, hot: HotCall, body: bytes) -> None:
         call = self._call(hot, body)
         if b"content-encoding" in call.headers:
             try:
-                call.body = decoded(body, call.headers[b"content-encoding"].lower().strip(), hot.limit)
+                unpack(self.gateway.snapshot, call)
             except Refusal as refusal:
-                call.body = b""
                 self.answer(hot, self.gateway.refuse(call, refusal))
                 return
         drive = hot.drive = Drive(self.gateway.run(call), hot.ended)
@@ -206,24 +211,18 @@ class HotProtocol(HttpToolsProtocol):
 
     def answer(self, hot: HotCall, reply: Reply) -> None:
         """The call has its reply, which is whole."""
-        self.gateway.outbox.write(self._write, answers.whole(reply, self._fixed_lines(hot)))
+        lines = answers.server_lines(self.server_state.default_headers, hot.keep_alive)
+        self.gateway.outbox.write(self._write, answers.whole(reply, lines))
         self.complete(hot)
 
     def _open_stream(self, hot: HotCall, reply: Reply) -> None:
         stream = cast("StreamExchange", reply.stream)
-        self.send(answers.stream_head(reply, self._fixed_lines(hot), chunked=hot.chunked))
+        lines = answers.server_lines(self.server_state.default_headers, hot.keep_alive)
+        self.send(answers.stream_head(reply, lines, chunked=hot.chunked))
         hot.stream = reply
         stream.start((HotSink if hot.chunked else PlainSink)(self, hot))
         if self.flow.write_paused:
             stream.pause()
-
-    def _fixed_lines(self, hot: HotCall) -> str:
-        """Headers that uvicorn renews once a second, and what becomes of the connection."""
-        headers, lines = self._dates
-        if headers is not self.server_state.default_headers:
-            headers = self.server_state.default_headers
-            type(self)._dates = (headers, lines := answers.lines_of(headers))
-        return lines if hot.keep_alive else lines + "connection: close\r\n"
 
     def send(self, data: bytes) -> None:
         """To the caller, at the end of this round of the loop."""
@@ -263,10 +262,8 @@ class HotProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            if self._offered:
+            if self._offered:  # else it was CONNECT, which is answered like any other wrong method
                 self._decline(data[offer.args[0] :])
-            else:
-                self._unsupported_upgrade_warning()
         except httptools.HttpParserCallbackError:
             log.exception("our own mistake")
             self._refuse_raw(Refusal(500, "internal_error", type="server_error"))
@@ -338,6 +335,9 @@ class HotProtocol(HttpToolsProtocol):
         self.waiting_since_s = 0.0
         if self._head_bytes > MAX_HEADER_BYTES and self._head_too_large():
             self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
+            return
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            self._refuse_raw(Refusal(400, "bad_http"))  # the last of those that wait closes the connection
             return
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers

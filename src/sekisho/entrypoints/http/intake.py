@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from sekisho.domain.call import Call, Route
 from sekisho.domain.errors import Refusal
 from sekisho.gateway.policies.authentication import REPEATED
+from sekisho.gateway.snapshot import Snapshot
 
 ROUTES: dict[bytes, Route] = {
     route.path.encode(): route
@@ -34,6 +35,8 @@ KEPT = frozenset({
     b"user-agent", b"content-length", b"expect", b"upgrade", b"databricks-ai-gateway-request-tags", b"idempotency-key",
 })  # fmt: skip
 MAX_HEADER_BYTES = 64 * 1024
+#: of a body, until it is known who sends it: what anybody may make the gateway hold
+KEYLESS_BODY_BYTES = 256 * 1024
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 #: lists by RFC 9110: repeated, they are one list; a repeated Idempotency-Key becomes one that is none
 _LISTS = frozenset({b"accept-language", b"content-encoding", b"idempotency-key"})
@@ -115,6 +118,29 @@ def make_call(
                 kept[name] = value
     wall_us = clock.wall_us()
     return Call(route, kept, body, clock.request_id(wall_us), wall_us, client_ip)
+
+
+def early_refusal(snapshot: Snapshot, call: Call, size: int) -> Refusal | None:
+    """Why a body that has come or is announced in this size is not to be waited for: it is too large, or comes without
+    a key that is valid."""
+    if size > snapshot.max_body_bytes:
+        return too_large(snapshot.max_body_bytes)
+    try:
+        snapshot.identify(call)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+def unpack(snapshot: Snapshot, call: Call) -> None:
+    """Decode the body of a call that has a content encoding; it is empty after a Refusal: 401, 400, 415, 413.
+
+    The key first: a few kilobytes become the largest body there may be, which takes a tenth of a second.
+    """
+    body, call.body = call.body, b""
+    snapshot.identify(call)
+    encoding = call.headers[b"content-encoding"].lower().strip()
+    call.body = decoded(body, encoding, snapshot.max_body_bytes)
 
 
 def decoded(body: bytes, encoding: bytes, limit: int) -> bytes:

@@ -252,12 +252,35 @@ async def test_an_owner_divides_the_teams_money_and_cannot_raise_it(house: House
     }
 
 
-@pytest.mark.parametrize("way", ["warn", {"degrade": "small"}])
+@pytest.mark.parametrize("way", ["warn", {"degrade": "chat"}])
 async def test_an_owner_cannot_swap_a_block_for_something_milder(house: House, way: Any) -> None:
     await put(house, {"scope": {"team": "research"}, "usd": 10**6, "on_exceed": way}, role="team_owner")
     rules = rules_of(house.settings, house.control.control())
     blocks = {spec.key: spec.amount_nanos for _, spec in rules.spending(dict(TEAM)) if spec.on_exceed == "block"}
     assert blocks["team=research|month|block"] == 100 * 10**9
+
+
+async def test_an_owner_sends_calls_on_to_no_endpoint_that_the_own_key_may_not_use(house: House) -> None:
+    """A budget of next to nothing would open any endpoint to the team."""
+    body = {"scope": {"team": "research"}, "usd": "0.000000001", "on_exceed": {"degrade": "small"}}
+    assert await refused(house, "PUT", "/budgets", body, role="team_owner") == (403, "not_granted", "on_exceed.degrade")
+    assert (await put(house, body))["on_exceed"] == {"degrade": "small"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("key", "app, lead"), ("department", "rd"), ("endpoint", None), ("model", None)]
+)
+async def test_an_owner_learns_no_names_of_others_from_a_wrong_one(house: House, name: str, told: str | None) -> None:
+    scope = {"team": "research", name: "x/none"}
+    wrong = {"scope": scope, "qpm": 1}
+    message = (await house.ask("PUT", "/limits", wrong, role="team_owner")).json()["error"]["message"]
+    assert "there is no such name" + (f"; there are {told}." if told else ".") in message
+    of_others = {"key": "boss", "department": "front"}.get(name)
+    if of_others is not None:
+        scope[name] = of_others
+        assert await refused(house, "PUT", "/limits", wrong, role="team_owner") == (
+            400, "invalid_value", f"scope.{name}",
+        )  # fmt: skip
 
 
 async def test_an_owner_touches_nothing_of_others_or_of_the_administrators(house: House) -> None:

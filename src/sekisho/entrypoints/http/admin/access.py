@@ -83,11 +83,15 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
             if record.on_behalf and not self.caller.on_behalf:
                 reason = "your own key may not act for others"
                 raise Refusal(403, "not_granted", type="permission_error", param="on_behalf", reason=reason)
-            for name in not_granted(self.caller, record.endpoints):
-                reason = "your own key may not use {endpoint}"
-                raise Refusal(
-                    403, "not_granted", type="permission_error", param="endpoints", reason=reason, endpoint=name
-                )
+            self.check_endpoints("endpoints", record.endpoints)
+
+    def check_endpoints(self, param: str, endpoints: Iterable[str]) -> None:
+        """Where a team's owner lets others call, by a key or by a budget that sends calls on."""
+        if self.role != "team_owner":
+            return
+        for name in not_granted(self.caller, endpoints):
+            reason = "your own key may not use {endpoint}"
+            raise Refusal(403, "not_granted", type="permission_error", param=param, reason=reason, endpoint=name)
 
 
 def not_granted(caller: Caller, endpoints: Iterable[str]) -> list[str]:

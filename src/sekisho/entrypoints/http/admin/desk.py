@@ -15,7 +15,7 @@ import msgspec
 
 from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import digest_of, key_id_of, new_key
-from sekisho.domain.spending import EACH, Budget, Facts, Limit, Scope
+from sekisho.domain.spending import EACH, Budget, Facts, Limit
 from sekisho.domain.stops import Stop
 from sekisho.entrypoints.http.admin.forms import invalid
 from sekisho.stores.control import (
@@ -220,7 +220,7 @@ class Desk:
 
     def set_budget(self, rule: Budget, by: Actor) -> bool:
         whole = self.whole()
-        self._check_scope(whole, rule.scope)
+        self._check_scope(whole, rule)
         if rule.degrade_to is not None and rule.degrade_to not in whole.declared.endpoints:
             raise _unknown("on_exceed.degrade", whole.declared.endpoints)
         if any(budget_id(one) == budget_id(rule) for one in whole.declared.budgets):
@@ -229,7 +229,7 @@ class Desk:
 
     def set_limit(self, rule: Limit, by: Actor) -> bool:
         whole = self.whole()
-        self._check_scope(whole, rule.scope)
+        self._check_scope(whole, rule)
         if any(limit_id(one) == limit_id(rule) for one in whole.declared.limits):
             raise self._rule_in_file("scope", "limit")
         return self._control.put(StoredLimit(rule=rule), by) is None
@@ -291,25 +291,27 @@ class Desk:
         if team is not None and teams and team not in teams:
             raise _unknown(param, teams)
 
-    def _check_scope(self, whole: Whole, scope: Scope) -> None:
-        """Names that would never match anything. Users, models and features are met outside, so they may be any."""
-        declared = whole.declared
-        for name, value in scope:
+    def _check_scope(self, whole: Whole, rule: Budget | Limit) -> None:
+        """Names that would never match anything. Users, models and features are met outside, so they may be any.
+
+        Of a rule that a team sets for itself nothing of other teams is a name that there is, nor told.
+        """
+        declared, own = whole.declared, rule.of_team
+        for name, value in rule.scope:
             if value == EACH:
                 continue
             param = f"scope.{name}"
             if name == "team":
                 self.check_team(whole, value, param)
             elif name == "endpoint" and value not in declared.endpoints:
-                raise _unknown(param, declared.endpoints)
-            elif name == "key" and not any(key.name == value for key in whole.current_keys):
-                raise _unknown(param, (key.name for key in whole.current_keys))
+                raise _unknown(param, declared.endpoints if own is None else None)
+            elif name == "key":
+                _check_known(param, value, (key.name for key in whole.current_keys if own in (None, key.team)))
             elif name == "department":
-                departments = {team.department for team in whole.teams.values() if team.department is not None}
-                if value not in departments:
-                    raise _unknown(param, departments)
+                teams = (team for team in whole.teams.values() if own in (None, team.name))
+                _check_known(param, value, (team.department for team in teams if team.department is not None))
             elif name == "model" and "/" in value and value.partition("/")[0] not in declared.providers:
-                raise _unknown(param, (f"{provider}/…" for provider in declared.providers))
+                raise _unknown(param, (f"{one}/…" for one in declared.providers) if own is None else None)
 
     def _in_file(self, param: str, name: str) -> Refusal:
         return Refusal(409, "declared_in_file", param=param, name=name, source=self._declared().source)
@@ -338,7 +340,16 @@ def _check_model(declared: Declared, name: str) -> None:
         raise _unknown("value", declared.endpoints | models)
 
 
-def _unknown(param: str, known: Iterable[str]) -> Refusal:
+def _check_known(param: str, value: str, names: Iterable[str]) -> None:
+    known = set(names)
+    if value not in known:
+        raise _unknown(param, known)
+
+
+def _unknown(param: str, known: Iterable[str] | None) -> Refusal:
+    """`known` is None where what there is is not the asker's to know."""
+    if known is None:
+        return invalid(param, "there is no such name")
     names = ", ".join(sorted(known)[:10])
     if not names:
         return invalid(param, "there is no such name, and none is known yet")

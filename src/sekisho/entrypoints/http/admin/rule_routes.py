@@ -30,6 +30,8 @@ def set_budget(asked: Asked) -> tuple[int, BudgetShown]:
     asked.by.check_scope(scope)
     whole = asked.desk.whole()
     on_exceed, degrade_to = forms.way(form)
+    if degrade_to is not None:
+        asked.by.check_endpoints("on_exceed.degrade", (degrade_to,))
     rule = Budget(
         scope=scope,
         amount_nanos=forms.amount_nanos(form, whole.declared.usd_jpy(asked.desk.now_us())),
