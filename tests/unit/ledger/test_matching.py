@@ -9,7 +9,7 @@ from sekisho.domain.spending import SCOPE_NAMES, Budget, Limit, Scope, instance_
 from sekisho.ledger.matching import RuleIndex
 
 _VALUES = st.sampled_from(["*", "a", "b", "mock/a", "mock/*"])
-_NAMES: st.SearchStrategy[str] = st.sampled_from(SCOPE_NAMES)
+_NAMES = st.sampled_from([*SCOPE_NAMES])
 _SCOPES = st.dictionaries(_NAMES, _VALUES, min_size=1, max_size=4).map(scope_of)
 _FACTS = st.dictionaries(_NAMES, st.sampled_from([None, "a", "b", "mock/a", "*"]))
 
