@@ -95,7 +95,8 @@ class LimitsAndBudgets:
             wall_s = time.time()
             sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
             met = (spec.key for spec in self.counters.met())
-            self.counters.adopt(sums, wall_s, [key for key in met if not self.rules.counts(key)])
+            astray = self.counters.astray
+            self.counters.adopt(sums, wall_s, [key for key in met if key in astray or not self.rules.counts(key)])
             return
         # before anything is read, so that a rebuild meanwhile knows of them
         before, self._books.rules = self._books.rules, rules
@@ -142,13 +143,20 @@ class LimitsAndBudgets:
     @property
     def _unadopted(self) -> bool:
         counters = self.counters
-        return not isinstance(counters, MemoryCounters) and not counters.adopted and counters.up
+        if isinstance(counters, MemoryCounters):
+            return counters.clock_set and bool(self.rules.budgets)
+        return not counters.adopted and counters.up
 
     async def _adopt_late(self) -> None:
+        here = isinstance(self.counters, MemoryCounters)
         try:
             await self.adopt(self.rules)
         except (StoreUnavailable, SpentUnknown) as error:
-            log.warning("%s; calls with a blocking budget are refused until it is there", error)
+            meanwhile = "budgets count anew" if here else "calls with a blocking budget are refused"
+            log.warning("%s; %s until it is there", error, meanwhile)
+        else:
+            if here:
+                log.warning("the clock was set; what was spent in the periods that it is in now was read from the rows")
 
     async def close(self) -> None:
         """Keep the last events, and tell a remote store what it does not know yet."""

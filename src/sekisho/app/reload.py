@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sekisho.app.build import build_keyring, build_snapshot, key_names, price_pairs
+from sekisho.app.settings.loading import digest_of_file
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.costs.prices import PriceBook
@@ -54,7 +55,7 @@ class Reloader:
         self._pepper = pepper
         self._load = load
         self._path = path
-        self._stamp = stamp_of(path)
+        self._stamp = stamp_in_force(path, running.settings)
         self._prices_at_s = time.monotonic()
         #: set by SIGHUP
         self.wanted = asyncio.Event()
@@ -156,6 +157,13 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, msgspec.Struct) and type(one) is type(other):
         return all(_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
     return one == other
+
+
+def stamp_in_force(path: Path | None, settings: Settings) -> tuple[int, int, int] | None:
+    """The stamp of the file as these settings have it; None where it has changed since it was read, so that it is read
+    again: a start takes a second, and with many rows more."""
+    stamp = stamp_of(path)
+    return stamp if path is None or digest_of_file(path) == settings.digest else None
 
 
 def stamp_of(path: Path | None) -> tuple[int, int, int] | None:

@@ -20,6 +20,7 @@ from sekisho.domain.spending import (
     instance_of,
     shape,
 )
+from sekisho.ledger.matching import RuleIndex
 from sekisho.stores.counters import OTHERS, BudgetSpec, MeterSpec
 
 _QUANTITIES = ("qpm", "tpm", "concurrency")
@@ -32,6 +33,7 @@ class Rules:
         # what teams set for themselves comes last: it narrows what is there
         self.limits = tuple(sorted(limits, key=lambda rule: rule.of_team is not None))
         self.budgets = tuple(budgets)
+        self._limits, self._budgets = RuleIndex(self.limits), RuleIndex(self.budgets)
         #: names of scopes that any rule asks for: two calls that differ in others only are of one kind
         self.names = frozenset(name for rule in (*self.limits, *self.budgets) for name in shape(rule.scope))
 
@@ -39,7 +41,9 @@ class Rules:
         """The limits that hold: of one shape a named value comes before `each`, quantity by quantity, and of equals
         the smaller limit; limits of different shapes hold all together."""
         best: dict[tuple[tuple[str, ...], str, bool], int] = {}
-        matching = [(rule, at) for rule in self.limits if (at := instance_of(rule.scope, facts)) is not None]
+        matching = [
+            (rule, at) for rule in self._limits.near(facts) if (at := instance_of(rule.scope, facts)) is not None
+        ]
         for rule, _ in matching:
             for quantity in _QUANTITIES:
                 if getattr(rule, quantity) is not None:
@@ -57,7 +61,7 @@ class Rules:
         and a block of one scope hold both."""
         matching = [
             (rule, at)
-            for rule in self.budgets
+            for rule in self._budgets.near(facts)
             if period in (None, rule.period) and (at := instance_of(rule.scope, facts)) is not None
         ]
         best: dict[tuple[tuple[str, ...], str, bool], int] = {}

@@ -32,6 +32,8 @@ _ENDLESS = float("inf")
 #: `each` scopes beyond this share one: callers may invent features and users without end
 MOST_SCOPES = 50_000
 _CLOCK_SLIP_S = 0.01
+#: so far a clock is set at once, and not by the small steps that keep it right
+_CLOCK_JUMP_S = 60.0
 
 
 class Spend:
@@ -119,6 +121,10 @@ class MemoryCounters:
         self._wall_offset_s = wall_s - now_s
         #: when it was last told what time it is
         self._wall_s = wall_s
+        #: the clock was set to another period: what was spent in that is to be adopted, also for the budgets of these
+        #: keys, which began it at nothing
+        self.clock_set = False
+        self.astray: set[str] = set()
         self._turn = 0
         self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
         self._set_next_roll()
@@ -132,6 +138,8 @@ class MemoryCounters:
         for key in resumed:
             if (budget := self._budgets.get(key)) is not None:
                 self._take_restored(budget)
+        self.clock_set = False
+        self.astray.difference_update(resumed)
 
     def met(self) -> list[BudgetSpec]:
         """The budgets that calls have met."""
@@ -209,9 +217,12 @@ class MemoryCounters:
 
     def tick(self, now_s: float, wall_s: float) -> bool:
         self._wall_s = wall_s
-        if abs(wall_s - now_s - self._wall_offset_s) > _CLOCK_SLIP_S:
+        slip_s = wall_s - now_s - self._wall_offset_s
+        if abs(slip_s) > _CLOCK_SLIP_S:
             self._wall_offset_s = wall_s - now_s
             self._set_next_roll()
+            if abs(slip_s) > _CLOCK_JUMP_S:
+                self._turn_to(wall_s)
         if now_s >= self._next_roll_s:
             self._roll(now_s)
         if len(self._meters) < MOST_SCOPES // 2:
@@ -275,6 +286,19 @@ class MemoryCounters:
         for budget in self._budgets.values():
             if wall_s >= budget.ends_wall_s:
                 budget.begin(*self._windows[budget.spec.period], self._turn)
+        self._set_next_roll()
+
+    def _turn_to(self, wall_s: float) -> None:
+        """The clock was set: perhaps to an earlier period, and perhaps to one in which calls were counted before."""
+        windows: dict[Period, tuple[float, float]] = {period: window(period, self._zone, wall_s) for period in PERIODS}
+        if windows == self._windows:
+            return
+        self._windows, self.clock_set = windows, True
+        self._turn += 1
+        for key, budget in self._budgets.items():
+            if not budget.begins_wall_s <= wall_s < budget.ends_wall_s:
+                budget.begin(*self._windows[budget.spec.period], self._turn)
+                self.astray.add(key)
         self._set_next_roll()
 
     def _set_next_roll(self) -> None:

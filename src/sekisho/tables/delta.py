@@ -19,6 +19,7 @@ import msgspec
 
 from sekisho.tables.arrow import Table
 from sekisho.tables.disk import DiskFiles
+from sekisho.tables.features import check_append
 from sekisho.tables.files import TableFiles, entry_path
 from sekisho.tables.parts import Part, add_action, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
@@ -129,6 +130,7 @@ class DeltaFolder:
         looked_at_s = self._clock_s()
         self._files.prepare()
         table = open_in(self.storage, self.name) or self._created()
+        check_append(table, self.name)
         if self._widen(table) or self._configure(table):
             table = _existing(self.storage, self.name)
         # Also what somebody else made and was killed before its sync: from here on it is relied upon.

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import duckdb
 
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, app_id, open_in
+from sekisho.tables.features import check_read
 from sekisho.tables.newest import Newest, is_newest, newest
 from sekisho.tables.qualified import plain_names
 from sekisho.tables.schema import PARTITION, TABLES
@@ -27,6 +28,9 @@ from sekisho.tables.segments import SpoolReader, segment_numbers
 from sekisho.tables.spools import held_spools, spool_ids, spool_roots
 from sekisho.tables.storage import Storage
 from sekisho.tables.views import MACROS, VIEWS
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 MEMORY_LIMIT = "2GB"
 _TAIL_ROWS = 20_000
@@ -213,12 +217,12 @@ def _snapshot(storage: Storage, name: str, spools: tuple[str, ...], source: Sour
     folder = None if storage.path is None else storage.path / name
     if folder is None or source == "dataset":
         # Asking a store whether there is a newer entry costs about as much as opening the table.
-        table = open_in(storage, name)
+        table = _readable(storage, name)
         return _Committed() if table is None else _Committed(_done(table, spools), dataset=table.to_pyarrow_dataset())
     seen, found = _seen.get((folder, spools), (None, _Committed()))
     if seen is not None and is_newest(folder, seen):
         return found
-    if (table := open_in(storage, name)) is None:
+    if (table := _readable(storage, name)) is None:
         return _Committed()
     # delta-rs gives paths as in a URL, also those of a disk
     files = tuple(sorted(map(unquote, table.file_uris())))
@@ -228,6 +232,13 @@ def _snapshot(storage: Storage, name: str, spools: tuple[str, ...], source: Sour
             _seen.clear()
         _seen[folder, spools] = seen, found
     return found
+
+
+def _readable(storage: Storage, name: str) -> DeltaTable | None:
+    table = open_in(storage, name)
+    if table is not None:
+        check_read(table, name)
+    return table
 
 
 def _done(table: Any, spools: tuple[str, ...]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.app import limits_and_budgets
+from sekisho.app import limits, limits_and_budgets
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
 from sekisho.app.settings import Settings, parse
 from sekisho.domain.call import Caller
@@ -19,6 +19,7 @@ from sekisho.domain.money import Rates
 from sekisho.domain.spending import Spent
 from sekisho.stores.control import NOTHING
 from sekisho.stores.counters import Denial, Reservation
+from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.migrate import migrate
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
@@ -200,6 +201,40 @@ async def test_what_was_spent_while_a_budget_was_away_counts_when_it_is_back(tmp
     assert await state(one) == (2_000_000, 50_000), "and what runs is still reserved"
     one.counters.end(held, "settled", time.perf_counter(), 50, 10_000)
     assert await state(one) == (2_010_000, 0)
+
+
+async def test_a_clock_that_was_wrong_for_a_while_costs_no_budget_what_was_spent(tmp_path: Path, rows: Rows) -> None:
+    text = "budgets: [{scope: {team: research}, usd: 0.003, period: day}]"
+    one = await open_limits_and_budgets(settings(tmp_path, text), {})
+    assert isinstance(one.counters, MemoryCounters)
+    ask(one)
+    one.counters.tick(time.perf_counter(), time.time() + 3 * 86_400)
+    assert await state(one) == (0, 0), "another day"
+    one.tick()
+    await one.close()
+    assert await state(one) == (900_000, 0), "today again, as the rows have it"
+
+
+async def test_a_clock_that_is_put_right_after_the_start_finds_what_was_spent_today(
+    tmp_path: Path, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "time", Yesterday)
+    text = "budgets: [{scope: {team: research}, usd: 0.003, period: day}]"
+    one = await open_limits_and_budgets(settings(tmp_path, text), {})
+    one.tick()
+    await one.close()
+    ask(one)
+    assert await state(one) == (900_000, 50_000)
+
+
+class Yesterday:
+    """The clock of a machine that does not know the time yet."""
+
+    perf_counter = staticmethod(time.perf_counter)
+
+    @staticmethod
+    def time() -> float:
+        return time.time() - 86_400
 
 
 async def test_a_budget_that_only_changes_its_form_goes_on(tmp_path: Path, rows: Rows) -> None:

@@ -226,3 +226,27 @@ async def test_budgets_that_cannot_be_kept_leave_the_old_configuration(
         await reloader.look()
     assert (running.settings, running.pipeline.snapshot) == (old, "old")
     assert str(fault) in caplog.text
+
+
+async def test_a_file_that_changed_while_the_gateway_started_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "sekisho.yaml"
+    path.write_text(_FILE)
+    running: Any = SimpleNamespace(
+        settings=load(path, environ=_ENVIRON), pipeline=SimpleNamespace(snapshot=None), limits=_Limits()
+    )
+    path.write_text(_FILE + "language: ja\n")
+    keys, prices = MemoryKeyStore(), PriceBook(tmp_path / "prices.json")
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)
+    await reloader.look()
+    assert running.settings.language == "ja"
+
+
+async def test_a_file_that_is_as_it_was_read_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "sekisho.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + _FILE.encode())
+    settings = load(path, environ=_ENVIRON)
+    running: Any = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(snapshot=None), limits=_Limits())
+    keys, prices = MemoryKeyStore(), PriceBook(tmp_path / "prices.json")
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)
+    await reloader.look()
+    assert running.settings is settings

@@ -152,9 +152,14 @@ def yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def states_of(budgets: Iterable[Mapping[str, Any]], name: str, value: str) -> list[Mapping[str, Any]]:
-    """The states of budgets that hold for exactly this team or user."""
-    return [state for budget in budgets for state in known_states(budget) if state["scope"] == {name: value}]
+def states_by(budgets: Iterable[Mapping[str, Any]], name: str) -> dict[str, list[Mapping[str, Any]]]:
+    """By team or user, the states of the budgets that hold for exactly this one."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for budget in budgets:
+        for state in known_states(budget):
+            if list(state["scope"]) == [name]:
+                found.setdefault(state["scope"][name], []).append(state)
+    return found
 
 
 def known_states(budget: Mapping[str, Any]) -> list[Mapping[str, Any]]:

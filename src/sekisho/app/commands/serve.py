@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
 ) -> None:
     """Serves until Ctrl-C or SIGTERM. Exit code 2 for mistakes in the configuration or a port that is taken."""
+    _ignore_reloads()
     from sekisho.app import banner, logs, running
     from sekisho.app.limits import cannot_count
     from sekisho.app.serving import serve as serving
@@ -45,9 +47,7 @@ def serve(
         typer.echo(refused, err=True)
         raise typer.Exit(WRONG_USAGE)
     logs.set_up(settings.log_level)
-    key: str | None = None
-    if path is None:
-        settings, key = running.with_first_key(settings)
+    settings, key = running.with_first_key(settings) if path is None else (settings, None)
     socks = running.listening(host, port, workers)
     url = running.url_of(settings, host, socks[0])
     option = f"--config {shlex.quote(str(path))} " if path is not None else ""
@@ -65,3 +65,9 @@ def serve(
         await serving(ready, socks[0], opened=lambda _: opened(), reload_from=reload_from, config_path=path)
 
     running.run(running.with_mock(settings, main))
+
+
+def _ignore_reloads() -> None:
+    """Until there is somebody to heed SIGHUP, it would end the process; a file that changes meanwhile is read again."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -79,7 +79,7 @@ def parse(
     Raises ConfigError with every mistake (and warning) at once, each with its line.
     """
     text = text.removeprefix("\ufeff")
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = _digest(text)
     folder = Path(os.path.abspath(base_dir))
     reading = Reading(
         environ=environ, base_dir=folder, demo=demo, language=language or language_of(environ), digest=digest
@@ -89,6 +89,18 @@ def parse(
     if settings is None or any(problem.severity == "error" for problem in reading.problems):
         raise ConfigError(source_name, reading.problems)
     return msgspec.structs.replace(settings, warnings=in_file_order(reading.problems))
+
+
+def digest_of_file(path: Path) -> str | None:
+    """What `Settings.digest` would be if the file were read now; None where it cannot be read."""
+    try:
+        return _digest(path.read_bytes().decode().removeprefix("\ufeff"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _read(reading: Reading, node: Fields, source: str) -> Settings:

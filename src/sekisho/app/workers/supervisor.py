@@ -25,7 +25,7 @@ from sekisho.app import running, serving
 from sekisho.app.build import price_pairs
 from sekisho.app.commands import WRONG_USAGE
 from sekisho.app.control import migrated, pepper_of
-from sekisho.app.reload import FIXED, stamp_of
+from sekisho.app.reload import FIXED, stamp_in_force, stamp_of
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
 from sekisho.app.upkeep import Upkeep, committer_gauges, committer_state
@@ -74,7 +74,7 @@ class Supervisor:
         #: shared by all: it is asked now and then
         self._metrics_sock: socket.socket | None = None
         self._path = path
-        self._stamp = stamp_of(path)
+        self._stamp = stamp_in_force(path, settings)
         self._opened: Callable[[], None] | None = opened
         #: since when counters count; microseconds since 1970, UTC
         self.started_us = 0

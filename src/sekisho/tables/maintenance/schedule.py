@@ -28,6 +28,7 @@ CROWD = 100
 _GRACE_S = 600.0
 #: after a night's job that failed or was killed
 _AGAIN = timedelta(hours=1)
+_CLOCK_SLIP = timedelta(minutes=5)
 _LONGEST_S = 6 * 3600.0
 _BUSY = 3
 
@@ -41,7 +42,8 @@ def night_is_due(plan: Plan, last: Run | None, now: datetime) -> bool:
     if last is None:
         return True
     began = datetime.fromtimestamp(last.began_us / 1e6, UTC)
-    if began < meant.astimezone(UTC):
+    # One of the future tells that the clock was ahead: it is no reason to wait until that day has come.
+    if began < meant.astimezone(UTC) or began > now + _CLOCK_SLIP:
         return True
     unfinished = last.ended_us == 0 or last.error is not None
     return unfinished and now - began >= _AGAIN

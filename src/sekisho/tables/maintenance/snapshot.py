@@ -14,6 +14,7 @@ import msgspec
 from sekisho.tables.arrow import Schema, pa
 from sekisho.tables.delta import open_table
 from sekisho.tables.disk import set_aside_broken_checkpoint, set_aside_broken_entry
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.files import LOG
 from sekisho.tables.schema import PARTITION
 
@@ -21,10 +22,6 @@ from sekisho.tables.schema import PARTITION
 _READER, _WRITER = 1, 2
 #: so long somebody may still be writing the newest log entry
 _WRITING_S = 60.0
-
-
-class UnknownFeatures(OSError):
-    """Another program gave the table features that this one does not know."""
 
 
 class LiveFile(msgspec.Struct, frozen=True, kw_only=True):

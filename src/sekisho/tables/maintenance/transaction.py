@@ -15,8 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from sekisho.tables.disk import DiskFiles
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.files import entry_path
-from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, UnknownFeatures
+from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot
 from sekisho.tables.parts import Part, add_action
 from sekisho.tables.schema import PARTITION
 from sekisho.tables.sync import fsync

@@ -26,11 +26,12 @@ from tests.unit.tables.rows import NOON_US
 
 from sekisho.tables.arrow import pa, pq
 from sekisho.tables.delta import open_table
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.maintenance import compact as compact_module
 from sekisho.tables.maintenance import merge as merge_module
 from sekisho.tables.maintenance.compact import SETTLED_US, Compacted, Step, compact, plan
 from sekisho.tables.maintenance.merge import TARGET_BYTES, RowsMissing, merge
-from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, UnknownFeatures, take_snapshot
+from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot
 from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.parts import ROW_GROUP
 from sekisho.tables.schema import TABLES

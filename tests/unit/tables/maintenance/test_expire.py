@@ -9,9 +9,9 @@ from deltalake import DeltaTable
 from tests.unit.tables.maintenance.days import DAY_US, data_files, filled, ids, rows, want
 from tests.unit.tables.rows import NOON_US
 
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import Expired, expire, first_kept
-from sekisho.tables.maintenance.snapshot import UnknownFeatures
 
 
 def test_days_before_the_retention_go_and_no_file_is_touched(tmp_path: Path):

@@ -44,6 +44,9 @@ def run_at(text: str, *, ended: bool = True, error: str | None = None) -> Run:
         (run_at("2026-11-26T03:00+09:00", error="disk"), "2026-11-26T03:59+09:00", False),
         (run_at("2026-11-26T03:00+09:00", error="disk"), "2026-11-26T04:00+09:00", True),
         (run_at("2026-11-26T03:00+09:00", ended=False), "2026-11-26T04:00+09:00", True),
+        # while the clock was a year ahead; a moment ahead is none
+        (run_at("2027-11-26T03:00+09:00"), "2026-11-26T04:00+09:00", True),
+        (run_at("2026-11-26T03:01+09:00"), "2026-11-26T03:00+09:00", False),
     ],
 )
 def test_the_night_job_is_due_once_a_day_at_its_hour(last: Run | None, now: str, due: bool):

@@ -7,12 +7,13 @@ on it before: so the instances that keys, teams and users make are bound first, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
 from sekisho.domain.spending import EACH, Budget, Facts, Limit, Scope, concreteness, instance_of, shape
+from sekisho.ledger.matching import Rule, RuleIndex
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import BudgetSpec, BudgetState, Counters, MeterSpec, MeterState
 from sekisho.stores.ports import StoreUnavailable
@@ -47,32 +48,36 @@ class States(msgspec.Struct, frozen=True, kw_only=True):
             budgets=[one for one in self.budgets if _agrees(one.spec.scope, facts)],
         )
 
-    def of_budget(self, rule: Budget, peers: Iterable[Budget]) -> list[BudgetState] | None:
-        """Of the instances for which it holds: where none of its peers names more values."""
+    def of_budgets(self, rules: Sequence[Budget]) -> list[list[BudgetState] | None]:
+        """For each of all budgets the instances for which it holds: where none of the others names more values. None:
+        nobody knows."""
         if not self.known:
-            return None
-        rivals = [peer for peer in peers if peer.period == rule.period and _rivals(rule, peer)]
-        return [
-            state
-            for state in self.budgets
-            if state.spec.period == rule.period
-            and (state.spec.on_exceed, state.spec.degrade_to) == (rule.on_exceed, rule.degrade_to)
-            and _governs(rule.scope, rivals, state.spec.scope)
-        ]
+            return [None] * len(rules)
+        found: dict[int, list[BudgetState]] = {id(rule): [] for rule in rules}
+        near = RuleIndex(rules).near
+        for state in self.budgets:
+            spec = state.spec
+            matching = [rule for rule in _matching(near, spec.scope) if rule.period == spec.period]
+            most = _most_concrete((rule, "") for rule in matching)
+            for rule in matching:
+                way = rule.on_exceed, rule.degrade_to
+                if way == (spec.on_exceed, spec.degrade_to) and concreteness(rule.scope) == most[_place(rule, "")]:
+                    found[id(rule)].append(state)
+        return [found[id(rule)] for rule in rules]
 
-    def of_limit(self, rule: Limit, peers: Iterable[Limit]) -> list[MeterState] | None:
-        """Of the instances for which any of its quantities holds."""
+    def of_limits(self, rules: Sequence[Limit]) -> list[list[MeterState] | None]:
+        """For each of all limits the instances for which any of its quantities holds. None: nobody knows."""
         if not self.known:
-            return None
-        given = [name for name in ("qpm", "tpm", "concurrency") if getattr(rule, name) is not None]
-        rivals = {
-            name: [peer for peer in peers if getattr(peer, name) is not None and _rivals(rule, peer)] for name in given
-        }
-        return [
-            state
-            for state in self.meters
-            if any(_governs(rule.scope, rivals[name], state.spec.scope) for name in given)
-        ]
+            return [None] * len(rules)
+        found: dict[int, list[MeterState]] = {id(rule): [] for rule in rules}
+        near = RuleIndex(rules).near
+        for state in self.meters:
+            given = [(rule, name) for rule in _matching(near, state.spec.scope) for name in _given(rule)]
+            most = _most_concrete(given)
+            governing = {id(rule) for rule, name in given if concreteness(rule.scope) == most[_place(rule, name)]}
+            for one in governing:
+                found[one].append(state)
+        return [found[id(rule)] for rule in rules]
 
 
 NOTHING_KNOWN = States(meters=[], budgets=[], known=False)
@@ -113,15 +118,24 @@ def _is_fact(scope: Scope) -> bool:
     )
 
 
-def _rivals(rule: Budget | Limit, peer: Budget | Limit) -> bool:
-    """The peer takes the rule's place where both match."""
-    return (
-        shape(peer.scope) == shape(rule.scope)
-        and (peer.of_team is None) == (rule.of_team is None)
-        and concreteness(peer.scope) > concreteness(rule.scope)
-    )
-
-
-def _governs(scope: Scope, rivals: Iterable[Budget | Limit], at: Scope) -> bool:
+def _matching(near: Callable[[Facts], list[Rule]], at: Scope) -> list[Rule]:
+    """The rules of which `at` is an instance."""
     facts = dict(at)
-    return instance_of(scope, facts) == at and not any(instance_of(rival.scope, facts) == at for rival in rivals)
+    return [rule for rule in near(facts) if instance_of(rule.scope, facts) == at]
+
+
+def _given(limit: Limit) -> list[str]:
+    return [name for name in ("qpm", "tpm", "concurrency") if getattr(limit, name) is not None]
+
+
+def _place(rule: Budget | Limit, what: str) -> tuple[tuple[str, ...], bool, str]:
+    """Of the rules of one place those that name the most values take the place of the others."""
+    return shape(rule.scope), rule.of_team is None, what
+
+
+def _most_concrete(rules: Iterable[tuple[Budget | Limit, str]]) -> dict[tuple[tuple[str, ...], bool, str], int]:
+    most: dict[tuple[tuple[str, ...], bool, str], int] = {}
+    for rule, what in rules:
+        place = _place(rule, what)
+        most[place] = max(most.get(place, 0), concreteness(rule.scope))
+    return most

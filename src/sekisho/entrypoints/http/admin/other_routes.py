@@ -39,20 +39,19 @@ def me(asked: Asked) -> tuple[int, Me]:
     record = next((key for key in whole.keys if key.id == by.caller.key_id), None)
     facts: Facts = whole.facts([record])[0] if record is not None else {}
     states = asked.states.seen_by(facts)
-    budgets = [rule for rule, _ in whole.budgets]
-    limits = [rule for rule, _ in whole.limits]
+    budgets, limits = whole.budgets, whole.limits
     return 200, Me(
         name=by.caller.key_name,
         role=by.role,
         key=None if record is None else key_shown(record, now_us),
         budgets=[
-            budget_shown(rule, declared=declared, states=states.of_budget(rule, budgets))
-            for rule, declared in whole.budgets
+            budget_shown(rule, declared=declared, states=own)
+            for (rule, declared), own in zip(budgets, states.of_budgets([rule for rule, _ in budgets]), strict=True)
             if _is_own(by, rule.scope, facts)
         ],
         limits=[
-            limit_shown(rule, declared=declared, states=states.of_limit(rule, limits))
-            for rule, declared in whole.limits
+            limit_shown(rule, declared=declared, states=own)
+            for (rule, declared), own in zip(limits, states.of_limits([rule for rule, _ in limits]), strict=True)
             if _is_own(by, rule.scope, facts)
         ],
         stops=[stop_shown(stop) for stop in whole.records.stops if _stops(stop, facts)],

@@ -14,11 +14,10 @@ from sekisho.entrypoints.http.admin.shapes import Budgets, BudgetShown, Limits, 
 
 def list_budgets(asked: Asked) -> tuple[int, Budgets]:
     rules = asked.desk.whole().budgets
-    peers = [rule for rule, _ in rules]
     states = asked.states.seen_by(_seen(asked.by))
     shown = [
-        budget_shown(rule, declared=declared, states=states.of_budget(rule, peers))
-        for rule, declared in rules
+        budget_shown(rule, declared=declared, states=own)
+        for (rule, declared), own in zip(rules, states.of_budgets([rule for rule, _ in rules]), strict=True)
         if _sees(asked.by, rule.scope)
     ]
     return 200, Budgets(data=shown, counters=states.answer)
@@ -59,11 +58,10 @@ def remove_budget(asked: Asked) -> tuple[int, BudgetShown]:
 
 def list_limits(asked: Asked) -> tuple[int, Limits]:
     rules = asked.desk.whole().limits
-    peers = [rule for rule, _ in rules]
     states = asked.states.seen_by(_seen(asked.by))
     shown = [
-        limit_shown(rule, declared=declared, states=states.of_limit(rule, peers))
-        for rule, declared in rules
+        limit_shown(rule, declared=declared, states=own)
+        for (rule, declared), own in zip(rules, states.of_limits([rule for rule, _ in rules]), strict=True)
         if _sees(asked.by, rule.scope)
     ]
     return 200, Limits(data=shown, counters=states.answer)
