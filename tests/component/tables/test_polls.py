@@ -74,7 +74,7 @@ class Eye:
         spool = SpoolReader(self.data_dir / "spool")
         try:
             spool.hold()
-            committed = reader._snapshot(self._storage, self._table, spool_ids([spool]))
+            committed = reader._snapshot(self._storage, self._table, spool_ids([spool]), "files")
             tail = [
                 _id_of(payload)
                 for chunk in spool.chunks(committed.done.get(spool.spool_id() or "", 0))
