@@ -141,6 +141,9 @@ class Committer:
         self._name_segment(last_seq >> 32)
         counts = [0, 0]
         if batch.rows:
+            # The end of a call that the tables have must not be lost to a power cut while its beginning is not: the
+            # next gateway would take the call for one that was in flight, and make a second row of it.
+            self._reader.sync(min(usage.done, log.done), last_seq)
             rows, full = batch.table(), batch.full()
             if usage.done < last_seq:
                 usage.append(rows, last_seq)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sekisho.tables.sync import fsync
+from sekisho.tables.sync import fdatasync, fsync
 
 log = logging.getLogger("sekisho.tables")
 
@@ -88,7 +88,7 @@ class Flusher:
             self._new_names = False
         try:
             for fd in files:
-                _fdatasync(fd)
+                fdatasync(fd)
             if names:
                 for folder in (self._root, self._root.parent):
                     fsync(folder)
@@ -105,7 +105,3 @@ class Flusher:
                 os.close(fd)
             self._files = self._files[len(files) - 1 :] if files else self._files
         return True
-
-
-def _fdatasync(fd: int) -> None:
-    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(fd)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from sekisho.tables.layout import CURRENT, Layout, converter
+from sekisho.tables.sync import fdatasync
 
 MAGIC = b"SEKISPL1"
 #: kinds of records, in the top four bits of the first word. Readers skip kinds they do not know.
@@ -108,6 +109,10 @@ class Segment:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
+    def sync(self) -> None:
+        """Have what was written so far on the disk. Raises OSError."""
+        fdatasync(self._fd)
+
     def records(self) -> Iterator[tuple[int, bytes]]:
         """Kind and payload of every whole record, up to the first that is not whole."""
         at, window, base = self.first, b"", self.first
@@ -188,6 +193,12 @@ class SpoolReader:
                 again = _Scan(segment, scan.offset, scan.limit, closed=True)
                 yield from again.chunks()
                 self.corrupt += again.corrupt
+
+    def sync(self, after: int, upto: int) -> None:
+        """Have the segments of these positions on the disk, as far as they are read here. Raises OSError."""
+        for number, segment in self._open.items():
+            if after >> 32 <= number <= upto >> 32:
+                segment.sync()
 
     def trim(self, done: int) -> int:
         """Unlink segments that lie wholly before `done`; returns how many. The newest always stays: it keeps the id

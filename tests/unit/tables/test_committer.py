@@ -56,6 +56,26 @@ def test_every_row_is_in_usage_and_full_ones_in_the_log(tmp_path: Path, spool: S
     assert read_status(tmp_path / "spool") == committer.status
 
 
+def test_rows_are_on_the_disk_before_the_tables_have_them(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a power cut could leave the beginning of a call without its end, and the next gateway make a second row."""
+    happened: list[str] = []
+    append = DeltaFolder.append
+
+    def noted(self: DeltaFolder, rows: Any, seq: int) -> None:
+        happened.append(self.name)
+        append(self, rows, seq)
+
+    monkeypatch.setattr("sekisho.tables.segments.fdatasync", lambda fd: happened.append("spool"))
+    monkeypatch.setattr(DeltaFolder, "append", noted)
+    committer = Committer(tmp_path)
+    for n in range(2):
+        spool.append(record_of(a_row(n)))
+        drain(committer)
+    assert happened == ["spool", "usage", "inference_log"] * 2
+
+
 def test_metadata_alone_never_touches_the_log(tmp_path: Path, spool: SpoolWriter):
     for n in range(5):
         spool.append(record_of(without_log(n)))

@@ -23,7 +23,7 @@ async def told(writer: SpoolWriter) -> bool:
 async def test_a_row_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fdatasync
-    monkeypatch.setattr(durability, "_fdatasync", lambda fd: (real(fd), synced.append("file")))
+    monkeypatch.setattr(durability, "fdatasync", lambda fd: (real(fd), synced.append("file")))
     folder = durability.fsync
     monkeypatch.setattr(durability, "fsync", lambda path: (folder(path), synced.append(path.name)))
     writer = SpoolWriter(tmp_path / "spool")
@@ -46,7 +46,7 @@ async def test_many_who_wait_share_a_sync(tmp_path: Path, monkeypatch: pytest.Mo
 
     writer = SpoolWriter(tmp_path)
     await told(writer)
-    monkeypatch.setattr(durability, "_fdatasync", counted)
+    monkeypatch.setattr(durability, "fdatasync", counted)
     writer.append(record_of(a_row(1)))
     assert all(await asyncio.gather(*(told(writer) for _ in range(100))))
     assert syncs[0] < 20
@@ -64,7 +64,7 @@ async def test_a_disk_that_refuses_is_told_and_comes_back(tmp_path: Path, monkey
 
     writer = SpoolWriter(tmp_path, fails_open=False)
     await told(writer)
-    monkeypatch.setattr(durability, "_fdatasync", sync)
+    monkeypatch.setattr(durability, "fdatasync", sync)
     writer.append(record_of(a_row(1)))
     assert not await told(writer)
     assert writer.failing
