@@ -89,6 +89,9 @@ class WireUsage(msgspec.Struct, gc=False):
             cache_read_input_tokens=max(0, min(cached, read_in)),
             reasoning_output_tokens=max(0, min(reasoning, out)),
         )
+        rare = sent.audio_tokens or sent.image_tokens or sent.cache_write_tokens
+        if not (rare or written.audio_tokens or written.image_tokens):
+            return usage
         return _with_rarities(usage, sent, written)
 
     def _total_only(self) -> Usage | None:

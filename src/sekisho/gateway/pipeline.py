@@ -86,8 +86,7 @@ class Pipeline:
         snapshot = self.snapshot
         try:
             entry.config_hash = snapshot.config_hash
-            wanted = call.headers.get(b"accept-language")
-            entry.language = snapshot.language if wanted is None else language_of(wanted, snapshot.language)
+            entry.language = _language(call, snapshot)
             entry.caller = caller = snapshot.keyring.identify(call)  # 401
             entry.keep_request = True
             request = read(call, entry, snapshot.default_model)  # 400
