@@ -282,7 +282,8 @@ def test_the_readme_names_every_provider(name: str) -> None:
     assert [row.label for row in CATALOG.values() if row.label not in text] == []
 
 
-def test_every_key_of_a_script_has_a_row() -> None:
-    page = DOCS / "how-to" / "test-with-the-mock-provider.md"
-    documented = [name for row in rows(page, under="Scripts") for name in names_in_code(row[0])]
+@pytest.mark.parametrize(("language", "section"), [("", "Scripts"), (".ja", "スクリプト")])
+def test_every_key_of_a_script_has_a_row(language: str, section: str) -> None:
+    page = DOCS / "how-to" / f"test-with-the-mock-provider{language}.md"
+    documented = [name for row in rows(page, under=section) for name in names_in_code(row[0])]
     assert sorted(documented) == sorted(SCRIPT_KEYS)
