@@ -222,7 +222,7 @@ def _sql_type(kind: Any) -> str:
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision},{kind.scale})"
     if pa.types.is_timestamp(kind):
-        return "TIMESTAMP"
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
     plain = {"date32[day]": "DATE", "string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE"}
     return {**plain, "bool": "BOOLEAN"}[str(kind)]
 
