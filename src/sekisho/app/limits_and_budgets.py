@@ -168,9 +168,7 @@ class LimitsAndBudgets:
             await self.counters.close()
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
-        """Of every budget that was met since the start, as of some seconds ago."""
-        if not self._budgets:
-            return {}
+        """Of every budget that was met since the start, as of some seconds ago; the names are there without any."""
         ratios: dict[str, float] = {}
         bounds: dict[str, float] = {}
         for one in self._budgets:

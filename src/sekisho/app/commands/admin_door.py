@@ -134,12 +134,12 @@ def door(config: Path | None, gateway: str | None, key: str | None) -> Generator
 
 def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
     from sekisho.app.commands import admin_messages as messages
-    from sekisho.app.settings import language_of, load
+    from sekisho.app.settings import OF_THE_GATEWAY, language_of, load
 
     settings: Settings | None = None
     if config is not None or gateway is None or key is None:
         # where both are given the configuration of this folder may be that of another gateway
-        settings = load(config)
+        settings = load(config, unset_in=OF_THE_GATEWAY if key else OF_THE_GATEWAY - {"admin"})
     language: Language = "ja" if settings is not None and settings.language == "ja" else language_of()
     if key is None and settings is not None and settings.admin_key is not None:
         key = settings.admin_key.reveal()

@@ -147,11 +147,12 @@ class _Speaker:
 def _desk(config: Path | None) -> Generator[tuple[KeyDesk, Settings, _Speaker]]:
     """The keys of a configuration; what goes wrong becomes a message and an exit code."""
     from sekisho.app.commands.key_desk import KeyDesk, Refused
-    from sekisho.app.settings import language_of, load
+    from sekisho.app.settings import OF_THE_GATEWAY, language_of, load
     from sekisho.stores.pepper import PepperUnusable
     from sekisho.stores.ports import StoreUnavailable
 
-    settings = load(config)
+    # the ids of declared keys are made of their secrets
+    settings = load(config, unset_in=OF_THE_GATEWAY - {"keys", "database"})
     # Japanese if either says so: `en` in the settings may just be the default
     language: Language = "ja" if settings.language == "ja" else language_of()
     try:
