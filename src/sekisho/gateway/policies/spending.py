@@ -107,7 +107,9 @@ class Spending:
     async def _outcome(
         self, entry: Entry, request: Request, plan: Plan, outcome: Outcome | Coroutine[None, None, Outcome]
     ) -> Outcome:
-        """What came of asking; of a denial by size, what comes of asking with a closer estimate."""
+        """What came of asking; of a denial by size, what comes of asking with a closer estimate, in the time that is
+        left to wait."""
+        since_s = entry.call.now_s()
         settled = await self._awaited(entry, outcome)
         if type(settled) is not Denial or settled.cause not in _BY_SIZE or plan.sizes is None:
             return settled
@@ -115,7 +117,7 @@ class Spending:
         measured = self._estimates.measured_input_tokens(entry, plan.target)
         if measured >= rough:
             return settled
-        return await self._awaited(entry, self._reserve(entry, request, plan, measured))
+        return await self._awaited(entry, self._reserve(entry, request, plan, measured, since_s))
 
     async def _awaited(self, entry: Entry, outcome: Outcome | Coroutine[None, None, Outcome]) -> Outcome:
         if isinstance(outcome, Reservation | Denial):
@@ -128,7 +130,7 @@ class Spending:
             self._limiter.void(outcome, time.perf_counter())
 
     def _reserve(
-        self, entry: Entry, request: Request, plan: Plan, input_tokens: int | None = None
+        self, entry: Entry, request: Request, plan: Plan, input_tokens: int | None = None, since_s: float = 0.0
     ) -> Outcome | Coroutine[None, None, Outcome]:
         if plan.refuses_unpriced:
             target = plan.target
@@ -140,7 +142,7 @@ class Spending:
         if input_tokens is None:
             input_tokens = self._estimates.input_tokens(entry, plan.target)
         most, choices = _allowed(request)
-        return limiter.reserve(plan, call.now_s(), input_tokens, most, choices, name)
+        return limiter.reserve(plan, call.now_s(), input_tokens, most, choices, name, since_s)
 
 
 def _plan(planner: Planner, entry: Entry, target: Target, *, later: bool = False, degraded: bool = False) -> Plan:
