@@ -20,6 +20,8 @@ Words = tuple[Word, ...]
 _PREFIX = "{sekisho}:"
 EPOCH, LEASES, SENT, WORKERS, RULES = (_PREFIX + name for name in ("epoch", "leases", "sent", "workers", "rules"))
 LEASE = _PREFIX + "l:"
+#: that one of the late looks at the rows is done
+LATE_DONE = b"done"
 SCRIPT = files("sekisho.stores").joinpath("redis_counters.lua").read_text("utf-8")
 #: the name by which EVALSHA knows the script
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -163,6 +165,17 @@ def adding_late(epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
         *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
         *("late", epoch, *values),
     )
+
+
+def as_of(epoch: str) -> float:
+    """Up to when (seconds since 1970) the rows were read from which the budgets of an epoch were built."""
+    ms = epoch.rpartition("@")[2]
+    return int(ms) / 1000 if ms.isdigit() else 0.0
+
+
+def late_step(epoch: str, step: int) -> str:
+    """Where it stands who looks at the late rows of an epoch for the n-th time."""
+    return f"{_PREFIX}late:{step}:{epoch}"
 
 
 def adopting(as_of_ms: int, sums: Mapping[str, int], windows: Windows, idle_since_ms: Mapping[str, int]) -> Words:
