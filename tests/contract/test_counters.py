@@ -320,5 +320,18 @@ async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     assert nothing.account.headroom(nothing, time.perf_counter()) is None
 
 
+async def test_headroom_of_a_fallback_tells_of_all_limits_of_its_call_and_of_what_was_used(house: House) -> None:
+    model, key = meter(qpm=100, tpm=9_000, team="model"), meter(qpm=10, tpm=6_000, team="key")
+    house.settle(await house.granted(house.bind(model, key)))
+    fallback = house.bind(model, carried=(key,))
+    reservation = await house.granted(fallback, tokens=1_000)
+    told = reservation.account.headroom(reservation, time.perf_counter())
+    assert (told.limit_requests, told.remaining_requests) == (10, 9)
+    assert (told.limit_tokens, told.remaining_tokens) == (6_000, pytest.approx(5_000, abs=50))
+    house.settle(reservation, tokens=100)
+    told = reservation.account.headroom(reservation, time.perf_counter())
+    assert told.remaining_tokens == pytest.approx(5_900, abs=50)
+
+
 async def test_a_call_without_limits_is_let_in(house: House) -> None:
     assert house.settle(await house.granted(house.bind(), tokens=5, reserve=5), tokens=1, cost=1)

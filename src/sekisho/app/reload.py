@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
-#: what a running process cannot change; a reload says so instead of half doing it
-FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
+#: what a running process cannot change; a reload says so instead of half doing it. Workers that count in different time
+#: zones would each have budgets of their own.
+FIXED = ("data_dir", "timezone", "database_path", "database_url", "state_url", "server", "spool", "tables")
 #: as the file calls them
 _WRITTEN = {"database_path": "database.url", "database_url": "database.url", "state_url": "state.url"}
 

@@ -128,8 +128,11 @@ local function admit()
   k, at = k_carried, at_carried
   for _ = 1, carried do
     local q, t = meter(KEYS[k])
-    keep(KEYS[k], q, math.max(t, now) + tokens * tonumber(ARGV[at]))
+    t = math.max(t, now)
+    keep(KEYS[k], q, t + tokens * tonumber(ARGV[at]))
     if ARGV[at + 1] == '1' then redis.call('SADD', KEYS[k + 1], ARGV[2]) end
+    reply[#reply + 1] = math.max(q, now) - now
+    reply[#reply + 1] = t - now
     k, at = k + 2, at + 2
   end
   hold_lease()

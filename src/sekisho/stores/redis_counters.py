@@ -205,6 +205,7 @@ class RedisCounters:
         seen = reservation.seen
         if isinstance(seen, Seen):
             self._keeper.live.pop(reservation.id, None)
+            reservation.tokens = tokens  # of which `headroom` tells from now on
             self._tell_end(reservation.id, account, seen.place, seen.epoch, now_s, tokens, cost_nanos)
         elif isinstance(seen, Reservation):
             self._share.end(seen, how, now_s, tokens)

@@ -192,6 +192,11 @@ async def test_secrets_that_are_the_same_take_no_restart(tmp_path: Path, caplog:
     assert await _told(tmp_path, lambda text, _: text + "log_level: debug\n", caplog) == ""
 
 
+async def test_another_time_zone_takes_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = await _told(tmp_path, lambda text, _: text + "timezone: Asia/Tokyo\n", caplog)
+    assert "`timezone` has changed" in told
+
+
 @pytest.mark.parametrize(
     ("variable", "section"),
     [("REDIS_PASSWORD", "state.url"), ("PG_PASSWORD", "database.url"), ("S3_SECRET", "tables")],
