@@ -200,6 +200,17 @@ async def test_a_void_reservation_gives_money_and_tokens_back(house: House) -> N
     await house.granted(account, tokens=1000, reserve=100)
 
 
+async def test_a_call_beyond_all_money_leaves_nothing_behind(house: House) -> None:
+    spec = budget(1_000)
+    account = house.bind(meter(concurrency=1), budgets=(spec, budget(1_000, on_exceed="warn")))
+    outcome = await house.admit(account, reserve=10, most=2 * 10**19)
+    if isinstance(outcome, Reservation):
+        house.settle(outcome, cost=5)
+    await house.granted(account, reserve=900)
+    state = await house.budget(spec)
+    assert (state.reserved_nanos, state.bound_nanos) == (900, 0)
+
+
 async def test_a_warning_stops_nothing(house: House) -> None:
     account = house.bind(budgets=(budget(10, on_exceed="warn"),))
     for _ in range(3):
