@@ -50,6 +50,8 @@ class Limiter:
         self.dispatched = counters.dispatched
         self._clock_s = clock_s
         self._lanes: dict[Scope, Lane] = {}
+        #: those from before the limits were changed
+        self._former: list[Lane] = []
         self.waiting = 0
 
     def reserve(
@@ -126,6 +128,11 @@ class Limiter:
             self._wake()
         return ended
 
+    def limits_changed(self) -> None:
+        """Who waits goes on by the limits that it met, and holds up nobody who comes from now on."""
+        self._former += self._lanes.values()
+        self._lanes = {}
+
     async def _wait(
         self, plan: Plan, tokens: int, reserve_nanos: int, most_nanos: int, id: str, since_s: float
     ) -> Outcome:
@@ -184,6 +191,7 @@ class Limiter:
         lane.turns.remove(turn)
         if not lane.turns:
             self._lanes = {scope: other for scope, other in self._lanes.items() if other is not lane}
+            self._former = [other for other in self._former if other is not lane]
         elif not lane.turns[0].done():
             lane.turns[0].set_result(None)
 
@@ -204,6 +212,6 @@ class Limiter:
         return denial.cause == "concurrency" or denial.retry_after_s <= left_s
 
     def _wake(self) -> None:
-        for lane in self._lanes.values():
+        for lane in (*self._former, *self._lanes.values()):
             if lane.freed is not None and not lane.freed.done():
                 lane.freed.set_result(None)

@@ -11,6 +11,8 @@ from tests.unit.ledger.test_limiter import TARGET, House, limit
 
 from sekisho.domain.call import Caller
 from sekisho.ledger import limiter as module
+from sekisho.ledger.plans import Planner, SizeBook
+from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import Denial, Outcome, Reservation
 
 CHAT = {"endpoint": "chat"}
@@ -81,6 +83,26 @@ def test_where_too_many_wait_nothing_is_told_of_their_limits(monkeypatch: pytest
         assert isinstance(outcome, Denial)
         assert (outcome.cause, outcome.headroom) == ("concurrency", None)
         await waits
+
+    run_virtually(work())
+
+
+def test_who_waits_at_a_limit_that_was_raised_holds_up_nobody() -> None:
+    async def work() -> None:
+        house = House(limit(CHAT, qpm=2, burst_s=30, wait_s=60), limit({"key": "a"}, concurrency=1, wait_s=60))
+        running, _ = await ask(house, "a")
+        first = asyncio.ensure_future(ask(house, "b"))
+        second = asyncio.ensure_future(ask(house, "a"))
+        await asyncio.sleep(5)
+        house.planner = Planner(Rules([limit(CHAT, qpm=600, wait_s=60)], ()), house.counters, SizeBook())
+        house.limiter.limits_changed()
+        assert isinstance((await ask(house, "c"))[0], Reservation)
+        assert house.now_s() == 5
+        assert isinstance(running, Reservation)
+        house.settle(running)
+        assert isinstance((await first)[0], Reservation)
+        assert isinstance((await second)[0], Reservation)
+        assert house.limiter.waiting == 0
 
     run_virtually(work())
 
