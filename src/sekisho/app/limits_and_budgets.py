@@ -75,6 +75,8 @@ class LimitsAndBudgets:
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
         changed = rules.budgets != self.rules.budgets
+        if rules.limits != self.rules.limits:
+            self.limiter.limits_changed()
         self.rules = self._books.rules = rules
         self._public = _public(rules, settings)
         if changed:
