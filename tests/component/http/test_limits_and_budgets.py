@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -153,6 +154,19 @@ async def test_a_strict_budget_takes_the_larger_of_what_a_provider_may_heed(more
         answer = await ask(gateway.port, http(chat("used", **more)))
         assert answer.status == status
         assert status == 200 or answer.error["code"] == "budget_exceeded"
+
+
+@pytest.mark.parametrize("on_exceed", ["warn", "block"])
+@pytest.mark.parametrize("most", [2**31 - 1, 2**63 - 1, 10**30])
+async def test_the_largest_number_that_a_client_knows_is_no_mistake_of_ours(most: int, on_exceed: str) -> None:
+    """It means "no limit". What it would cost fits neither into a row nor into Redis, where the reservation stayed."""
+    rules = f"budgets: [{{scope: {{key: test}}, usd: 100, strict: true, on_exceed: {on_exceed}}}]"
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        answer = await ask(gateway.port, http(chat("used", max_tokens=most)))
+        assert answer.status == 200
+        (begun,) = gateway.sink.begun
+        assert begun.cost_nanos is not None
+        assert begun.cost_nanos <= usd_to_nanos(Decimal(100))
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from contextlib import suppress
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -23,11 +24,13 @@ from sekisho.gateway.waiting import Waiting
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Plan, Planner
 from sekisho.ledger.refusals import degrades_to, refusal_of
+from sekisho.ledger.sizes import LARGEST_OUTPUT_TOKENS
 from sekisho.stores.counters import Denial, Outcome, Reservation
 
 #: of these causes a closer look at the size of a request may make the difference
 _BY_SIZE = frozenset({"tokens", "budget"})
-_decode_count = msgspec.json.Decoder(int | None).decode
+_decode_count = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=LARGEST_OUTPUT_TOKENS)] | None).decode
+_decode_number = msgspec.json.Decoder(int | float).decode
 
 Request = ChatRequest | EmbeddingRequest
 
@@ -159,7 +162,7 @@ def _allowed(request: Request) -> tuple[int | None, int]:
     if fields is None:
         parameters: dict[str, Any] = {} if request.conversation is None else request.conversation.parameters
         most = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-        return (most if isinstance(most, int) and most > 0 else None), 1
+        return (min(most, LARGEST_OUTPUT_TOKENS) if isinstance(most, int) and most > 0 else None), 1
     newer, older = fields.get("max_completion_tokens"), fields.get("max_tokens")
     n = fields.get("n")
     choices = 1 if n is None else _count(n) or 1
@@ -177,9 +180,13 @@ def _larger(newer: msgspec.Raw, older: msgspec.Raw) -> int | None:
 
 
 def _count(raw: msgspec.Raw) -> int | None:
-    """A positive whole number; whatever else stands there is for the provider to refuse."""
+    """HOT. A positive whole number, of larger ones the largest that means something; whatever else stands there is for
+    the provider to refuse."""
     try:
-        count = cast("int | None", _decode_count(raw))
+        return cast("int | None", _decode_count(raw))
     except UNREADABLE:
-        return None
-    return count if count is not None and count > 0 else None
+        pass
+    with suppress(*UNREADABLE):
+        if _decode_number(raw) > LARGEST_OUTPUT_TOKENS:
+            return LARGEST_OUTPUT_TOKENS
+    return None
