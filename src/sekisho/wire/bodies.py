@@ -41,7 +41,7 @@ _DEEPEST_EXTRA_BODY = 4
 _decode_model = msgspec.json.Decoder(str).decode
 #: answers to one question: OpenAI gives 128, vLLM 16,384
 MOST_CHOICES = 16_384
-_decode_choices = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None).decode
+_decode_choices = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)]).decode
 #: names that were read before, by their JSON text
 _models: dict[bytes, str] = {}
 _MOST_MODELS = 1_000
@@ -112,6 +112,8 @@ def check_choices(raw: msgspec.Raw, param: str) -> None:
     try:
         _decode_choices(raw)
     except UNREADABLE:
+        if bytes(raw) == b"null":
+            return
         reason = "it must be a whole number from 1 to {most}"
         raise Refusal(400, "invalid_value", param=param, reason=reason, most=MOST_CHOICES) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,7 +29,7 @@ from sekisho.stores.counters import Denial, Outcome, Reservation
 
 #: of these causes a closer look at the size of a request may make the difference
 _BY_SIZE = frozenset({"tokens", "budget"})
-_decode_count = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=LARGEST_OUTPUT_TOKENS)] | None).decode
+_decode_count = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=LARGEST_OUTPUT_TOKENS)]).decode
 _decode_number = msgspec.json.Decoder(int | float).decode
 
 Request = ChatRequest | EmbeddingRequest
@@ -183,7 +183,7 @@ def _count(raw: msgspec.Raw) -> int | None:
     """HOT. A positive whole number, of larger ones the largest that means something; whatever else stands there is for
     the provider to refuse."""
     try:
-        return cast("int | None", _decode_count(raw))
+        return _decode_count(raw)
     except UNREADABLE:
         pass
     with suppress(*UNREADABLE):
