@@ -156,6 +156,18 @@ async def test_a_strict_budget_takes_the_larger_of_what_a_provider_may_heed(more
         assert status == 200 or answer.error["code"] == "budget_exceeded"
 
 
+@pytest.mark.parametrize(
+    "rules", ["limits: [{scope: {key: test}, tpm: 2000}]", "budgets: [{scope: {key: test}, usd: 0.01}]"]
+)
+async def test_a_long_message_of_a_web_page_is_as_large_as_it_is(rules: str) -> None:
+    """A closer look, which a refused call gets, took it for 3 tokens and let it in."""
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        await ask(gateway.port, http({"model": "small", "message": "hello"}, "/chat/stream"))
+        answer = await ask(gateway.port, http({"model": "small", "message": "関所を通る。" * 5000}, "/chat/stream"))
+        assert answer.status == 429
+        assert gateway.mock.calls["calls"] == 1
+
+
 @pytest.mark.parametrize("on_exceed", ["warn", "block"])
 @pytest.mark.parametrize("most", [2**31 - 1, 2**63 - 1, 10**30])
 async def test_the_largest_number_that_a_client_knows_is_no_mistake_of_ours(most: int, on_exceed: str) -> None:
