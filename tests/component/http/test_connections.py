@@ -465,3 +465,28 @@ async def test_what_a_row_keeps_of_the_headers(gateway: Gateway) -> None:
     )
     row = gateway.rows[-1]
     assert (row.client_request_id, row.trace_id, row.span_id) == ("theirs-2", None, None)
+
+
+TWO_LENGTHS = http(BODY, headers=f"{AUTH}content-length: 5\r\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "unreadable"),
+    [
+        pytest.param(hot("first"), chunked(BODY, end=b"zz\r\n"), id="hot, body"),
+        pytest.param(hot("first"), TWO_LENGTHS, id="hot, head"),
+        pytest.param(COLD, TWO_LENGTHS, id="cold, head"),
+    ],
+)
+async def test_what_cannot_be_read_waits_until_the_call_before_it_is_answered(
+    gateway: Gateway, door: Door, first: bytes, unreadable: bytes
+) -> None:
+    """The connection ends then. It stayed open for good, or the answer to the second came in place of the first."""
+    if door == "asgi":
+        return  # uvicorn's own protocol, which no gateway serves by
+    async with connected(gateway.port) as wire:
+        await wire.send(first + unreadable)
+        assert said(await wire.answer()) in ("first", "models")
+        await wire.closed()
+    assert wire.ended
+    assert b"HTTP/1.1 400" not in wire.raw

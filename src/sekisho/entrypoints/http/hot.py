@@ -373,7 +373,8 @@ class HotProtocol(HttpToolsProtocol):
         if self._closing or self.transport.is_closing():
             return
         hot, cycle = self.hot or self.running, self.cycle
-        if hot is None and self._route is not None and self.parser.get_method() == b"POST":
+        busy = cycle is not None and not cycle.response_complete
+        if hot is None and not busy and self._route is not None and self.parser.get_method() == b"POST":
             hot = HotCall(self._route, self._kept, 0, keep_alive=False)
         if hot is not None and hot is not self.running:
             self.hot = None
@@ -382,9 +383,10 @@ class HotProtocol(HttpToolsProtocol):
             return
         self._closing = True
         self.hot = None
-        if cycle is not None and not cycle.response_complete and (hot is not None or not cycle.more_body):
-            # Another answer is on its way: it comes to its end, and then the connection does.
-            cycle.keep_alive = False
+        if busy and (hot is not None or not cycle.more_body):
+            # Another answer is on its way: it comes to its end, and then the connection does. One that waits behind it
+            # and cannot be read gets none.
+            (hot if hot is not None and hot is not cycle and cycle.more_body else cycle).keep_alive = False
             return
         request_id = self.clock.request_id(self.clock.wall_us())
         fields = [*self.headers, *self._kept.items()]
