@@ -22,6 +22,8 @@ else:
 Count = int | float | None
 #: more than this in one answer is a mistake of the provider, not a bill
 MOST_TOKENS = 10**12
+#: what an `error` is by which nobody says that anything failed: what is false to official SDKs
+NO_ERROR = frozenset({b"null", b"{}", b'""', b"false", b"0", b"[]"})
 
 
 class InputDetails(msgspec.Struct, gc=False):

@@ -6,6 +6,8 @@ Most answers are of status 200 and nobody asks: a callback for each of twenty he
 
 from __future__ import annotations
 
+from typing import Any
+
 import httptools
 
 from sekisho.domain.http import Headers
@@ -27,8 +29,7 @@ def plain_answer(packet: bytes) -> tuple[bytes, Headers] | None:
         return None
     if (said := head.count(b"connection:")) and (said > 1 or b"\r\nconnection: keep-alive\r\n" not in head):
         return None
-    digits = head[at + 18 :].partition(b"\r")[0]
-    if not digits.isdigit() or len(packet) != end + 4 + int(digits):
+    if head[at + 18 :].partition(b"\r")[0] != b"%d" % (len(packet) - end - 4):
         return None
     return packet[end + 4 :], headers_of(packet[: end + 4]) if _LIMITS in head else _NOT_READ
 
@@ -39,25 +40,35 @@ def with_limits(raw: bytes) -> Headers:
 
 
 class _HeadReader:
-    """Collects the headers of a head that the parser has accepted already."""
+    """Collects the headers of a head that the parser has accepted already, and neither trailers nor those of what a
+    provider may send behind its answer."""
 
     def __init__(self) -> None:
         self.headers: Headers = {}
+        self.parser: Any = None
+        self._final = False
 
     def on_message_begin(self) -> None:
-        self.headers = {}  # an interim answer (1xx) came before
+        if not self._final:
+            self.headers = {}  # an interim answer (1xx) came before
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+        if not self._final:
+            self.headers[name.lower().decode("latin-1")] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._final = self._final or self.parser.get_status_code() >= 200
 
 
 def headers_of(raw: bytes) -> Headers:
     """The headers of the final head in these bytes; what follows it does not matter."""
     reader = _HeadReader()
+    reader.parser = httptools.HttpResponseParser(reader)
     try:
-        httptools.HttpResponseParser(reader).feed_data(raw)
+        reader.parser.feed_data(raw)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         pass  # in what follows the head
+    reader.parser = None  # which knows the reader: nothing is to wait for the collector
     return reader.headers
 
 

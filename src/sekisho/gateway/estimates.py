@@ -10,7 +10,7 @@ from sekisho.domain.endpoint import Target
 from sekisho.domain.usage import Usage
 from sekisho.tokens.answer import Written, estimate_answer
 from sekisho.tokens.calibration import Calibration, Calibrations
-from sekisho.tokens.request import estimate_body, estimate_embeddings_body
+from sekisho.tokens.request import estimate_body, estimate_embeddings_body, estimate_page_body
 from sekisho.tokens.text import Parts, rough
 
 #: the first calls of a model all teach, later ones only now and then
@@ -102,6 +102,8 @@ def _holds_files(body: bytes) -> bool:
 
 
 def _parts_of(entry: Entry, target: Target) -> Parts:
-    body = entry.call.body
-    embeddings = entry.call.route.operation == "embeddings"
-    return estimate_embeddings_body(body) if embeddings else estimate_body(body, target.model)
+    body, route = entry.call.body, entry.call.route
+    if route.operation == "embeddings":
+        return estimate_embeddings_body(body)
+    estimate = estimate_page_body if route.protocol == "chat_stream" else estimate_body
+    return estimate(body, target.model)

@@ -5,6 +5,7 @@ Runs for odd events only, so none of it costs the usual one.
 
 from __future__ import annotations
 
+from sekisho.formats.halves import with_whole_characters
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import chunk_despite_counts
 from sekisho.formats.openai import ChunkFacts, decode_error
@@ -20,13 +21,17 @@ class Broken(Exception):
         self.detail = detail
 
 
-def another_look(payload: bytes, error: Exception) -> ChunkFacts:
-    """What an event says that could not be read at first: a text is one, whatever its usage looks like.
+def another_look(payload: bytes, error: Exception) -> tuple[bytes, ChunkFacts]:
+    """An event that could not be read at first, as one that can be, and what it says: a text is one, whatever its usage
+    looks like, and with a character by half.
 
     Raises Broken.
     """
     if (facts := chunk_despite_counts(payload)) is not None:
-        return facts
+        return payload, facts
+    whole = with_whole_characters(payload)
+    if (facts := chunk_despite_counts(whole)) is not None:
+        return whole, facts
     raise Broken("upstream_error", f"an event that is not valid: {error}") from None
 
 
@@ -42,4 +47,4 @@ def tells_of_failure(payload: bytes) -> bool:
 
 def is_whole(payload: bytes) -> bool:
     """Whether an event that lacks its empty line was all there: some servers leave out the last one."""
-    return payload == DONE or chunk_despite_counts(payload) is not None
+    return payload.startswith(DONE) or chunk_despite_counts(with_whole_characters(payload)) is not None

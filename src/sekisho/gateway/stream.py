@@ -17,7 +17,7 @@ from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.json import UNREADABLE
-from sekisho.formats.openai import ChunkFacts, decode_chunk
+from sekisho.formats.openai import NO_ERROR, ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
 from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
@@ -121,7 +121,7 @@ class StreamExchange:
         if self._ended:
             return
         if self._body is not None:
-            answer = self.status == 200 and "json" in self.headers.get("content-type", "")
+            answer = self.status == 200 and "json" in self.headers.get("content-type", "").lower()
             if self._held_bytes < (_ANSWER_BODY_BYTES if answer else _OTHER_BODY_BYTES):
                 self._held_bytes += len(packet)
                 self._body.append(packet)
@@ -168,7 +168,10 @@ class StreamExchange:
             try:
                 out += self._event(payload)
             except Broken as error:
-                broken = error
+                if payload.startswith(DONE):  # with a space behind it, say; official SDKs look no further either
+                    self._saw_done = True
+                else:
+                    broken = error
                 break
         if (sink := self.sink) is None:
             self._hold(out)
@@ -187,9 +190,9 @@ class StreamExchange:
         try:
             facts = decode_chunk(payload)
         except UNREADABLE as error:
-            facts = another_look(payload, error)
+            payload, facts = another_look(payload, error)
         choices = facts.choices
-        if (facts.error is not None and bytes(facts.error) not in (b"null", b"{}", b'""')) or (
+        if (facts.error is not None and bytes(facts.error) not in NO_ERROR) or (
             choices is None and facts.usage is None and tells_of_failure(payload)
         ):
             self.failure = payload

@@ -16,9 +16,10 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
+from sekisho.formats.halves import with_whole_characters
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import answer_despite_counts
-from sekisho.formats.openai import AnswerFacts, decode_answer
+from sekisho.formats.openai import NO_ERROR, AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
@@ -32,7 +33,6 @@ from sekisho.ledger.book import Ledger
 from sekisho.providers.dialect import Dialect, EmbeddingsDialect
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-NO_ERROR = frozenset({b"null", b"{}", b'""'})
 #: makes a fresh edge for an attempt, since each provider may need another reading
 EdgeOf = Callable[[Provider], Edge]
 
@@ -238,7 +238,7 @@ class Upstream:
             try:
                 facts = decode_answer(body)
             except UNREADABLE as error:
-                facts = _despite_counts(body, error)
+                body, facts = _another_look(body, error)
             if facts.error is not None and bytes(facts.error) not in NO_ERROR:
                 raise dialect.error(status, exchange.headers, body)
             self._observe(entry, attempt, facts, chat, body)
@@ -367,8 +367,11 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
     return attempt
 
 
-def _despite_counts(body: bytes, error: Exception) -> AnswerFacts:
-    """Another look at an answer that could not be read. Raises UpstreamError."""
+def _another_look(body: bytes, error: Exception) -> tuple[bytes, AnswerFacts]:
+    """At an answer that could not be read: as one that can be, and what it says. Raises UpstreamError."""
     if (facts := answer_despite_counts(body)) is not None:
-        return facts
+        return body, facts
+    whole = with_whole_characters(body)
+    if (facts := answer_despite_counts(whole)) is not None:
+        return whole, facts
     raise UpstreamError("upstream_error", status=200, detail=f"not valid JSON: {error}") from None

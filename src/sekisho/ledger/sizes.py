@@ -15,6 +15,9 @@ _REMEMBERED = 64
 #: what a model may answer at most where its own limit is not known: that of the largest models in use
 #: (OpenAI GPT-5 128,000; Anthropic Claude Sonnet 4 64,000; Google Gemini 2.5 65,536; by their documentation)
 MOST_OUTPUT_TOKENS = 128_000
+#: what a caller may allow at most: no context window is longer (Meta Llama 4 Scout: 10 million). Clients that mean "no
+#: limit" send the largest number they know, and such money fits into no store
+LARGEST_OUTPUT_TOKENS = 10_000_000
 _PER_RATE = 1_000_000
 
 

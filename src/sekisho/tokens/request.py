@@ -27,6 +27,8 @@ _DEEPEST: Final = 64
 
 #: members that hold the content of a request, by protocol: chat, Responses and embeddings, Anthropic, Gemini
 _CONTENT: Final = ("messages", "input", "instructions", "system", "contents", "systemInstruction", "system_instruction")
+#: the same of the plain chat for web pages
+_PAGE: Final = ("system", "history", "message")
 _TOOLS: Final = ("tools", "functions", "response_format", "text")
 #: names of members that steer and are not shown to the model
 _STEERING: Final = frozenset(
@@ -91,6 +93,19 @@ def estimate_body(body: bytes, model: str) -> Parts:
     except (*UNREADABLE, msgspec.ValidationError):
         return measure(_text(body))
     return estimate_request(fields, model)
+
+
+def estimate_page_body(body: bytes, model: str) -> Parts:
+    """The same of a body of the plain chat for web pages, whose members have names of their own."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (*UNREADABLE, msgspec.ValidationError):
+        return measure(_text(body))
+    found = NOTHING
+    for name in _PAGE:
+        if (raw := fields.get(name)) is not None:
+            found += _walked(raw, model)
+    return found._replace(words=found.words + _BEFORE_THE_ANSWER)
 
 
 def estimate_embeddings(fields: Mapping[str, msgspec.Raw]) -> Parts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 
@@ -39,7 +39,9 @@ _FORBIDDEN = frozenset(
 )  # fmt: skip
 _DEEPEST_EXTRA_BODY = 4
 _decode_model = msgspec.json.Decoder(str).decode
-_decode_count = msgspec.json.Decoder(int | None).decode
+#: answers to one question: OpenAI gives 128, vLLM 16,384
+MOST_CHOICES = 16_384
+_decode_choices = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)]).decode
 #: names that were read before, by their JSON text
 _models: dict[bytes, str] = {}
 _MOST_MODELS = 1_000
@@ -102,14 +104,18 @@ def read_flag(raw: msgspec.Raw, param: str) -> bool:
     raise Refusal(400, "invalid_value", param=param, reason="it must be true or false")
 
 
-def read_count(raw: msgspec.Raw, param: str) -> None:
-    """A whole number of at least 1, or null. Raises Refusal 400 invalid_value."""
+def check_choices(raw: msgspec.Raw, param: str) -> None:
+    """A whole number of answers that somebody may want, or null: what is reserved for one is reserved for each.
+
+    Raises Refusal 400 invalid_value.
+    """
     try:
-        count = _decode_count(raw)
+        _decode_choices(raw)
     except UNREADABLE:
-        count = 0
-    if count is not None and count < 1:
-        raise Refusal(400, "invalid_value", param=param, reason="it must be a whole number of at least 1")
+        if bytes(raw) == b"null":
+            return
+        reason = "it must be a whole number from 1 to {most}"
+        raise Refusal(400, "invalid_value", param=param, reason=reason, most=MOST_CHOICES) from None
 
 
 def first_element(raw: msgspec.Raw) -> int:

@@ -250,7 +250,6 @@ REASONS: dict[str, str] = {
     "it must be true or false": "true または false で指定してください。",
     "it must be an object": "オブジェクトで指定してください。",
     "it must be an array": "配列で指定してください。",
-    "it must be a whole number of at least 1": "1 以上の整数で指定してください。",
     "it must have 1 to {most} printable characters": "表示可能な 1 文字以上 {most} 文字以下で指定してください。",
     "it must have 1 to {most} visible ASCII characters, and be sent once": (
         "表示可能な ASCII 文字 1 文字以上 {most} 文字以下で、1 回だけ指定してください。"

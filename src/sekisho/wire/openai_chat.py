@@ -18,7 +18,7 @@ from sekisho.formats.folding import fold
 from sekisho.formats.json import UNREADABLE, Fields, encode
 from sekisho.formats.openai_answers import write_response
 from sekisho.formats.openai_messages import ShapeError, as_list, read_message, read_tool
-from sekisho.wire.bodies import first_element, read_count, read_flag, read_model, read_object
+from sekisho.wire.bodies import check_choices, first_element, read_flag, read_model, read_object
 
 PROTOCOL = "openai_chat"
 MAX_PAIRS, MAX_NAME_CHARS, MAX_VALUE_CHARS = 16, 64, 512
@@ -55,7 +55,7 @@ def parse(body: bytes) -> ChatRequest:
     include_usage = raw is not None and _wants_usage(raw)
     raw = fields.get("n")
     if raw is not None:
-        read_count(raw, "n")
+        check_choices(raw, "n")
     return ChatRequest(
         model=model,
         stream=stream,

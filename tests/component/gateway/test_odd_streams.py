@@ -70,6 +70,40 @@ async def test_an_error_as_the_first_event_means_what_it_says(door: Door, error:
         gateway.check_books()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("error", [b"false", b"0", b"[]", b"null", b"{}", b'""'])
+async def test_an_error_that_is_false_is_none(error: bytes, stream: bool) -> None:
+    """So official SDKs read it, and so does /chat/stream."""
+    text, stop = TEXT[:-1] + b',"error":' + error + b"}", STOP[:-1] + b',"error":' + error + b"}"
+    script = saying(text, stop, DONE) if stream else saying(text, kind=b"application/json")
+    async with raw_server(script) as server, house(server, "hot") as gateway:
+        seen = await said(gateway, stream=stream)
+        assert (seen.status, seen.whole) == (200, True)
+        assert (await gateway.row()).terminal_state == "completed"
+
+
+@pytest.mark.parametrize("end", [b"[DONE] ", b"[DONE]\t", b"[DONE]."])
+async def test_whatever_stands_behind_the_word_that_ends_a_stream(door: Door, end: bytes) -> None:
+    async with raw_server(saying(TEXT, STOP, end)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (seen.status, seen.error_code) == (200, None)
+        assert (await gateway.row()).terminal_state == "completed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_a_character_fails_no_answer(stream: bool) -> None:
+    r"""A server in JavaScript cut an emoji in two. `\\ud83d` is a text of seven characters, and none of its halves."""
+    written = rb"\ud83d\\ud83d \ud83d\ude00"
+    half = TEXT.replace(b"hi", written)
+    script = saying(half, STOP, DONE) if stream else saying(half, kind=b"application/json")
+    async with raw_server(script) as server, house(server, "hot") as gateway:
+        seen = await said(gateway, "rescued", stream=stream)
+        assert (seen.status, seen.error_code) == (200, None)
+        assert written.replace(rb"\ud83d", rb"\ufffd", 1) in seen.body
+        row = await gateway.row()
+        assert (row.terminal_state, len(row.attempts)) == ("completed", 1)
+
+
 async def test_a_content_filter_as_the_first_event_is_not_passed_by(door: Door) -> None:
     error = b'{"error":{"message":"x","code":"content_filter"}}'
     async with raw_server(saying(error)) as server, house(server, door) as gateway:

@@ -465,3 +465,28 @@ async def test_what_a_row_keeps_of_the_headers(gateway: Gateway) -> None:
     )
     row = gateway.rows[-1]
     assert (row.client_request_id, row.trace_id, row.span_id) == ("theirs-2", None, None)
+
+
+TWO_LENGTHS = http(BODY, headers=f"{AUTH}content-length: 5\r\n")
+NO_CHUNK = chunked(BODY, end=b"zz\r\n")
+
+
+@pytest.mark.parametrize("first", [pytest.param(hot("first"), id="hot"), pytest.param(COLD, id="cold")])
+@pytest.mark.parametrize("unreadable", [pytest.param(NO_CHUNK, id="body"), pytest.param(TWO_LENGTHS, id="head")])
+async def test_what_cannot_be_read_waits_until_the_calls_before_it_are_answered(
+    gateway: Gateway, door: Door, first: bytes, unreadable: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection ends then. It stayed open for good, or the answer to the second came in place of the first."""
+    if door == "asgi":
+        return  # uvicorn's own protocol, which no gateway serves by
+    async with connected(gateway.port) as wire:
+        await wire.send(first + COLD + unreadable)
+        assert said(await wire.answer()) in ("first", "models")
+        assert said(await wire.answer()) == "models"
+        last = await wire.answer()
+        await wire.closed()
+    if unreadable is NO_CHUNK:
+        assert (last.status, last.error["code"]) == (400, "bad_http")
+        assert last.headers["connection"] == "close"
+    assert wire.raw.count(b"HTTP/1.1 ") == 2 + (unreadable is NO_CHUNK)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

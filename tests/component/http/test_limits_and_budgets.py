@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -165,8 +166,33 @@ budgets: [{scope: {user: taro}, usd: 1, on_exceed: warn}]
         answer = await ask(gateway.port, http(chat("used", **more)))
         assert answer.status in (200, 400, 429)
         await gateway.row(0)
-        _, (state,) = await gateway.counting.limiter.counters.look(0.0)
-        assert (state.reserved_nanos, state.bound_nanos) == (0, 0)
+        _, states = await gateway.counting.limiter.counters.look(0.0)
+        assert all((state.reserved_nanos, state.bound_nanos) == (0, 0) for state in states)
+
+
+@pytest.mark.parametrize(
+    "rules", ["limits: [{scope: {key: test}, tpm: 2000}]", "budgets: [{scope: {key: test}, usd: 0.01}]"]
+)
+async def test_a_long_message_of_a_web_page_is_as_large_as_it_is(rules: str) -> None:
+    """A closer look, which a refused call gets, took it for 3 tokens and let it in."""
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        await ask(gateway.port, http({"model": "small", "message": "hello"}, "/chat/stream"))
+        answer = await ask(gateway.port, http({"model": "small", "message": "関所を通る。" * 5000}, "/chat/stream"))
+        assert answer.status == 429
+        assert gateway.mock.calls["calls"] == 1
+
+
+@pytest.mark.parametrize("on_exceed", ["warn", "block"])
+@pytest.mark.parametrize("most", [2**31 - 1, 2**63 - 1, 10**30])
+async def test_the_largest_number_that_a_client_knows_is_no_mistake_of_ours(most: int, on_exceed: str) -> None:
+    """It means "no limit". What it would cost fits neither into a row nor into Redis, where the reservation stayed."""
+    rules = f"budgets: [{{scope: {{key: test}}, usd: 100, strict: true, on_exceed: {on_exceed}}}]"
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        answer = await ask(gateway.port, http(chat("used", max_tokens=most)))
+        assert answer.status == 200
+        (begun,) = gateway.sink.begun
+        assert begun.cost_nanos is not None
+        assert begun.cost_nanos <= usd_to_nanos(Decimal(100))
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -79,6 +79,20 @@ def test_headers_are_read_where_there_are_limits_among_them() -> None:
     assert with_limits(b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n"x-ratelimit"') == {}
 
 
+def test_a_length_of_thousands_of_digits_is_the_parsers_affair() -> None:
+    """Python refuses to read it as a number, which ended the connection with a stack trace."""
+    for length in (b"9" * 5000, b"0" * 5000 + b"2"):
+        assert plain_answer(b"HTTP/1.1 200 OK\r\ncontent-length: " + length + b"\r\n\r\nok") is None
+
+
+def test_what_follows_an_answer_is_none_of_its_headers() -> None:
+    trailers = b"HTTP/1.1 429 No\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nretry-after: 5\r\n\r\n"
+    assert headers_of(trailers) == {"transfer-encoding": "chunked"}
+    another = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n"
+    first = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 2\r\n\r\nok"
+    assert headers_of(first + another)["content-type"] == "text/event-stream"
+
+
 def test_headers_are_those_of_the_last_head() -> None:
     raw = b"HTTP/1.1 100 Continue\r\nx-a: 1\r\n\r\nHTTP/1.1 429 No\r\nRetry-After: 7\r\ncontent-length: 0\r\n\r\n"
     assert headers_of(raw) == {"retry-after": "7", "content-length": "0"}

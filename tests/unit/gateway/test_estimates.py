@@ -16,6 +16,7 @@ from sekisho.tokens.answer import Written
 
 CHAT = Route(path="/v1/chat/completions", protocol="openai_chat", operation="chat", api_type="chat")
 EMBED = Route(path="/v1/embeddings", protocol="openai_embeddings", operation="embeddings", api_type="embeddings")
+PAGE = Route(path="/chat/stream", protocol="chat_stream", operation="chat", api_type="sekisho/chat/stream")
 TARGET = Target(provider="mock", model="m")
 #: some 40 tokens of a common tokenizer
 JAPANESE = "関所では、通る人と荷物をすべて帳面に書きとめ、通行料を受け取っていました。"
@@ -38,6 +39,20 @@ def test_a_text_is_measured_by_its_script_and_not_by_its_bytes() -> None:
     rough = estimates.input_tokens(entry(JAPANESE), TARGET)
     assert 0.5 * japanese < rough < 2 * japanese
     assert estimates.measured_input_tokens(entry(JAPANESE, EMBED), TARGET) < japanese
+
+
+def test_the_plain_chat_of_a_web_page_is_measured_like_the_same_conversation() -> None:
+    """Its members have names of their own: message and history were taken for nothing."""
+    turns = [{"role": "user", "content": JAPANESE}, {"role": "assistant", "content": "hello"}]
+    page = {"system": JAPANESE, "history": turns, "message": JAPANESE * 100}
+    messages = [
+        {"role": "system", "content": JAPANESE}, *turns, {"role": "user", "content": JAPANESE * 100},
+    ]  # fmt: skip
+    measured, same = (
+        Estimates().measured_input_tokens(Entry(Call(route, {}, msgspec.json.encode(body), "req_1", 0, None)), TARGET)
+        for route, body in ((PAGE, page), (CHAT, {"messages": messages}))
+    )
+    assert measured == pytest.approx(same, rel=0.01)
 
 
 def test_what_a_stream_brought_is_charged_by_its_text() -> None:

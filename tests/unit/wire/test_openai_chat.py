@@ -79,6 +79,8 @@ def test_what_is_no_json_object_in_utf8_is_invalid_json(body: bytes) -> None:
         ({"stream_options": {"include_usage": "yes"}}, "stream_options"),
         ({"stream_options": []}, "stream_options"),
         ({"n": 0}, "n"),
+        ({"n": 16_385}, "n"),
+        ({"n": 10**400}, "n"),
         ({"n": 1.5}, "n"),
         ({"n": "2"}, "n"),
     ],

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from starlette.types import Receive, Scope, Send
+
 from sekisho.domain.call import Language
 from sekisho.domain.errors import Refusal
 from sekisho.domain.http import Headers
@@ -121,12 +123,30 @@ def _safe(text: str) -> str:
 def farewell(refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, bytes]], default: Language) -> bytes:
     """A whole answer to something that is no call, after which the connection is closed. `fields` are the headers that
     were read until then, names in lower case."""
+    lines, content = _farewell(refusal, request_id, fields, default)
+    return f"{STATUS_LINES[refusal.status]}{lines}connection: close\r\n\r\n".encode("latin-1") + content
+
+
+def farewell_in_turn(
+    refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, bytes]], default: Language
+) -> Any:
+    """The same as an ASGI application, for when other answers have to go out before."""
+    lines, content = _farewell(refusal, request_id, fields, default)
+    pairs = [line.split(b": ", 1) for line in lines.encode("latin-1").split(b"\r\n") if line]
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": content})
+
+    return application
+
+
+def _farewell(
+    refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, bytes]], default: Language
+) -> tuple[str, bytes]:
     wanted = b", ".join(value for name, value in fields if name == b"accept-language")
-    language = language_of(wanted, default)
-    lines, content = standalone(refusal, request_id, language)
-    lines += f"{no_attempt(0.0)}connection: close\r\ncontent-length: {len(content)}\r\n"
-    head = f"{STATUS_LINES[refusal.status]}{lines}\r\n"
-    return head.encode("latin-1") + content
+    lines, content = standalone(refusal, request_id, language_of(wanted, default))
+    return f"{lines}{no_attempt(0.0)}content-length: {len(content)}\r\n", content
 
 
 def server_lines(headers: list[tuple[bytes, bytes]], keep_alive: bool) -> str:

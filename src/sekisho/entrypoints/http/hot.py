@@ -373,7 +373,8 @@ class HotProtocol(HttpToolsProtocol):
         if self._closing or self.transport.is_closing():
             return
         hot, cycle = self.hot or self.running, self.cycle
-        if hot is None and self._route is not None and self.parser.get_method() == b"POST":
+        busy: Any = None if cycle is None or cycle.response_complete else cycle
+        if hot is None and busy is None and self._route is not None and self.parser.get_method() == b"POST":
             hot = HotCall(self._route, self._kept, 0, keep_alive=False)
         if hot is not None and hot is not self.running:
             self.hot = None
@@ -381,14 +382,15 @@ class HotProtocol(HttpToolsProtocol):
             self.answer(hot, self.gateway.refuse(self._call(hot, b""), refusal))
             return
         self._closing = True
-        self.hot = None
-        if cycle is not None and not cycle.response_complete and (hot is not None or not cycle.more_body):
-            # Another answer is on its way: it comes to its end, and then the connection does.
-            cycle.keep_alive = False
-            return
         request_id = self.clock.request_id(self.clock.wall_us())
-        fields = [*self.headers, *self._kept.items()]
-        self.send(answers.farewell(refusal, request_id, fields, self.gateway.snapshot.language))
+        told = refusal, request_id, [*self.headers, *self._kept.items()], self.gateway.snapshot.language
+        if busy is not None and (self.pipeline or not busy.more_body):
+            # Another answer is on its way: it comes to its end, and then the connection does.
+            busy.keep_alive = False
+            if busy.more_body:  # the newest that waits is what cannot be read
+                self.pipeline[0] = busy, answers.farewell_in_turn(*told)
+            return
+        self.send(answers.farewell(*told))
         self.gateway.outbox.flush()
         self.transport.close()
 

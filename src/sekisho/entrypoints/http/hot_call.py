@@ -27,6 +27,9 @@ class HotCall:
         "protocol", "refused", "response_complete", "route", "size", "stream",
     )  # fmt: skip
 
+    #: as of uvicorn's cycle; the protocol keeps track of bodies itself
+    more_body = False
+
     def __init__(
         self,
         route: Route,

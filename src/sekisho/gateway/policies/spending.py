@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from contextlib import suppress
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,13 +24,13 @@ from sekisho.gateway.waiting import Waiting
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Plan, Planner
 from sekisho.ledger.refusals import degrades_to, refusal_of
+from sekisho.ledger.sizes import LARGEST_OUTPUT_TOKENS
 from sekisho.stores.counters import Denial, Outcome, Reservation
 
 #: of these causes a closer look at the size of a request may make the difference
 _BY_SIZE = frozenset({"tokens", "budget"})
-#: more than any model writes or provider takes: what is asked beyond that would be more than sums of money can hold
-_MOST_TOKENS, _MOST_CHOICES = 10**7, 10**3
-_decode_count = msgspec.json.Decoder(int | None).decode
+_decode_count = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1, le=LARGEST_OUTPUT_TOKENS)]).decode
+_decode_number = msgspec.json.Decoder(int | float).decode
 
 Request = ChatRequest | EmbeddingRequest
 
@@ -163,10 +164,10 @@ def _allowed(request: Request) -> tuple[int | None, int]:
     if fields is None:
         parameters: dict[str, Any] = {} if request.conversation is None else request.conversation.parameters
         most = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-        return (min(most, _MOST_TOKENS) if isinstance(most, int) and most > 0 else None), 1
+        return (min(most, LARGEST_OUTPUT_TOKENS) if isinstance(most, int) and most > 0 else None), 1
     newer, older = fields.get("max_completion_tokens"), fields.get("max_tokens")
     n = fields.get("n")
-    choices = 1 if n is None else _count(n, _MOST_CHOICES) or 1
+    choices = 1 if n is None else _count(n) or 1
     if newer is None or older is None:
         raw = older if newer is None else newer
         return None if raw is None else _count(raw), choices
@@ -180,10 +181,14 @@ def _larger(newer: msgspec.Raw, older: msgspec.Raw) -> int | None:
     return max(found) if found and len(found) == len(given) else None
 
 
-def _count(raw: msgspec.Raw, most: int = _MOST_TOKENS) -> int | None:
-    """A positive whole number up to `most`; whatever else stands there is for the provider to refuse."""
+def _count(raw: msgspec.Raw) -> int | None:
+    """HOT. A positive whole number, of larger ones the largest that means something; whatever else stands there is for
+    the provider to refuse."""
     try:
-        count = cast("int | None", _decode_count(raw))
+        return _decode_count(raw)
     except UNREADABLE:
-        return None
-    return min(count, most) if count is not None and count > 0 else None
+        pass
+    with suppress(*UNREADABLE):
+        if _decode_number(raw) > LARGEST_OUTPUT_TOKENS:
+            return LARGEST_OUTPUT_TOKENS
+    return None
