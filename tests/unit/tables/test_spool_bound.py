@@ -81,6 +81,21 @@ def test_room_that_the_committer_made_since_the_last_look_is_found(tmp_path: Pat
     writer.close()
 
 
+@pytest.mark.parametrize(("body", "sheds_bodies"), [(BODY, True), (BODY, False), (2 * SMALL, True), (2 * BOUND, False)])
+def test_rows_that_the_tables_have_do_not_fill_a_small_spool(tmp_path: Path, body: int, sheds_bodies: bool):
+    # as the share of one worker of several may be: smaller than a segment usually is
+    writer = SpoolWriter(tmp_path, max_bytes=2 * BOUND, sheds_bodies=sheds_bodies)
+    for n in range(120):
+        assert writer.takes_calls
+        writer.append(record_of(a_row(n, request=b"x" * body)))
+        trim(writer)
+        writer.look()
+        trim(writer)
+        writer.look()
+    assert writer.bodies_dropped == 0
+    writer.close()
+
+
 def test_a_spool_that_is_full_at_the_start_is_known_to_be(tmp_path: Path):
     writer = SpoolWriter(tmp_path, SMALL)
     for n in range(40):
