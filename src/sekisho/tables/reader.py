@@ -55,8 +55,7 @@ class NotAQuery(ValueError):
 
 
 class _Committed(NamedTuple):
-    """What a table has: how far it has each spool, its columns, the files on a disk, or an Arrow dataset over a bucket.
-    """
+    """What a table has: how far each spool, its columns, the files on a disk, or an Arrow dataset over a bucket."""
 
     done: Mapping[str, int] = {}
     columns: frozenset[str] = frozenset()

@@ -15,7 +15,7 @@ import msgspec
 
 from sekisho.tables.delta import open_table
 from sekisho.tables.files import LOG
-from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
+from sekisho.tables.maintenance.snapshot import take_snapshot, told_as_os_error
 from sekisho.tables.schema import PARTITION
 
 #: unfinished files of a process that was killed; one at work finishes its own within minutes
@@ -30,11 +30,10 @@ class Vacuumed(msgspec.Struct, kw_only=True):
 
 
 def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
-    """Delete what left the table, or never came into it, more than so many hours ago. Raises OSError."""
+    """Delete what left the table, or never came into it, more than so many hours ago; and what was written before then
+    and left it longer ago than the table remembers (`HISTORY_HOURS`). Raises OSError."""
     done = Vacuumed()
-    settle(folder)
-    table = open_table(folder)
-    if table is None:
+    if take_snapshot(folder) is None or (table := open_table(folder)) is None:
         return done
     with told_as_os_error(folder):
         found = table.vacuum(retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
