@@ -52,7 +52,9 @@ def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
 def _abandoned(folder: Path) -> list[Path]:
     before_s = time.time() - _ABANDONED_S
     found: list[Path] = []
-    for file in (*folder.glob(f"{PARTITION}=*/_*.tmp"), *(folder / LOG).glob("_*.tmp")):
+    log = folder / LOG
+    # with a number behind `#`: what delta-rs has not given its name yet, a checkpoint for instance
+    for file in (*folder.glob(f"{PARTITION}=*/_*.tmp"), *log.glob("_*.tmp"), *log.glob("*#[0-9]*")):
         # the committer beside us may have given it its name since
         with suppress(FileNotFoundError):
             if file.stat().st_mtime < before_s:

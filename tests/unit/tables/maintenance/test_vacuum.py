@@ -39,10 +39,13 @@ def test_files_that_left_the_table_long_ago_are_deleted_and_no_other(tmp_path: P
     other.write_text("mine")
     left = table / "request_date=2026-11-20" / "_part-x.zstd.parquet.tmp"
     left.write_bytes(b"unfinished")
-    age(*data_files(table), other, left)
+    staged = table / "_delta_log" / f"{10:020d}.checkpoint.parquet#1"
+    staged.write_bytes(b"a checkpoint whose writer was killed")
+    age(*data_files(table), other, left, staged)
     # What was removed a moment ago is still needed by queries that run, however old the file itself is.
-    assert vacuum(table, 24 * 7).files == 2
+    assert vacuum(table, 24 * 7).files == 3
     assert not left.exists()
+    assert not staged.exists()
     assert not stray.exists()
     assert len(data_files(table)) == 11
     assert vacuum(table, 0, dry_run=True).files == 10
