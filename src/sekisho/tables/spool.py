@@ -63,7 +63,7 @@ class SpoolWriter:
 
     `appended` counts rows stored, `failed` rows lost, `bodies_dropped` rows stored without their bodies for want of
     room, `recovered` calls that an earlier process had begun and not ended. `max_bytes` bounds the spool: from the row
-    that goes above it `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows are always stored.
+    that goes above it `full` is true and rows are stored without bodies, or only those of calls that were not begun.
     """
 
     __slots__ = (
@@ -142,7 +142,7 @@ class SpoolWriter:
 
     def append(self, record: Record) -> None:
         """Store a row, or keep it until there is room, or count it as failed. Never raises and never waits."""
-        if self.full and self.sheds_bodies and has_bodies(record):
+        if self.full and (self.sheds_bodies or record[_REQUEST_ID] not in self._begun) and has_bodies(record):
             self.bodies_dropped += 1
             record = without_bodies(record, "SPOOL_FULL")
         try:

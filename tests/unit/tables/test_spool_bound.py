@@ -39,15 +39,30 @@ def trim(writer: SpoolWriter) -> None:
 
 def test_calls_are_refused_from_the_row_that_fills_the_spool(tmp_path: Path):
     writer = SpoolWriter(tmp_path, SMALL, max_bytes=BOUND, sheds_bodies=False)
+    assert writer.begin(large(1000))
     taken = 0
     while writer.takes_calls and taken < 1000:
         writer.append(large(taken))
         taken += 1
     assert writer.full
     assert BOUND - SMALL < writer.pending_bytes() < BOUND + SMALL, "no look was needed"
-    writer.append(large(taken))
+    writer.append(large(1000))
     assert len(stored(tmp_path)) == taken + 1, "what runs is stored whole"
     assert writer.bodies_dropped == 0
+    writer.close()
+
+
+def test_the_rows_of_refused_calls_have_no_bodies(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL, max_bytes=BOUND, sheds_bodies=False)
+    taken = 0
+    while writer.takes_calls and taken < 1000:
+        writer.append(large(taken))
+        taken += 1
+    for n in range(50):
+        writer.append(large(taken + n))
+    assert writer.pending_bytes() < BOUND + 2 * SMALL, "callers who try again do not fill the disk"
+    assert len(stored(tmp_path)) == taken + 50
+    assert stored(tmp_path)[-1]["logging_error_codes"] == ["SPOOL_FULL"]
     writer.close()
 
 
