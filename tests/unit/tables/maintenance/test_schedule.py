@@ -143,6 +143,24 @@ def test_a_missed_night_is_made_good_ten_minutes_after_the_start(tmp_path: Path,
     assert started == ["night"]
 
 
+def test_a_clock_that_was_set_ahead_is_believed_a_day_later(
+    tmp_path: Path, clock: Clock, started: list[str], caplog: pytest.LogCaptureFixture
+):
+    made = schedule(tmp_path, clock)
+    clock.move(3600)
+    clock.now += timedelta(days=500)
+    made.look(TOKYO)
+    assert [record.reason for record in caplog.records] == ["by 500.0 days"]  # type: ignore[attr-defined]
+    clock.move(86_399)
+    made.look(TOKYO)
+    assert started == [], "every day would have been dropped"
+    clock.now -= timedelta(days=500)
+    clock.move(1)
+    made.look(TOKYO)
+    assert started == ["night"]
+    assert len(caplog.records) == 1
+
+
 def test_it_can_be_switched_off(tmp_path: Path, clock: Clock, started: list[str]):
     made = schedule(tmp_path, clock, lambda: 10 * CROWD)
     clock.move(100_000)
