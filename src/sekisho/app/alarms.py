@@ -40,13 +40,15 @@ class SpoolAlarm:
         self._said_s: dict[str, float] = {}
 
     def look(self, quota_bytes: int | None = None) -> None:
-        """Warn if there is reason to. Without a quota the room is what waits and what the disk still has."""
+        """Warn if there is reason to. The room is what waits and what the disk still has, and at most the quota."""
         now_s = self._monotonic_s()
         if now_s - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = now_s
         age_s, waiting = self._age_s(), self._waiting_bytes()
-        room = quota_bytes if quota_bytes is not None else waiting + shutil.disk_usage(self._spool).free
+        room = waiting + shutil.disk_usage(self._spool).free
+        if quota_bytes is not None:
+            room = min(room, quota_bytes)
         facts = {"age_s": round(age_s, 1), "bytes": waiting, "quota_bytes": room, "spool": str(self._spool)}
         self._judge("rows wait long for the tables", age_s > self._oldest_s, facts)
         self._judge("rows that wait for the tables fill the spool", waiting > room * FULL, facts)

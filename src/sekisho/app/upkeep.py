@@ -49,7 +49,7 @@ class Upkeep:
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
         state = self.schedule.state() if self._maintained else State()
-        ended = {job: run.ended_us / 1e6 for job, run in state.jobs.items() if run.ended_us and run.error is None}
+        ended = {job: run.well_us / 1e6 for job, run in state.jobs.items() if run.well_us}
         files = {name: float(size.files) for name, size in state.tables.items()}
         sizes = {name: float(size.bytes) for name, size in state.tables.items()}
         return {

@@ -5,7 +5,7 @@ Every list of request ids is cut at MOST_IDS; the counts are whole. Money is int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import msgspec
 
 from sekisho.tables.by_bucket import Used, providers_in, used_in
 from sekisho.tables.by_period import PeriodSum, sums_of_period
+from sekisho.tables.maintenance.policy import RETENTION_DAYS
 from sekisho.tables.reader import SqlFailed, open_connection
+from sekisho.tables.schema import TABLES
 from sekisho.tables.storage import Storage
 
 MOST_IDS = 20
@@ -26,20 +28,22 @@ _BY_ATTEMPTS = """
          ELSE coalesce(list_sum(list_transform(attempts, lambda one: one.cost_usd)), 0) END
 """
 
-#: name -> request ids of rows for which something does not hold. `since` is the first day looked at; bodies are kept
-#: for fewer days than usage, so of calls with bodies only days count that `inference_log` still has.
+#: name -> request ids of rows for which something does not hold. `since` is the first day looked at. Each table keeps
+#: its rows for days of its own, and may have dropped more by hand: only days count that the other still has.
 _DOUBTS = {
     "usage_doubled": "SELECT request_id FROM usage WHERE request_date >= since() GROUP BY ALL HAVING count(*) > 1",
     "log_doubled": """
         SELECT request_id FROM inference_log WHERE request_date >= since() GROUP BY ALL HAVING count(*) > 1
     """,
     "usage_missing": """
-        SELECT request_id FROM inference_log AS log WHERE request_date >= since()
+        SELECT request_id FROM inference_log AS log WHERE request_date >= greatest(since(), kept('usage'))
         AND NOT EXISTS (FROM usage WHERE usage.request_date = log.request_date AND usage.request_id = log.request_id)
     """,
     "log_missing": """
         SELECT request_id FROM usage
-        WHERE request_date >= greatest(since(), (SELECT min(request_date) FROM inference_log))
+        WHERE request_date >= greatest(
+            since(), kept('inference_log'), (SELECT min(request_date) FROM inference_log)
+        )
         AND input_hash IS NOT NULL
         AND NOT EXISTS (FROM inference_log AS log
                         WHERE usage.request_date = log.request_date AND usage.request_id = log.request_id)
@@ -113,13 +117,21 @@ class Counted(msgspec.Struct, frozen=True):
 class Books:
     """The tables as they are now. Close it when done."""
 
-    def __init__(self, data_dir: Path, days: int, storage: Storage | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        days: int,
+        storage: Storage | None = None,
+        retention_days: Mapping[str, int] = RETENTION_DAYS,
+    ) -> None:
         """Looks at that many UTC days, today among them; in `storage`, by default the folder `tables` of data_dir, and
-        in its spool. Raises SqlFailed, OSError."""
-        self._data_dir, self._days, self._storage = data_dir, days, storage
+        in its spool. `retention_days` by table: older rows may be gone. Raises SqlFailed, OSError."""
+        self._data_dir, self._days, self._storage, self._retention_days = data_dir, days, storage, retention_days
         try:
             self._connection = open_connection(data_dir, storage=storage)
             self._connection.execute(f"CREATE MACRO since() AS current_date - {days - 1:d}")
+            kept = " ".join(f"WHEN '{name}' THEN {retention_days[name]:d}" for name in TABLES)
+            self._connection.execute(f"CREATE MACRO kept(name) AS current_date - CASE name {kept} END")
         except duckdb.Error as error:
             raise SqlFailed(str(error)) from None
 
@@ -129,7 +141,7 @@ class Books:
         if found["usage_missing"].count:
             # `usage` was read a moment before `inference_log`: what came in between is there at a second look
             late = [request_id for (request_id,) in self._rows(_DOUBTS["usage_missing"])]
-            second = Books(self._data_dir, self._days, self._storage)
+            second = Books(self._data_dir, self._days, self._storage, self._retention_days)
             try:
                 found["usage_missing"] = second.missing(late)
             finally:

@@ -215,8 +215,9 @@ class DeltaFolder:
 
         missing = [field for field in Schema.from_arrow(self.schema).fields if field.name not in known]
         if missing:
-            table.alter.add_columns(missing)
+            # First what readers go by: killed in between, a table with the columns and without it could not be read.
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)
+            table.alter.add_columns(missing)
         return bool(missing)
 
     def _configure(self, table: Any) -> bool:

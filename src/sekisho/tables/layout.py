@@ -41,9 +41,10 @@ def to_record(row: InferenceRow) -> Record:
     return (shape, caller, *(getattr(row, name) for name in OWN))
 
 
-def arrived_us(payload: bytes) -> int:
-    """When the call of an encoded record arrived, microseconds since 1970, UTC."""
-    return _decode(payload)[_GROUPS + OWN.index("event_time_us")]
+def ended_us(payload: bytes) -> int:
+    """When the call of an encoded record ended, microseconds since 1970, UTC: from then on its row waits."""
+    record = _decode(payload)
+    return record[_GROUPS + OWN.index("event_time_us")] + record[_GROUPS + OWN.index("latency_us")]
 
 
 def has_bodies(record: Record) -> bool:

@@ -7,6 +7,7 @@ everything in it stands in the entries of the log too.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import msgspec
@@ -17,15 +18,16 @@ _HINT = "_last_checkpoint"
 
 
 def is_checkpoint_broken(log: Path) -> bool:
-    """Whether the newest checkpoint cannot be read, or the hint names none. `log` is the folder `_delta_log`."""
+    """Whether the newest checkpoint is torn, or the hint names none. `log` is the folder `_delta_log`. Raises OSError
+    where that cannot be known."""
     newest = _newest(log)
     hint = log / _HINT
     return (newest is not None and not _is_whole(newest)) or (hint.exists() and not _names_one(hint))
 
 
 def mend_checkpoint(log: Path) -> list[str]:
-    """Rename a newest checkpoint that cannot be read, remove a hint that names none; returns their names. The folder
-    has yet to be synced.
+    """Rename a newest checkpoint that is torn, remove a hint that names none; returns their names. The folder has yet
+    to be synced. Raises OSError.
 
     Only the newest can be broken: each is synced before the next is begun.
     """
@@ -48,13 +50,19 @@ def _newest(log: Path) -> Path | None:
 def _is_whole(checkpoint: Path) -> bool:
     try:
         return pq.read_table(checkpoint).num_rows > 0
-    except (pa.ArrowException, OSError, ValueError):
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, str(error)) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        # Not allowed, no more open files, a disk that fails: that says nothing about what is in it, and the entries it
+        # sums up may be gone by now.
+        if getattr(error, "errno", None) is not None:
+            raise
         return False
 
 
 def _names_one(hint: Path) -> bool:
     try:
         version = msgspec.json.decode(hint.read_bytes(), type=dict[str, object])["version"]
-    except (msgspec.MsgspecError, KeyError, OSError):
+    except (msgspec.MsgspecError, KeyError, FileNotFoundError):
         return False
     return isinstance(version, int) and any(hint.parent.glob(f"{version:020d}.checkpoint*.parquet"))

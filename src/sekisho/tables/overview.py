@@ -9,7 +9,7 @@ import msgspec
 
 from sekisho.tables.delta import app_id, files_of, open_in
 from sekisho.tables.files import LOG
-from sekisho.tables.layout import arrived_us
+from sekisho.tables.layout import ended_us
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.segments import SpoolReader, segment_numbers
 from sekisho.tables.spools import held_spools, spool_ids, spool_roots
@@ -67,7 +67,7 @@ def _waiting(spool: SpoolReader, done: int) -> tuple[int, int, float | None]:
     age_s = None
     for chunk in spool.chunks(done):
         if not rows and chunk.payloads:
-            age_s = round(max(0.0, time.time() - arrived_us(chunk.payloads[0]) / 1e6), 1)
+            age_s = round(max(0.0, time.time() - ended_us(chunk.payloads[0]) / 1e6), 1)
         rows += len(chunk.payloads)
         size += sum(map(len, chunk.payloads))
     return rows, size, age_s

@@ -55,9 +55,10 @@ class NotAQuery(ValueError):
 
 
 class _Committed(NamedTuple):
-    """What a table has: how far it has each spool, the files on a disk, or an Arrow dataset over a bucket."""
+    """What a table has: how far each spool, its columns, the files on a disk, or an Arrow dataset over a bucket."""
 
     done: Mapping[str, int] = {}
+    columns: frozenset[str] = frozenset()
     files: tuple[str, ...] = ()
     widened: bool = False
     dataset: Any = None
@@ -200,15 +201,16 @@ def _add_table(
         connection.register("_batch", rows.select(TABLES[name].names).cast(TABLES[name]))
         connection.execute(f"INSERT INTO {tail} SELECT * FROM _batch")
         connection.unregister("_batch")
-    columns = ", ".join(TABLES[name].names)
-    sources = [f"SELECT {columns} FROM {tail}"]
+    sources = [f"SELECT {', '.join(TABLES[name].names)} FROM {tail}"]
+    # The committer of this version may not have been at a table of an earlier one yet.
+    there = ", ".join(column if column in committed.columns else f"NULL AS {column}" for column in TABLES[name].names)
     if committed.files:
         options = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}, union_by_name = {committed.widened}"
         files = f"read_parquet([{', '.join(map(_literal, committed.files))}], {options})"
-        sources.insert(0, f"SELECT {columns} FROM {files}")
+        sources.insert(0, f"SELECT {there} FROM {files}")
     if committed.dataset is not None:
         connection.register(f"committed_{name}", committed.dataset)
-        sources.insert(0, f"SELECT {columns} FROM committed_{name}")
+        sources.insert(0, f"SELECT {there} FROM committed_{name}")
     connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(sources)}")
     return committed.files
 
@@ -217,8 +219,9 @@ def _snapshot(storage: Storage, name: str, spools: tuple[str, ...], source: Sour
     folder = None if storage.path is None else storage.path / name
     if folder is None or source == "dataset":
         # Asking a store whether there is a newer entry costs about as much as opening the table.
-        table = _readable(storage, name)
-        return _Committed() if table is None else _Committed(_done(table, spools), dataset=table.to_pyarrow_dataset())
+        if (table := _readable(storage, name)) is None:
+            return _Committed()
+        return _Committed(_done(table, spools), _columns(table), dataset=table.to_pyarrow_dataset())
     seen, found = _seen.get((folder, spools), (None, _Committed()))
     if seen is not None and is_newest(folder, seen):
         return found
@@ -226,7 +229,7 @@ def _snapshot(storage: Storage, name: str, spools: tuple[str, ...], source: Sour
         return _Committed()
     # delta-rs gives paths as in a URL, also those of a disk
     files = tuple(sorted(map(unquote, table.file_uris())))
-    found = _Committed(_done(table, spools), files, WIDENED in table.metadata().configuration)
+    found = _Committed(_done(table, spools), _columns(table), files, WIDENED in table.metadata().configuration)
     if (seen := newest(folder, table.version())) is not None:
         if len(_seen) >= _MOST_SEEN:
             _seen.clear()
@@ -239,6 +242,10 @@ def _readable(storage: Storage, name: str) -> DeltaTable | None:
     if table is not None:
         check_read(table, name)
     return table
+
+
+def _columns(table: DeltaTable) -> frozenset[str]:
+    return frozenset(field.name for field in table.schema().fields)
 
 
 def _done(table: Any, spools: tuple[str, ...]) -> dict[str, int]:

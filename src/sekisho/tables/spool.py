@@ -54,6 +54,8 @@ _REQUEST_ID = 2 + REQUEST_ID
 _MOST_WAITING_BYTES = 64 * 1024 * 1024
 #: with less than this of the allowed room in use, bodies are kept and calls are taken again
 _RELIEVED = 0.9
+#: of the allowed room for a segment: the last one stays until there is another, also when the tables have all of it
+_ONE = 0.25
 
 
 class SpoolWriter:
@@ -61,7 +63,7 @@ class SpoolWriter:
 
     `appended` counts rows stored, `failed` rows lost, `bodies_dropped` rows stored without their bodies for want of
     room, `recovered` calls that an earlier process had begun and not ended. `max_bytes` bounds the spool: from the row
-    that goes above it `full` is true and, with `sheds_bodies`, rows are stored without bodies; rows are always stored.
+    that goes above it `full` is true and rows are stored without bodies, or only those of calls that were not begun.
     """
 
     __slots__ = (
@@ -89,7 +91,7 @@ class SpoolWriter:
         self.max_bytes, self.sheds_bodies, self.fails_open = max_bytes, sheds_bodies, fails_open
         self.full, self.takes_calls = False, True
         self._lock_fd = lock(root)
-        self._segment_bytes = max(segment_bytes, 64 * 1024)
+        self._segment_bytes = max(min(segment_bytes, int((max_bytes or sys.maxsize) * _ONE)), 64 * 1024)
         self._monotonic_s = monotonic_s
         self._retry_at_s, self._failing, self._stored = 0.0, False, True
         self._number, self._spool_id = resume(root)
@@ -140,7 +142,7 @@ class SpoolWriter:
 
     def append(self, record: Record) -> None:
         """Store a row, or keep it until there is room, or count it as failed. Never raises and never waits."""
-        if self.full and self.sheds_bodies and has_bodies(record):
+        if self.full and (self.sheds_bodies or record[_REQUEST_ID] not in self._begun) and has_bodies(record):
             self.bodies_dropped += 1
             record = without_bodies(record, "SPOOL_FULL")
         try:
@@ -174,7 +176,8 @@ class SpoolWriter:
     def look(self) -> None:
         """About once a second: is the spool full, and is there room again for what waits?"""
         self._measure(0)
-        if self._waiting or self._failing or self._current is None:
+        # One that was made for a large row would keep the spool full even when the tables have that row.
+        if self._waiting or self._failing or self._current is None or (self.full and self._at > self._segment_bytes):
             self._roll(0)
         self._decide()
 

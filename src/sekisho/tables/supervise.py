@@ -105,6 +105,9 @@ class Committer:
         seen, before = self._seen, self._before
         return msgspec.structs.replace(
             seen,
+            # A child that has not caught up yet takes nothing from the age of what its predecessors left.
+            started_us=before.started_us or seen.started_us,
+            caught_up_us=seen.caught_up_us or before.caught_up_us,
             committed_rows=seen.committed_rows + before.committed_rows,
             logged_rows=seen.logged_rows + before.logged_rows,
             commits=seen.commits + before.commits,

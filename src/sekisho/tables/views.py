@@ -56,11 +56,11 @@ _LAST_QUESTION = """
 """
 
 #: the text of a content: a string, or a list of strings and of parts of which only some have a text
-_TEXT_OF_CONTENT = """
-    CASE json_type(content)
+_TEXT_OF = """
+    CASE json_type({content})
         WHEN 'ARRAY' THEN array_to_string(
             list_transform(
-                json_extract(content, '$[*]'),
+                json_extract({content}, '$[*]'),
                 lambda part: coalesce(
                     json_extract_string(part, '$.text'),
                     CASE WHEN json_type(part) = 'VARCHAR' THEN json_extract_string(part, '$') END
@@ -68,7 +68,7 @@ _TEXT_OF_CONTENT = """
             ),
             chr(10)
         )
-        ELSE json_extract_string(content, '$')
+        ELSE json_extract_string({content}, '$')
     END
 """
 
@@ -129,19 +129,19 @@ VIEWS: Final = {
     "last_user_message": View(
         "inference_log",
         f"""
-        SELECT event_time, request_id, endpoint_name, requester, {_TEXT_OF_CONTENT} AS last_user_message, answer,
-               conversation_id, request_date
+        SELECT event_time, request_id, endpoint_name, requester,
+               {_TEXT_OF.format(content="asked")} AS last_user_message,
+               {_TEXT_OF.format(content="said")} AS answer, conversation_id, request_date
         FROM (
             SELECT event_time, request_id, endpoint_name, requester, conversation_id, request_date,
-                   {_LAST_QUESTION} AS content,
+                   {_LAST_QUESTION} AS asked,
                    coalesce(
-                       json_extract_string(response, '$.choices[0].message.content'),
-                       nullif(array_to_string(json_extract_string(response, '$.content[*].text'), chr(10)), '')
-                   ) AS answer
+                       json_extract(response, '$.choices[0].message.content'), json_extract(response, '$.content')
+                   ) AS said
             FROM (SELECT * REPLACE (TRY_CAST(request AS JSON) AS request, TRY_CAST(response AS JSON) AS response)
                   FROM inference_log)
         )
-        WHERE content IS NOT NULL
+        WHERE asked IS NOT NULL
         ORDER BY event_time DESC
         """,
     ),

@@ -88,6 +88,8 @@ def test_a_query_that_fails_says_why_and_what_there_is(data_dir: Path):
     assert 'Referenced column "nope" not found' in answer.stderr
     assert "cost_by_day" in answer.stderr
     assert answer.stdout == ""
+    choices = query(data_dir, "SELECT len(tags) FROM usage").stderr.splitlines()
+    assert "    len(string VARCHAR) -> BIGINT" in choices, "DuckDB sets them in by tabs"
 
 
 def test_control_characters_reach_the_terminal_in_no_way(data_dir: Path):

@@ -102,7 +102,8 @@ def test_vacuum_and_info(data_dir: Path):
 
 def test_info_says_how_long_the_oldest_row_waits_and_what_failed(data_dir: Path):
     writer = SpoolWriter(data_dir / "spool", 64 * 1024)
-    writer.append(record_of(a_row(900, event_time_us=time.time_ns() // 1000 - 90_000_000)))
+    arrived_us = time.time_ns() // 1000 - 1_090_000_000
+    writer.append(record_of(a_row(900, event_time_us=arrived_us, latency_us=1_000_000_000)))
     writer.close()
     with alone(data_dir, data_dir / "tables"):
         state = read_state(data_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +80,19 @@ def test_without_a_quota_the_disk_is_the_room(spool: Spool, caplog: pytest.LogCa
     assert said(caplog) == []
     spool.waiting = 1 << 60
     spool.look(quota_bytes=None)
+    assert said(caplog) == [("WARNING", "rows that wait for the tables fill the spool")]
+
+
+def test_a_disk_with_less_room_than_the_quota_is_the_room(
+    spool: Spool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sekisho.app.alarms.shutil.disk_usage", lambda _: SimpleNamespace(free=300))
+    spool.waiting = 300
+    spool.look()
+    assert said(caplog) == []
+    spool.waiting = 301
+    spool.look()
+    assert caplog.records[0].quota_bytes == 601
     assert said(caplog) == [("WARNING", "rows that wait for the tables fill the spool")]
 
 

@@ -29,13 +29,17 @@ def upkeep(tmp_path: Path, storage: Storage, sink: SpoolWriter, monkeypatch: pyt
     """What a second of it looks at; the state of a folder lies there."""
     with alone(tmp_path, tmp_path / "tables"):
         size = TableSize(files=1, rows=2, bytes=3, days=1)
-        write_state(tmp_path, State(tables={"usage": size}, jobs={"night": Run(began_us=1, ended_us=2)}))
+        write_state(
+            tmp_path, State(tables={"usage": size}, jobs={"night": Run(began_us=3, error="full", well_us=2_000_000)})
+        )
     made = Upkeep(tmp_path, storage, Cadence(), sink, Committer(tmp_path))
     looked: list[Plan] = []
     monkeypatch.setattr(made.schedule, "look", looked.append)
     made.look(Plan())
     shown = {name: dict(gauge.values) for name, (_, gauge) in made.gauges().items()}
     assert shown["sekisho_table_files"] == ({"usage": 1.0} if storage.path is not None else {})
+    ended = shown["sekisho_maintenance_last_success_timestamp_seconds"]
+    assert ended == ({"night": 2.0} if storage.path is not None else {}), "also while a later run fails"
     made.stop()
     return looked
 

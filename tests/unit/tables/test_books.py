@@ -16,6 +16,7 @@ from sekisho.tables.arrow import pa, pc
 from sekisho.tables.books import Books, Counted, Day, Doubt
 from sekisho.tables.committer import Committer
 from sekisho.tables.delta import DeltaFolder
+from sekisho.tables.maintenance.policy import RETENTION_DAYS
 from sekisho.tables.spool import SpoolWriter
 
 #: of `a_row(n)`: this moment
@@ -41,8 +42,8 @@ def drain(data_dir: Path) -> None:
         pass
 
 
-def doubted(data_dir: Path, days: int = 31) -> dict[str, Doubt]:
-    books = Books(data_dir, days)
+def doubted(data_dir: Path, days: int = 31, **more: Any) -> dict[str, Doubt]:
+    books = Books(data_dir, days, **more)
     try:
         return {name: doubt for name, doubt in books.doubts().items() if doubt.count}
     finally:
@@ -104,6 +105,18 @@ def test_bodies_older_than_any_that_are_kept_are_not_missed(
     record(spool, a_row(NOW - 3 * DAY_US), a_row(NOW))
     drain(tmp_path)
     assert doubted(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("gone", "found"), [("inference_log", "log_missing"), ("usage", "usage_missing")])
+def test_a_table_that_has_dropped_all_its_days_is_not_missed(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch, gone: str, found: str
+):
+    damaging(monkeypatch, gone, lambda rows: rows.slice(rows.num_rows))
+    record(spool, row := a_row(NOW - 3 * DAY_US))
+    drain(tmp_path)
+    assert doubted(tmp_path, retention_days={**RETENTION_DAYS, gone: 2}) == {}
+    should_be_there = {found: Doubt(1, [row.request_id])}
+    assert doubted(tmp_path, retention_days={**RETENTION_DAYS, gone: 3}) == should_be_there
 
 
 def test_money_that_was_changed(tmp_path: Path, spool: SpoolWriter):

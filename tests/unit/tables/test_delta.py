@@ -189,6 +189,24 @@ def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path: Path)
     assert ids(tmp_path) == want(2)
 
 
+def test_columns_that_a_killed_committer_left_half_added_are_told_to_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    older = rows(1).select(["request_date", "event_time", "request_id"])
+    write_deltalake(str(tmp_path / "usage"), older, partition_by=["request_date"])
+    for step in ("add_columns", "set_table_properties"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"deltalake.table.TableAlterer.{step}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                opened(tmp_path)
+    opened(tmp_path)
+    assert DeltaTable(str(tmp_path / "usage")).metadata().configuration[WIDENED] == "true"
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_table_that_cannot_be_read_says_so(tmp_path: Path):
     assert open_table(tmp_path / "usage") is None
     opened(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.unit.tables.rows import a_row, record_of
 
 from sekisho.tables import delta
+from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder, open_table
 from sekisho.tables.layout import encode_record
@@ -88,6 +90,32 @@ def test_what_is_set_aside_is_told_and_kept(table: Path) -> None:
     assert mend_checkpoint(log) == [name, "_last_checkpoint"]
     assert (log / f"{name}.broken").exists()
     assert not hint(log).exists()
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError(errno.EMFILE, "no files"), PermissionError(errno.EACCES, "no"), pa.ArrowMemoryError()]
+)
+def test_a_checkpoint_that_cannot_be_read_just_now_is_left_alone(
+    table: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    log = table / "usage" / "_delta_log"
+    # a table that had a quiet night: all that its rows have is the checkpoint
+    for entry in sorted(log.glob("*.json"))[:-1]:
+        entry.unlink()
+    before = sorted(log.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr("sekisho.tables.mending.pq.read_table", raising(trouble))
+        with pytest.raises(OSError):  # noqa: PT011  whatever the reason is
+            opened(table)
+    assert sorted(log.iterdir()) == before
+    assert opened(table).done == 4
+
+
+def raising(trouble: Exception) -> Callable[..., object]:
+    def read(*_: object, **__: object) -> object:
+        raise trouble
+
+    return read
 
 
 def test_a_log_without_checkpoints_is_fine(tmp_path: Path) -> None:

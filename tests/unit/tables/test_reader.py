@@ -204,7 +204,7 @@ def test_nothing_recorded_yet(tmp_path: Path):
     assert not (tmp_path / "none").exists()
 
 
-def test_older_files_without_later_columns(tmp_path: Path, spool: SpoolWriter):
+def made_by_an_earlier_version(data_dir: Path) -> None:
     from deltalake import write_deltalake
 
     from sekisho.tables.columns import Batch
@@ -213,7 +213,23 @@ def test_older_files_without_later_columns(tmp_path: Path, spool: SpoolWriter):
     batch = Batch()
     batch.add([encode_record(record_of(a_row(9)))])
     older = batch.table().select(["request_date", "event_time", "request_id"])
-    write_deltalake(str(tmp_path / "tables" / "usage"), older, partition_by=["request_date"])
+    write_deltalake(str(data_dir / "tables" / "usage"), older, partition_by=["request_date"])
+
+
+# the word `copy` has the table read as a dataset
+@pytest.mark.parametrize("where", ["true", "'copy' <> team OR team IS NULL"])
+def test_a_table_of_an_earlier_version_that_no_committer_has_opened_yet(tmp_path: Path, spool: SpoolWriter, where: str):
+    made_by_an_earlier_version(tmp_path)
+    sql = f"SELECT request_id, team, tags, len(attempts) FROM usage WHERE {where} ORDER BY request_id"
+    older = (a_row(9).request_id, None, None, None)
+    assert rows_of(tmp_path, sql) == [older]
+    assert rows_of(tmp_path, "SELECT calls, cost_usd, unpriced_calls FROM cost_by_day") == [(1, None, 1)]
+    spool.append(record_of(a_row(1)))
+    assert rows_of(tmp_path, sql) == [(a_row(1).request_id, "research", {"feature": "summary"}, 1), older]
+
+
+def test_older_files_without_later_columns(tmp_path: Path, spool: SpoolWriter):
+    made_by_an_earlier_version(tmp_path)
     spool.append(record_of(a_row(1)))
     drain(tmp_path)
     got = rows_of(tmp_path, "SELECT request_id, team FROM usage ORDER BY request_id")

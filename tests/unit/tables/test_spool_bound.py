@@ -39,15 +39,30 @@ def trim(writer: SpoolWriter) -> None:
 
 def test_calls_are_refused_from_the_row_that_fills_the_spool(tmp_path: Path):
     writer = SpoolWriter(tmp_path, SMALL, max_bytes=BOUND, sheds_bodies=False)
+    assert writer.begin(large(1000))
     taken = 0
     while writer.takes_calls and taken < 1000:
         writer.append(large(taken))
         taken += 1
     assert writer.full
     assert BOUND - SMALL < writer.pending_bytes() < BOUND + SMALL, "no look was needed"
-    writer.append(large(taken))
+    writer.append(large(1000))
     assert len(stored(tmp_path)) == taken + 1, "what runs is stored whole"
     assert writer.bodies_dropped == 0
+    writer.close()
+
+
+def test_the_rows_of_refused_calls_have_no_bodies(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL, max_bytes=BOUND, sheds_bodies=False)
+    taken = 0
+    while writer.takes_calls and taken < 1000:
+        writer.append(large(taken))
+        taken += 1
+    for n in range(50):
+        writer.append(large(taken + n))
+    assert writer.pending_bytes() < BOUND + 2 * SMALL, "callers who try again do not fill the disk"
+    assert len(stored(tmp_path)) == taken + 50
+    assert stored(tmp_path)[-1]["logging_error_codes"] == ["SPOOL_FULL"]
     writer.close()
 
 
@@ -77,6 +92,21 @@ def test_room_that_the_committer_made_since_the_last_look_is_found(tmp_path: Pat
         trim(writer)
     assert not writer.full
     assert writer.takes_calls
+    assert writer.bodies_dropped == 0
+    writer.close()
+
+
+@pytest.mark.parametrize(("body", "sheds_bodies"), [(BODY, True), (BODY, False), (2 * SMALL, True), (2 * BOUND, False)])
+def test_rows_that_the_tables_have_do_not_fill_a_small_spool(tmp_path: Path, body: int, sheds_bodies: bool):
+    # as the share of one worker of several may be: smaller than a segment usually is
+    writer = SpoolWriter(tmp_path, max_bytes=2 * BOUND, sheds_bodies=sheds_bodies)
+    for n in range(120):
+        assert writer.takes_calls
+        writer.append(record_of(a_row(n, request=b"x" * body)))
+        trim(writer)
+        writer.look()
+        trim(writer)
+        writer.look()
     assert writer.bodies_dropped == 0
     writer.close()
 

@@ -113,6 +113,25 @@ def test_lag_is_the_time_since_all_was_known_to_be_committed(world: World):
     assert 5.0 <= world.committer.lag_s() < 60.0
 
 
+@pytest.mark.parametrize("known", ["caught_up_us", "started_us"])
+def test_children_that_die_again_and_again_do_not_make_rows_younger(world: World, known: str):
+    world.seq = 7
+    hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    world.committer.start()
+    world.write(**{"started_us": hour_ago_us, known: hour_ago_us + 1})
+    assert world.committer.lag_s() > 3500.0
+    for _ in range(3):
+        world.die()
+        assert not world.committer.poll()
+        assert world.committer.lag_s() > 3500.0
+        world.now_s += 60.0
+        assert world.committer.poll()
+        world.write(started_us=time.time_ns() // 1000)
+        assert world.committer.lag_s() > 3500.0
+    world.write(started_us=time.time_ns() // 1000, caught_up_us=time.time_ns() // 1000)
+    assert world.committer.lag_s() < 60.0
+
+
 def test_a_status_that_is_being_written_leaves_the_last_whole_one(world: World, tmp_path: Path):
     world.committer.start()
     world.write(committed_rows=3)

@@ -154,6 +154,21 @@ def test_the_last_user_message(tmp_path: Path, spool: SpoolWriter, request_body:
 
 
 @pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (b'{"choices": [{"message": {"content": [{"type": "thinking"}, {"text": "a"}, {"text": "b"}]}}]}', "a\nb"),
+        (b'{"choices": [{"message": {"content": null, "tool_calls": []}}]}', None),
+        (b'{"choices": [{"message": {"content": ""}}]}', ""),
+        (b'{"content": [{"type": "text", "text": "a"}, {"type": "tool_use"}]}', "a"),
+        (b'{"data": [{"embedding": "AAAA"}]}', None),
+    ],
+)
+def test_the_answer_to_it(tmp_path: Path, spool: SpoolWriter, response: bytes, answer: str | None):
+    record(spool, a_row(response=response))
+    assert rows_of(tmp_path, "SELECT last_user_message, answer FROM last_user_message") == [("hello", answer)]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"not json",

@@ -124,6 +124,7 @@ class _Places(NamedTuple):
 
     data_dir: Path
     storage: Storage
+    retention_days: dict[str, int]
     url: str
     #: the gateway was named, so it must answer
     must: bool
@@ -155,7 +156,7 @@ def _report(where: _Places, answers: Path | None, export: Opened | None, desk: D
     from sekisho.tables.books import Books
 
     def open_books() -> Books:
-        return Books(where.data_dir, days, where.storage)
+        return Books(where.data_dir, days, where.storage, where.retention_days)
 
     url, language = where.url, desk.language
     ids = None if answers is None else _ids(answers, language)
@@ -200,7 +201,7 @@ def _places(data_dir: Path | None, config: Path | None, named: str | None, admin
     """The data folder, where the tables are, and where /metrics and /admin are."""
     from sekisho.app.settings import OF_THE_GATEWAY, load
 
-    folder, storage, _ = target(config, data_dir)
+    folder, storage, plan = target(config, data_dir)
     # whether others share the counters has to be known
     unset_in = OF_THE_GATEWAY - {"state"}
     settings = load(config, unset_in=unset_in) if data_dir is None or config is not None else None
@@ -208,7 +209,8 @@ def _places(data_dir: Path | None, config: Path | None, named: str | None, admin
     if named is None and settings is not None and settings.server.metrics_port is not None:
         url = f"http://127.0.0.1:{settings.server.metrics_port}"
     admin_url = admin or named or DEFAULT_URL
-    return _Places(folder, storage, url.rstrip("/"), named is not None, admin_url.rstrip("/"), settings)
+    kept, asked = plan.policy.retention_days, named is not None
+    return _Places(folder, storage, kept, url.rstrip("/"), asked, admin_url.rstrip("/"), settings)
 
 
 def _ids(file: Path, language: Language) -> list[str]:

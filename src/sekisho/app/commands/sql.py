@@ -81,7 +81,7 @@ def _failures(language: Language, catalog: str) -> Generator[None]:
         # it may quote what callers wrote, control characters too
         from sekisho.app.commands.sql_output import visible
 
-        said = "\n".join(map(visible, str(error).split("\n")))
+        said = "\n".join(map(visible, str(error).expandtabs(4).split("\n")))
         typer.echo(f"{said}\n{messages.NAMES.message(language, names=', '.join(names()))}", err=True)
         raise typer.Exit(NO) from None
     except BrokenPipeError:

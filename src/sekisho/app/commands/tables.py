@@ -66,7 +66,7 @@ def info(
     if not spool.segments and not any(one.last_commit_us for one in tables):
         typer.echo(said(messages.NOTHING_YET, place=storage.path or storage.url), err=True)
     jobs = read_state(folder).jobs if storage.path is not None else {}
-    seen = iso(max((run.ended_us for run in jobs.values() if run.error is None), default=0) or None)
+    seen = iso(max((run.well_us for run in jobs.values()), default=0) or None)
     rows: list[tuple[Any, ...]] = [
         (one.name, one.rows, one.files, one.bytes, one.days, one.log_entries, iso(one.last_commit_us), None, seen)
         for one in tables
@@ -144,7 +144,8 @@ def expire(
 
 
 def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
-    """Delete files that left the tables more than `tables.vacuum_days` ago, and log entries that are summed up.
+    """Delete files that left the tables, `tables.vacuum_days` later at most and six hours at least, and log entries
+    that are summed up.
 
     Exit code 1 when it could not.
     """
@@ -152,10 +153,11 @@ def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = Fa
     from sekisho.tables.maintenance.vacuum import vacuum as delete
 
     def on(table: Path, _: int) -> tuple[Any, ...]:
+        # First, for on a full disk this makes the room that a checkpoint needs.
+        done = delete(table, plan.policy.vacuum_days * 24, dry_run=dry_run)
         if not dry_run:
             checkpoint_own(table)
         entries = shorten(table, dry_run=dry_run)
-        done = delete(table, plan.policy.vacuum_days * 24, dry_run=dry_run)
         return done.files, done.bytes, entries
 
     with work("vacuum", config, data_dir, dry_run) as (_, storage, plan):

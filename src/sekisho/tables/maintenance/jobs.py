@@ -20,6 +20,7 @@ import msgspec
 
 from sekisho.tables.arrow import pa
 from sekisho.tables.delta import HISTORY_HOURS
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.files import LOG
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import expire
@@ -44,7 +45,9 @@ def run(
     folder = tables_dir or data_dir / "tables"
     with alone(data_dir, folder):
         began_us = now()
-        note(data_dir, folder, job, Run(began_us=began_us))
+        # On a full disk what follows may make room; should it not, the end cannot be written down either.
+        with suppress(OSError):
+            note(data_dir, folder, job, Run(began_us=began_us))
         errors: list[str] = []
         for name in TABLES:
             try:
@@ -57,22 +60,38 @@ def run(
 
 
 def one(folder: Path, job: str, policy: Policy, at_us: int, keep_hours: float = HISTORY_HOURS) -> None:
-    """The job on one table; `keep_hours` of its log stay. Raises OSError, RuntimeError, or delta-rs's errors."""
+    """The job on one table; `keep_hours` of its log stay. A step that fails keeps none of the others from being done;
+    then raises the first error: OSError, RuntimeError, or one of delta-rs's."""
     if not (folder / LOG).is_dir():
         return
     night = job == "night"
+    steps: list[Callable[[], object]] = [
+        lambda: compact(folder, at_us, closed=night),
+        lambda: checkpoint_own(folder),
+        lambda: shorten(folder, keep_hours),
+    ]
     if night:
-        expire(folder, at_us, policy.retention_days[folder.name])
-    compact(folder, at_us, closed=night)
-    checkpoint_own(folder)
-    shorten(folder, keep_hours)
-    if night:
-        vacuum(folder, policy.vacuum_days * 24)
+        steps.insert(0, lambda: expire(folder, at_us, policy.retention_days[folder.name]))
+        # First of all: the others need room, and on a full disk only this makes some.
+        steps.insert(0, lambda: vacuum(folder, policy.vacuum_days * 24))
+    first: Exception | None = None
+    for step in steps:
+        try:
+            step()
+        except UnknownFeatures:
+            raise
+        except Exception as error:
+            first = first or error
+    if first is not None:
+        raise first
 
 
 def note(data_dir: Path, tables_dir: Path, job: str, done: Run) -> None:
     """Write down how a job went, and how large the tables are now. Only under the lock. Raises OSError."""
     before = read_state(data_dir)
+    last = before.jobs.get(job)
+    well_us = done.ended_us if done.error is None else 0
+    done = msgspec.structs.replace(done, well_us=well_us or (last.well_us if last is not None else 0))
     tables = dict(before.tables)
     if done.ended_us:
         for name in TABLES:

@@ -12,7 +12,7 @@ VACUUM_DAYS = 7
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """`retention_days` by table: a row is kept for at least so many whole days after its own, UTC. `vacuum_days`: how
-    long a file that the table no longer needs stays for those who still read it."""
+    long at most a file that the table no longer needs stays for those who still read it."""
 
     retention_days: dict[str, int] = msgspec.field(default_factory=RETENTION_DAYS.copy)
     vacuum_days: int = VACUUM_DAYS

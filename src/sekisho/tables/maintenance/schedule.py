@@ -29,6 +29,8 @@ _GRACE_S = 600.0
 #: after a night's job that failed or was killed
 _AGAIN = timedelta(hours=1)
 _CLOCK_SLIP = timedelta(minutes=5)
+#: a clock that goes so far ahead at once is believed so much later: by a wrong one all days would be beyond retention
+_LEAP_S = _DOUBT_S = 24 * 3600.0
 _LONGEST_S = 6 * 3600.0
 _BUSY = 3
 
@@ -72,6 +74,9 @@ class Schedule:
         self._child: subprocess.Popen[bytes] | None = None
         self._job = ""
         self._opened_s = self._began_s = monotonic_s()
+        #: of the clock, over what has passed since some moment; and until when the clock is in doubt
+        self._ahead_s = now().timestamp() - self._opened_s
+        self._doubted_until_s = 0.0
         # An earlier process may have left many small files: the first light pass waits for time alone.
         self._seen = -CROWD if self._tables_dir.is_dir() else 0
         self._state = State()
@@ -81,6 +86,7 @@ class Schedule:
 
     def look(self, plan: Plan) -> None:
         """Start what is due. Call it about once a second."""
+        self._watch_clock()
         if self._child is not None and not self._ended():
             return
         if plan.enabled and (job := self._due(plan)):
@@ -106,11 +112,20 @@ class Schedule:
             self._child.wait()
             self._child = None
 
+    def _watch_clock(self) -> None:
+        ahead_s = self._now().timestamp() - self._monotonic_s()
+        if ahead_s - self._ahead_s > _LEAP_S:
+            self._doubted_until_s = self._monotonic_s() + _DOUBT_S
+            days = f"by {(ahead_s - self._ahead_s) / 86_400:.1f} days"
+            log.warning("the clock was set ahead: nightly maintenance waits a day", extra={"reason": days})
+        self._ahead_s = ahead_s
+
     def _due(self, plan: Plan) -> str | None:
         now_s = self._monotonic_s()
         if now_s - self._began_s < plan.every_s:
             return None
-        if now_s - self._opened_s >= _GRACE_S and night_is_due(plan, self.state().jobs.get("night"), self._now()):
+        believed = now_s - self._opened_s >= _GRACE_S and now_s >= self._doubted_until_s
+        if believed and night_is_due(plan, self.state().jobs.get("night"), self._now()):
             return "night"
         return "light" if self._commits() - self._seen >= CROWD else None
 

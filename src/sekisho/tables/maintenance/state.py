@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     began_us: int
     ended_us: int = 0
     error: str | None = None
+    #: when the job last ended well, be it this run or an earlier one; 0 when it never did
+    well_us: int = 0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,8 @@ def _locked(file: Path) -> Generator[None]:
         except BlockingIOError:
             raise Busy(os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown") from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk; who is at work is only told to people
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

@@ -15,7 +15,7 @@ import msgspec
 
 from sekisho.tables.delta import open_table
 from sekisho.tables.files import LOG
-from sekisho.tables.maintenance.snapshot import settle, told_as_os_error
+from sekisho.tables.maintenance.snapshot import take_snapshot, told_as_os_error
 from sekisho.tables.schema import PARTITION
 
 #: unfinished files of a process that was killed; one at work finishes its own within minutes
@@ -30,11 +30,10 @@ class Vacuumed(msgspec.Struct, kw_only=True):
 
 
 def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
-    """Delete what left the table, or never came into it, more than so many hours ago. Raises OSError."""
+    """Delete what left the table, or never came into it, more than so many hours ago; and what was written before then
+    and left it longer ago than the table remembers (`HISTORY_HOURS`). Raises OSError."""
     done = Vacuumed()
-    settle(folder)
-    table = open_table(folder)
-    if table is None:
+    if take_snapshot(folder) is None or (table := open_table(folder)) is None:
         return done
     with told_as_os_error(folder):
         found = table.vacuum(retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True)
@@ -53,7 +52,9 @@ def vacuum(folder: Path, keep_hours: int, *, dry_run: bool = False) -> Vacuumed:
 def _abandoned(folder: Path) -> list[Path]:
     before_s = time.time() - _ABANDONED_S
     found: list[Path] = []
-    for file in (*folder.glob(f"{PARTITION}=*/_*.tmp"), *(folder / LOG).glob("_*.tmp")):
+    log = folder / LOG
+    # with a number behind `#`: what delta-rs has not given its name yet, a checkpoint for instance
+    for file in (*folder.glob(f"{PARTITION}=*/_*.tmp"), *log.glob("_*.tmp"), *log.glob("*#[0-9]*")):
         # the committer beside us may have given it its name since
         with suppress(FileNotFoundError):
             if file.stat().st_mtime < before_s:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from tests.unit.tables.maintenance.days import data_files, filled, ids, want
+from tests.unit.tables.maintenance.test_vacuum import age
 from tests.unit.tables.rows import NOON_US
 
+from sekisho.tables.delta import checkpoint
 from sekisho.tables.maintenance import jobs
 from sekisho.tables.maintenance.policy import RETENTION_DAYS, Plan, Policy, decode, encode
 from sekisho.tables.maintenance.schedule import CROWD, Schedule, night_is_due
@@ -140,6 +143,24 @@ def test_a_missed_night_is_made_good_ten_minutes_after_the_start(tmp_path: Path,
     assert started == ["night"]
 
 
+def test_a_clock_that_was_set_ahead_is_believed_a_day_later(
+    tmp_path: Path, clock: Clock, started: list[str], caplog: pytest.LogCaptureFixture
+):
+    made = schedule(tmp_path, clock)
+    clock.move(3600)
+    clock.now += timedelta(days=500)
+    made.look(TOKYO)
+    assert [record.reason for record in caplog.records] == ["by 500.0 days"]  # type: ignore[attr-defined]
+    clock.move(86_399)
+    made.look(TOKYO)
+    assert started == [], "every day would have been dropped"
+    clock.now -= timedelta(days=500)
+    clock.move(1)
+    made.look(TOKYO)
+    assert started == ["night"]
+    assert len(caplog.records) == 1
+
+
 def test_it_can_be_switched_off(tmp_path: Path, clock: Clock, started: list[str]):
     made = schedule(tmp_path, clock, lambda: 10 * CROWD)
     clock.move(100_000)
@@ -236,6 +257,39 @@ def test_trouble_with_one_table_is_not_the_others(tmp_path: Path):
     assert failed.startswith("usage: ")
     assert read_state(tmp_path).tables["inference_log"].files == 1
     assert read_state(tmp_path).jobs["night"].error == failed
+
+
+def test_when_a_job_last_ended_well_is_known_through_runs_that_do_not(tmp_path: Path):
+    filled(tmp_path / "tables", files=3)
+    now_us = NOON_US + 86_400_000_000
+    assert jobs.run(tmp_path, "night", Policy(), now=lambda: now_us) is None
+    assert read_state(tmp_path).jobs["night"].well_us == now_us
+    filled(tmp_path / "tables", files=3)
+    for file in data_files(tmp_path / "tables" / "usage"):
+        file.write_bytes(b"no parquet")
+    assert jobs.run(tmp_path, "night", Policy(), now=lambda: now_us + 5) is not None
+    with alone(tmp_path, tmp_path / "tables"):
+        jobs.note(tmp_path, tmp_path / "tables", "night", Run(began_us=now_us + 6))
+    assert read_state(tmp_path).jobs["night"] == Run(began_us=now_us + 6, well_us=now_us)
+
+
+def test_what_a_full_disk_stops_does_not_stop_what_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    table = tmp_path / "tables" / "usage"
+    filled(tmp_path / "tables", files=5)
+    checkpoint(table)
+    stray = table / "request_date=2026-11-20" / "part-orphan.zstd.parquet"
+    stray.write_bytes(b"a merge that was killed before its commit")
+    age(stray, *(table / "_delta_log").iterdir())
+
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for step in ("jobs.expire", "jobs.compact", "jobs.checkpoint_own", "state.os.pwrite"):
+        monkeypatch.setattr(f"sekisho.tables.maintenance.{step}", full)
+    failed = jobs.run(tmp_path, "night", Policy(), now=lambda: NOON_US + 86_400_000_000)
+    assert failed == "usage: OSError: [Errno 28] No space left on device"
+    assert not stray.exists()
+    assert len(list((table / "_delta_log").glob("*.json"))) == 1
 
 
 def test_the_state_survives_nonsense(tmp_path: Path):

@@ -14,6 +14,7 @@ from tests.unit.tables.maintenance.test_compact import LATER_US
 
 from sekisho.tables.arrow import pq
 from sekisho.tables.delta import HISTORY_HOURS, app_id, checkpoint, open_table
+from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.log import LogUnsafe, checkpoint_own, shorten
 from sekisho.tables.maintenance.vacuum import Vacuumed, vacuum
@@ -38,10 +39,13 @@ def test_files_that_left_the_table_long_ago_are_deleted_and_no_other(tmp_path: P
     other.write_text("mine")
     left = table / "request_date=2026-11-20" / "_part-x.zstd.parquet.tmp"
     left.write_bytes(b"unfinished")
-    age(*data_files(table), other, left)
+    staged = table / "_delta_log" / f"{10:020d}.checkpoint.parquet#1"
+    staged.write_bytes(b"a checkpoint whose writer was killed")
+    age(*data_files(table), other, left, staged)
     # What was removed a moment ago is still needed by queries that run, however old the file itself is.
-    assert vacuum(table, 24 * 7).files == 2
+    assert vacuum(table, 24 * 7).files == 3
     assert not left.exists()
+    assert not staged.exists()
     assert not stray.exists()
     assert len(data_files(table)) == 11
     assert vacuum(table, 0, dry_run=True).files == 10
@@ -52,6 +56,17 @@ def test_files_that_left_the_table_long_ago_are_deleted_and_no_other(tmp_path: P
     assert other.read_text() == "mine"
     assert ids(table) == want(50)
     assert vacuum(table, 0) == Vacuumed()
+
+
+def test_a_table_with_features_of_others_is_left_alone(tmp_path: Path):
+    filled(tmp_path, files=1)
+    stray = tmp_path / "usage" / "request_date=2026-11-20" / "part-theirs.parquet"
+    stray.write_bytes(b"known to their log alone")
+    age(stray)
+    DeltaTable(str(tmp_path / "usage")).alter.add_constraint({"plausible": "latency_ms >= 0"})
+    with pytest.raises(UnknownFeatures, match="writer 3"):
+        vacuum(tmp_path / "usage", 24)
+    assert stray.exists()
 
 
 def test_a_young_file_without_an_entry_may_be_a_commit_on_its_way(tmp_path: Path):
