@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from sekisho.stores.standard_error import standard_error
 from sekisho.tables.all_spools import AllSpools
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
@@ -335,10 +336,7 @@ def _complain(status: CommitterStatus) -> None:
 
 
 def _say(event: str, **facts: object) -> None:
-    # Whoever read our log may be gone, and that is no reason not to work.
-    with suppress(OSError, AttributeError):
-        sys.stderr.write(json.dumps({"level": "error", "event": event, **facts}) + "\n")
-        sys.stderr.flush()
+    standard_error().line(json.dumps({"level": "error", "event": event, **facts}))
 
 
 def _now_us() -> int:
