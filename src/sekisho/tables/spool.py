@@ -110,8 +110,7 @@ class SpoolWriter:
         self._full_at = sys.maxsize
         self._flusher = Flusher(root)
         self._recover()
-        self._measure(0)
-        self._decide()
+        self.look()
 
     @property
     def spool_id(self) -> str:
