@@ -177,7 +177,21 @@ class Gateway:
         """SIGTERM, and its exit status when everything is drained."""
         assert self._process is not None
         self._process.terminate()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Its exit status, when it has ended."""
+        assert self._process is not None
         return await asyncio.to_thread(self._process.wait, PATIENCE_S)
+
+    def closed(self) -> None:
+        """Waits until it takes no more connections."""
+        wait_for(lambda: not answers(self.port, "/health/live"), "the door is closed")
+        time.sleep(0.3)  # and what is left of the workers has been told so
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def terminate(self) -> None:
         """SIGTERM, without waiting."""

@@ -14,6 +14,7 @@ import pytest
 from sekisho.app.settings import ConfigError, parse
 from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks, links, name_of, prose
 from tests.docs.workspace import Demo, Demos, Worker, matches, workspace
+from tests.support.certificates import write_certificate
 
 README = ROOT / "README.md"
 HOW_TO = [page for page in sorted((DOCS / "how-to").glob("*.md")) if not page.name.endswith(".ja.md")]
@@ -117,8 +118,7 @@ def test_make_has_the_targets_that_pages_name() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_config_block_is_a_configuration_that_can_be_used(page: Path, tmp_path: Path) -> None:
-    for name in ("server.crt", "server.key"):
-        (tmp_path / name).write_text("a file that is there")
+    write_certificate(tmp_path)
     for block in blocks(page):
         if "config" not in block.marks:
             continue

@@ -27,6 +27,7 @@ from sekisho.tables.views import VIEWS
 from sekisho.wire.messages import MESSAGES
 from tests.docs.pages import DOCS, PAGES, REFERENCE, ROOT, blocks, headings, name_of, names_in_code, rows
 from tests.docs.workspace import Demo
+from tests.support.certificates import write_certificate
 
 SOURCE = ROOT / "src" / "sekisho"
 CONFIGURATION, ERRORS, METRICS = REFERENCE / "configuration.md", REFERENCE / "errors.md", REFERENCE / "metrics.md"
@@ -87,8 +88,7 @@ def test_defaults_are_those_of_the_code(prefix: str, values: Any, tmp_path: Path
 def _complete(folder: Path) -> Settings:
     """The example of the page that has every setting at once."""
     text = next(block.text for block in blocks(CONFIGURATION) if "complete" in block.marks)
-    for name in ("server.crt", "server.key"):
-        (folder / name).write_text("a file that is there")
+    write_certificate(folder)
     environ = {name: f"{name.lower()}-0123456789abcdef" for name in re.findall(r"\$\{env:(\w+)\}", text)}
     return parse(text, environ=environ, base_dir=folder, language="en")
 

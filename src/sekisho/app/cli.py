@@ -12,6 +12,7 @@ import typer
 
 from sekisho import __version__
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.stores.standard_error import open_standard_streams
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
 #: command -> module in sekisho.app.commands, in the order of `sekisho --help`
@@ -38,6 +39,7 @@ _INTERRUPTED = 130
 
 def script() -> None:
     """`main` in a process of its own."""
+    open_standard_streams()
     leave_out_numpy_and_pandas()
     main()
 

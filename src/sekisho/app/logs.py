@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 import msgspec
+
+from sekisho.stores.standard_error import StandardError, standard_error
 
 _LEVELS = {"warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 #: what a record may say beside its message; anything else attached to it is left out
 _EXTRA = (
     "request_id", "code", "status", "provider", "model", "path", "spool", "reason", "key_id", "attempts", "line",
-    "error", "pid", "exit_status", "age_s", "bytes", "quota_bytes",
+    "error", "pid", "exit_status", "age_s", "bytes", "quota_bytes", "rows", "most",
 )  # fmt: skip
 
 
@@ -36,9 +37,30 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class Lines(logging.Handler):
+    """Writes records to stderr, and says how many were lost where it could not."""
+
+    def __init__(self, to: StandardError) -> None:
+        super().__init__()
+        self._to = to
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if (lost := self._to.lost) and not self._to.line(self.format(_lost(record.name, lost))):
+                return
+            self._to.line(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def _lost(logger: str, lines: int) -> logging.LogRecord:
+    said = "%d lines of this log are lost: nobody read them in time, or the disk was full"
+    return logging.LogRecord(logger, logging.WARNING, "", 0, said, (lines,), None)
+
+
 def set_up(level: str) -> None:
     """Everything this process logs goes to stderr as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Lines(standard_error())
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -43,6 +44,15 @@ def what_is_wrong(error: Exception) -> str:
     from sekisho.app.settings import language_of
 
     return words(error, language_of())
+
+
+def announce(text: str) -> None:
+    """On stdout, that the gateway is open. A reader that is gone or a disk that is full must not end it again."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # What is left in the buffer would fail once more at the end, and make the exit code 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def on_loop(main: Coroutine[Any, Any, None]) -> None:

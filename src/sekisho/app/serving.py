@@ -276,8 +276,12 @@ class Server(uvicorn.Server):
         try:
             yield
         finally:
+            # What is left is to flush the rows, and a second signal must not cut that short.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
             for number in signals:
                 loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:

@@ -72,6 +72,10 @@ def committer_gauges(committer: Committer) -> dict[str, tuple[str, float | ByLab
         "committed": ("", float(committer.committed_rows)),
         "sekisho_spool_oldest_seconds": ("Age of the oldest row that is not in Delta yet.", committer.lag_s()),
         "sekisho_committer_up": ("1 while the committer process runs.", float(committer.running)),
+        "sekisho_committer_restarts_total": (
+            "Committer processes that were replaced.",
+            ByLabel("reason", {reason: float(count) for reason, count in committer.lost.items()}),
+        ),
     }
 
 

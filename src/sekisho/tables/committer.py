@@ -24,13 +24,15 @@ from typing import Any
 
 import msgspec
 
+from sekisho.stores.standard_error import standard_error
 from sekisho.tables.all_spools import AllSpools
 from sekisho.tables.arrow import pa
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder
+from sekisho.tables.pulse import Beat, beat_at
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spools import reported
-from sekisho.tables.status import CommitterStatus, StatusFile
+from sekisho.tables.status import CommitterStatus, StatusFile, read_status
 from sekisho.tables.storage import Cadence, Storage, from_parent
 from sekisho.tables.sync import fsync
 from sekisho.tables.waiting import Waiting
@@ -57,14 +59,17 @@ class Committer:
         *,
         spool: Path | None = None,
         tell: Callable[[CommitterStatus], None] | None = None,
+        beat: Beat = lambda: None,
     ) -> None:
-        """Of the spool of one worker, or of the one given; the status is written beside it, or told."""
+        """Of the spool of one worker, or of the one given; the status is written beside it, or told. `beat` is called
+        between any two things that may take long."""
         self.spool = spool or data_dir / "spool"
         self.cadence = cadence or Cadence()
         self.status = CommitterStatus(pid=os.getpid(), started_us=_now_us())
         self._status_file = StatusFile(self.spool) if tell is None else None
         self._tell = tell or self._written
         self._tell(self.status)
+        self._beat = beat
         self._storage = storage or Storage.folder(data_dir / "tables")
         self._reader = SpoolReader(self.spool)
         self._waiting = Waiting(self.spool)
@@ -80,6 +85,7 @@ class Committer:
         usage = DeltaFolder(self._storage, "usage", spool_id)
         log = DeltaFolder(self._storage, "inference_log", spool_id)
         for table in (usage, log):
+            self._beat()
             table.open()
         self._tables = usage, log
         self._note(state="running", committed_seq=min(usage.done, log.done))
@@ -145,9 +151,11 @@ class Committer:
             # next gateway would take the call for one that was in flight, and make a second row of it.
             self._reader.sync(min(usage.done, log.done), last_seq)
             rows, full = batch.table(), batch.full()
+            self._beat()
             if usage.done < last_seq:
                 usage.append(rows, last_seq)
                 counts[0] = rows.num_rows
+            self._beat()
             if log.done < last_seq and (wanted := full.true_count):
                 log.append(rows if wanted == rows.num_rows else rows.filter(full), last_seq)
                 counts[1] = wanted
@@ -164,6 +172,7 @@ class Committer:
         self._reader.corrupt = 0
         self._advance(last_seq)
         for table in (usage, log):
+            self._beat()
             table.checkpoint_if_due()
 
     def _name_segment(self, number: int) -> None:
@@ -197,6 +206,7 @@ def run(
     stopping: Callable[[], bool],
     wait: Callable[[float], None],
     jitter: Callable[[], float] = random.random,
+    beat: Beat = lambda: None,
 ) -> int:
     """Work until told to stop, then until nothing is left. Exit status: 0, or 1 when rows had to stay in the spool."""
     due_s = backoff_s = 0.0
@@ -207,6 +217,7 @@ def run(
         return seconds * (1 + _JITTER * (jitter() - 0.5))
 
     while True:
+        beat()
         stop = stopping()
         now_s = time.monotonic()
         worked = False
@@ -248,28 +259,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def stopping() -> bool:
         return told() or (options.parent is not None and os.getppid() != options.parent)
 
+    beat = beat_at(options.pulse)
     with (spool / "committer.lock").open("w") as lock:
-        # A committer whose parent was killed may still be at its last rows.
-        while not _locked(lock.fileno()):
-            if stopping():
-                return 0
-            wait(0.05)
+        if not _alone(lock.fileno(), spool, stopping, wait, beat):
+            return 0
         storage, cadence = _told_by_parent(options)
         committer = AllSpools(
             options.data_dir,
             cadence,
-            lambda spool, tell: Committer(options.data_dir, storage, cadence, spool=spool, tell=tell),
+            lambda spool, tell: Committer(options.data_dir, storage, cadence, spool=spool, tell=tell, beat=beat),
         )
         try:
-            return run(committer, stopping=stopping, wait=wait)
+            return run(committer, stopping=stopping, wait=wait, beat=beat)
         finally:
             committer.stopped()
+
+
+def _alone(fd: int, spool: Path, stopping: Callable[[], bool], wait: Callable[[float], None], beat: Beat) -> bool:
+    """Wait until no other committer has these spools; False when told to stop before. One whose parent was killed may
+    still be at its last rows, and one that hangs must not go on beside us when it wakes up."""
+    complain_at_s = time.monotonic() + _COMPLAIN_EVERY_S
+    while not _locked(fd):
+        if stopping():
+            return False
+        if time.monotonic() >= complain_at_s:
+            complain_at_s += _COMPLAIN_EVERY_S
+            other = read_status(spool)
+            _say("another committer does not end; rows wait in the spool until it does", pid=other and other.pid)
+        wait(0.05)
+        beat()
+    return True
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="sekisho.tables committer", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--parent", type=int, help="process id; end when it is no longer the parent")
+    parser.add_argument("--pulse", type=int, help="file descriptor of a pipe for signs of life")
     parser.add_argument("--stdin", action="store_true", help="read where the tables are from standard input")
     return parser.parse_args(arguments)
 
@@ -306,10 +332,11 @@ def _locked(fd: int) -> bool:
 
 
 def _complain(status: CommitterStatus) -> None:
-    event = "commit failed, rows wait in the spool"
-    line = {"level": "error", "event": event, "error": status.last_error, "errors": status.errors, "pid": status.pid}
-    sys.stderr.write(json.dumps(line) + "\n")
-    sys.stderr.flush()
+    _say("commit failed, rows wait in the spool", error=status.last_error, errors=status.errors, pid=status.pid)
+
+
+def _say(event: str, **facts: object) -> None:
+    standard_error().line(json.dumps({"level": "error", "event": event, **facts}))
 
 
 def _now_us() -> int:

@@ -7,6 +7,7 @@ and their columns are dictionary-encoded for nothing; measured, that is 2.3 inst
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,8 +15,11 @@ import msgspec
 
 from sekisho.domain.row import OWN_FIELDS, AttemptRow, CallerGroup, InferenceRow, Record, ShapeGroup
 
+log = logging.getLogger("sekisho.tables")
+
 SHAPE, CALLER, OWN = ShapeGroup._fields, CallerGroup._fields, OWN_FIELDS
 _GROUPS = 2
+_REQUEST_ID = _GROUPS + OWN.index("request_id")
 _BODIES = tuple(_GROUPS + OWN.index(name) for name in ("request", "response"))
 
 #: One record. Raises what msgspec raises for text with lone surrogates or integers over 64 bits.
@@ -62,6 +66,15 @@ def without_bodies(record: Record, code: str) -> Record:
 def encodable(record: Record) -> Record:
     """The record with every value that msgpack refuses made harmless: no row is given up for one odd character."""
     return tuple(_harmless(value) for value in record)
+
+
+def salvaged(record: Record) -> bytes | None:
+    """The record as it is stored, or as much of it as can be; None, and a line in the log, where nothing can."""
+    try:
+        return encode_record(encodable(record))
+    except Exception:
+        log.exception("row not encodable", extra={"request_id": record[_REQUEST_ID]})
+        return None
 
 
 def converter(layout: Layout) -> Callable[[bytes], bytes] | None:

@@ -77,6 +77,15 @@ def segment_numbers(root: Path) -> list[int]:
     return sorted(int(path.stem) for path in root.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
 
 
+def segment_bytes(root: Path, *, but: int | None = None) -> int:
+    """Of all segments in a folder, or of all but one."""
+    total = 0
+    for number in segment_numbers(root):
+        with suppress(OSError):
+            total += 0 if number == but else segment_path(root, number).stat().st_size
+    return total
+
+
 class Segment:
     """One open segment. Reads by offset, so a file that is unlinked or cut short meanwhile does no harm."""
 

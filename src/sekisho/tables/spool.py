@@ -22,7 +22,7 @@ from zlib import crc32
 
 from sekisho.domain.row import Record
 from sekisho.tables.durability import Flusher, Told
-from sekisho.tables.layout import encodable, encode_record, has_bodies, without_bodies
+from sekisho.tables.layout import encode_record, has_bodies, salvaged, without_bodies
 from sekisho.tables.mapped import Mapped
 from sekisho.tables.recovery import REQUEST_ID, begun_and_not_ended
 from sekisho.tables.segments import (
@@ -33,10 +33,10 @@ from sekisho.tables.segments import (
     LARGEST_PAYLOAD,
     RECORD_HEAD,
     head_bytes,
-    segment_numbers,
+    segment_bytes,
     segment_path,
 )
-from sekisho.tables.spool_folder import DataDirInUse, lock, remove_empty, resume
+from sekisho.tables.spool_folder import LOCK, DataDirInUse, has_still, lock, remove_empty, resume
 
 __all__ = ["DataDirInUse", "SpoolWriter"]
 
@@ -130,7 +130,7 @@ class SpoolWriter:
         try:
             payload = encode_record(record)
         except Exception:
-            payload = _salvaged(record)
+            payload = salvaged(record)
         if payload is None:
             return False
         if not self._put(payload, KIND_BEGIN):
@@ -148,7 +148,7 @@ class SpoolWriter:
         try:
             payload = encode_record(record)
         except Exception:
-            payload = _salvaged(record)
+            payload = salvaged(record)
         if payload is not None and self._at + len(payload) > self._full_at:
             payload = self._at_bound(record, payload)
         self._stored = payload is not None
@@ -174,12 +174,22 @@ class SpoolWriter:
         return self._failing or self._flusher.failing
 
     def look(self) -> None:
-        """About once a second: is the spool full, and is there room again for what waits?"""
+        """About once a second: is the spool where it was, is it full, and is there room again for what waits?"""
+        if self._current is not None and not has_still(segment_path(self.root, self._number), self._current.fd):
+            self._leave()
         self._measure(0)
         # One that was made for a large row would keep the spool full even when the tables have that row.
         if self._waiting or self._failing or self._current is None or (self.full and self._at > self._segment_bytes):
             self._roll(0)
         self._decide()
+
+    def _leave(self) -> None:
+        """A segment that has lost its name takes no more rows: nobody would ever find them."""
+        log.error("the spool was moved or deleted: rows wait in memory", extra={"spool": str(self.root)})
+        self._end_mark()
+        self._retired, self._current = self._current, None
+        self._at = self._limit = 0
+        self._failing = True
 
     def _measure(self, more: int) -> None:
         """Ask the disk whether the spool is full, with so many bytes more; and find where it will be."""
@@ -204,7 +214,7 @@ class SpoolWriter:
         if not (self.full and self.sheds_bodies and has_bodies(record)):
             return payload
         self.bodies_dropped += 1
-        return _salvaged(without_bodies(record, "SPOOL_FULL"))
+        return salvaged(without_bodies(record, "SPOOL_FULL"))
 
     def _decide(self) -> None:
         self.takes_calls = (self.fails_open or not self.failing) and (self.sheds_bodies or not self.full)
@@ -214,6 +224,8 @@ class SpoolWriter:
         if self._waiting:
             self._retry_at_s = 0.0
             self._roll(0)
+            if self._waiting:
+                log.error("rows could not be stored and are lost", extra={"rows": len(self._waiting)})
             self.failed += len(self._waiting)
             self._waiting = []
         if self._preparing is not None:
@@ -221,7 +233,8 @@ class SpoolWriter:
         if self._prepared is not None:
             self._prepared.close()
             self._prepared = None
-        (self.root / _PREPARED).unlink(missing_ok=True)
+        if has_still(self.root / LOCK, self._lock_fd):
+            (self.root / _PREPARED).unlink(missing_ok=True)
         if self._retired is not None:
             self._retired.close()
             self._retired = None
@@ -240,14 +253,9 @@ class SpoolWriter:
 
     def pending_bytes(self) -> int:
         """Bytes in rows that were not trimmed yet; asks the disk, so for metrics only."""
-        total = 0
-        for number in segment_numbers(self.root):
-            if number == self._number and self._current is not None:
-                total += self._at - len(self._head)
-                continue
-            with suppress(OSError):
-                total += segment_path(self.root, number).stat().st_size
-        return total
+        if self._current is None:
+            return segment_bytes(self.root)
+        return self._at - len(self._head) + segment_bytes(self.root, but=self._number)
 
     def _put(self, payload: bytes, kind: int) -> bool:
         size = len(payload)
@@ -274,7 +282,7 @@ class SpoolWriter:
     def _put_without_bodies(self, record: Record) -> bool:
         if not has_bodies(record):
             return False
-        payload = _salvaged(without_bodies(record, "SPOOL_FULL"))
+        payload = salvaged(without_bodies(record, "SPOOL_FULL"))
         if payload is None or not self._put(payload, KIND_ROW):
             return False
         self._begun.pop(record[_REQUEST_ID], None)
@@ -283,7 +291,7 @@ class SpoolWriter:
 
     def _keep(self, record: Record) -> None:
         """In memory, until there is room: this process has to live on for that."""
-        payload = _salvaged(without_bodies(record, "SPOOL_FULL") if has_bodies(record) else record)
+        payload = salvaged(without_bodies(record, "SPOOL_FULL") if has_bodies(record) else record)
         closed = self._lock_fd < 0
         if payload is None or closed or self._waiting_bytes + len(payload) > _MOST_WAITING_BYTES:
             self.failed += 1
@@ -355,7 +363,9 @@ class SpoolWriter:
         return sum(map(len, payloads)) + (_HEAD + 8) * (len(payloads) + 1)
 
     def _fresh(self, needed: int) -> Mapped:
-        """The next segment under its final name: the prepared one, or one made now."""
+        """The next segment under its final name: the prepared one, or one made now. Raises OSError."""
+        if self._failing and not has_still(self.root / LOCK, self._lock_fd):
+            raise OSError("the spool was moved or deleted; what stands in its place may be another gateway's")
         if self._preparing is not None:
             self._preparing.join()
             self._preparing = None
@@ -390,11 +400,3 @@ class SpoolWriter:
     def _end_mark(self) -> None:
         if self._current is not None:
             _WORD.pack_into(self._current.map, self._at, KIND_END << 28)
-
-
-def _salvaged(record: Record) -> bytes | None:
-    try:
-        return encode_record(encodable(record))
-    except Exception:
-        log.exception("row not encodable", extra={"request_id": record[_REQUEST_ID]})
-        return None

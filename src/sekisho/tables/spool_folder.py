@@ -20,8 +20,22 @@ class DataDirInUse(RuntimeError):
         self.folder, self.owner = folder, owner
 
 
+#: the file that whoever owns the folder has locked
+LOCK = "lock"
+
+
+def has_still(path: Path, fd: int) -> bool:
+    """Whether an open file still has this name; false when it, or a folder above it, was moved or deleted."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not to be seen just now, which says nothing
+
+
 def lock(root: Path) -> int:
-    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from sekisho.tables.pulse import Pulse
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spools import name_in, spool_of, spool_roots
 from sekisho.tables.status import CommitterStatus, read_status
@@ -27,6 +28,10 @@ _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 #: alive for so long, a child's death is not held against the next one
 _HEALTHY_S = 60.0
 _POLL_S = 0.02
+#: without a sign of life for so long, a child hangs: far more than a request to a slow bucket takes
+HANGS_S = 180.0
+#: until a child that was killed is gone; only one that the kernel itself holds, waiting for a disk, takes longer
+_KILLED_S = 5.0
 #: exit status of a child whose disk fails
 _GAVE_UP = 1
 _NEVER = CommitterStatus(pid=0, state="not started")
@@ -49,9 +54,12 @@ class Committer:
         cadence: Cadence | None = None,
         environ: Mapping[str, str] | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        hangs_s: float = HANGS_S,
     ) -> None:
         self.data_dir = data_dir
         self.restarts = 0
+        #: children that are gone, by why
+        self.lost = {"died": 0, "hung": 0}
         self._spool = spool_of(data_dir)
         self._last_seq = last_seq
         self._last_seqs = last_seqs
@@ -59,7 +67,11 @@ class Committer:
         self._storage = storage or Storage.folder(data_dir / "tables")
         self._cadence = cadence or Cadence()
         self._monotonic_s = monotonic_s
+        self._hangs_s = hangs_s
         self._child: subprocess.Popen[bytes] | None = None
+        self._pulse = Pulse(monotonic_s)
+        #: the child hung and was killed
+        self._hung = False
         self._started_s = 0.0
         self._backoff_s = 0.0
         self._retry_at_s = 0.0
@@ -74,11 +86,12 @@ class Committer:
         self._spawn()
 
     def poll(self) -> bool:
-        """Whether the child is alive; one that died is started again, later each time. Call it every second or so."""
+        """Whether the child is alive; one that hangs is killed, and one that died is started again, later each time.
+        Call it every second or so."""
         if self._child is None or not self._wanted:
             return False
         if self._child.poll() is None:
-            return True
+            return self._is_well(self._child)
         now_s = self._monotonic_s()
         if self._retry_at_s == 0.0:
             self._bury(now_s)
@@ -92,6 +105,20 @@ class Committer:
             self._retry_at_s = now_s + _LONGEST_BACKOFF_S
             return False
         return True
+
+    def _is_well(self, child: subprocess.Popen[bytes]) -> bool:
+        """Kills a child that hangs. No other begins before this one is gone: what it does until then, none does beside
+        it, and what it has committed by then the next one sees."""
+        silent_s = self._pulse.silent_s()
+        if silent_s < self._hangs_s or self._hung:
+            return not self._hung
+        self._hung = True
+        log.error(
+            "committer hangs and is killed; rows wait in the spool until another takes its place",
+            extra={"pid": child.pid, "age_s": round(silent_s)},
+        )
+        child.kill()
+        return False
 
     def status(self) -> CommitterStatus:
         """How far the committer is, counted over all children since `start`; a child that was killed between a commit
@@ -119,7 +146,7 @@ class Committer:
     @property
     def running(self) -> bool:
         """Whether the child is alive, as far as the last `poll` knows."""
-        return self._child is not None and self._child.returncode is None
+        return self._child is not None and self._child.returncode is None and not self._hung
 
     @property
     def committed_rows(self) -> int:
@@ -150,6 +177,7 @@ class Committer:
             self._successor()
         done = self._is_done()
         self._child = None
+        self._pulse.close()
         return done
 
     def _end(self, child: subprocess.Popen[bytes], deadline_s: float) -> int:
@@ -162,7 +190,10 @@ class Committer:
         except subprocess.TimeoutExpired:
             child.kill()
             log.warning("committer did not end in time; the rest stays in the spool")
-            return child.wait()
+        try:
+            return child.wait(_KILLED_S)
+        except subprocess.TimeoutExpired:
+            return _GAVE_UP
 
     def _is_done(self) -> bool:
         """Whether no row is left in any spool."""
@@ -186,20 +217,35 @@ class Committer:
             log.error("committer cannot be started", extra={"error": str(error)})
             self._child = None
 
-    def _command(self) -> Sequence[str]:
+    def _command(self, pulse: int) -> Sequence[str]:
         # -P: a file of the working directory must not pass for one of our modules.
         module = [sys.executable, "-P", "-m", "sekisho.tables", "committer"]
-        return [*module, "--data-dir", str(self.data_dir), "--parent", str(os.getpid()), "--stdin"]
+        return [
+            *module,
+            "--data-dir",
+            str(self.data_dir),
+            "--parent",
+            str(os.getpid()),
+            "--stdin",
+            "--pulse",
+            str(pulse),
+        ]
 
     def _spawn(self) -> None:
         # A session of its own: Ctrl-C in the terminal is for us, and we pass it on when the last row is stored.
-        self._child = subprocess.Popen(
-            self._command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=self._environ,
-            start_new_session=True,
-        )
+        pulse = self._pulse.other_end()
+        try:
+            self._child = subprocess.Popen(
+                self._command(pulse),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=self._environ,
+                start_new_session=True,
+                pass_fds=[pulse],
+            )
+        finally:
+            os.close(pulse)
+        self._hung = False
         assert self._child.stdin is not None
         # A message this small fits into the pipe, so this never waits.
         with suppress(OSError), self._child.stdin as pipe:
@@ -226,6 +272,9 @@ class Committer:
         self._backoff_s = _FIRST_BACKOFF_S if lived_s >= _HEALTHY_S else min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
         self._backoff_s = max(self._backoff_s, _FIRST_BACKOFF_S)
         self._retry_at_s = now_s + self._backoff_s
+        self.lost["hung" if self._hung else "died"] += 1
+        if self._hung:
+            return  # was said when it was killed
         if child.returncode:
             log.error("committer died", extra={"pid": child.pid, "exit_status": child.returncode})
         else:

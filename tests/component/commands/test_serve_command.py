@@ -43,4 +43,4 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no certificate")
     done = serve(tmp_path, "server: {tls_certificate: server.crt, tls_key: server.key}\n", "ja_JP.UTF-8")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("server.tls_certificate と server.tls_key を使えません")
+    assert done.stderr.startswith("sekisho.yaml:5:27: error: server.tls_certificate: ファイルに証明書がありません。")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -205,3 +206,37 @@ def test_the_tables_may_lie_elsewhere_than_the_spool(tmp_path: Path, spool: Spoo
     assert committer.stop(PATIENCE_S)
     assert not (tmp_path / "tables").exists()
     assert list(ask(tmp_path, "SELECT count(*) FROM usage", storage).rows()) == [(1,)]
+
+
+def test_one_that_hangs_is_replaced_and_no_row_is_lost_or_doubled(tmp_path: Path, spool: SpoolWriter):
+    committer = Committer(tmp_path, last_seq=lambda: spool.last_seq, cadence=EAGER, hangs_s=2.0)
+    committer.start()
+    until(lambda: running(committer))
+    for n in range(20):
+        spool.append(record_of(a_row(n)))
+    # Somewhere in the middle: rows may be in one table, in both, or in none.
+    os.kill(committer.status().pid, signal.SIGSTOP)
+    for n in range(20, 40):
+        spool.append(record_of(a_row(n)))
+    until(lambda: committer.poll() and committer.lost["hung"] == 1)
+    until(lambda: committer.poll() and committer.lag_s() == 0.0)
+    assert committer.stop(PATIENCE_S)
+    assert committer.lost == {"died": 0, "hung": 1}
+    assert in_delta(tmp_path) == in_delta(tmp_path, "inference_log") == want(40)
+
+
+def test_one_that_waits_for_another_of_an_earlier_gateway_says_so(tmp_path: Path, spool: SpoolWriter):
+    folder = tmp_path / "spool"
+    code = """
+        import sys, sekisho.tables.committer as committer
+        committer._COMPLAIN_EVERY_S = 0.2
+        committer.main(["--data-dir", sys.argv[1]])
+    """
+    with (folder / "committer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+        with subprocess.Popen(words, stderr=subprocess.PIPE) as child:
+            assert child.stderr is not None
+            assert b"another committer does not end" in child.stderr.readline()
+            child.terminate()
+            assert child.wait(PATIENCE_S) == 0

@@ -12,7 +12,7 @@ from sekisho.ledger.tally import Tally
 def test_a_row_the_sink_lost_is_counted_as_failed_and_not_as_appended() -> None:
     tally = Tally()
     sink: Any = SimpleNamespace(failed=0, pending_bytes=lambda: 0)
-    committer: Any = SimpleNamespace(committed_rows=7, running=True, lag_s=lambda: 0.0)
+    committer: Any = SimpleNamespace(committed_rows=7, running=True, lost={}, lag_s=lambda: 0.0)
     pipeline: Any = SimpleNamespace(tally=tally, live_streams=0)
     settings: Any = None
     limits: Any = SimpleNamespace(gauges=dict)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import msgspec
 import pytest
 
 from sekisho.tables.status import CommitterStatus, StatusFile
-from sekisho.tables.supervise import Committer
+from sekisho.tables.supervise import HANGS_S, Committer
 
 
 class Child:
@@ -20,8 +23,10 @@ class Child:
 
     pids = iter(range(1000, 10**9))
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: Any, pass_fds: Sequence[int] = (), **__: Any) -> None:
         self.pid = next(self.pids)
+        self.pulse = os.dup(pass_fds[0])
+        self.killed = False
         self.returncode: int | None = None
         self.stdin = io.BytesIO()
 
@@ -31,8 +36,12 @@ class Child:
     def terminate(self) -> None:
         self.returncode = 0
 
+    def kill(self) -> None:
+        self.killed = True
+
     def wait(self, timeout: float | None = None) -> int:
-        assert self.returncode is not None
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("committer", timeout or 0.0)
         return self.returncode
 
 
@@ -57,11 +66,21 @@ class World:
     def die(self) -> None:
         self.children[-1].returncode = -9
 
+    def poll_for(self, seconds: int, *, alive: bool = False) -> None:
+        """Once a second, as the gateway does."""
+        for _ in range(seconds):
+            self.now_s += 1
+            if alive:
+                os.write(self.children[-1].pulse, b".")
+            self.committer.poll()
+
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     world = World(tmp_path, monkeypatch)
     yield world
+    for child in world.children:
+        os.close(child.pulse)
     world.file.close()
 
 
@@ -164,3 +183,40 @@ def test_the_status_fits_its_page(tmp_path: Path):
     file.write(CommitterStatus(pid=1))
     assert msgspec.json.decode((tmp_path / "status.json").read_bytes(), type=CommitterStatus).pid == 1
     file.close()
+
+
+def test_a_child_that_hangs_is_killed_and_replaced_when_it_is_gone(world: World, caplog: pytest.LogCaptureFixture):
+    world.committer.start()
+    world.poll_for(10 * round(HANGS_S), alive=True)
+    assert not world.children[0].killed
+    world.poll_for(round(HANGS_S) - 1)
+    assert not world.children[0].killed
+    with caplog.at_level(logging.WARNING, "sekisho.tables"):
+        world.poll_for(60)
+        assert world.children[0].killed
+        assert len(world.children) == 1, "none begins beside one that the kernel does not let go"
+        assert not world.committer.running
+        world.die()
+        world.poll_for(2)
+    assert len(world.children) == 2
+    assert world.committer.running
+    assert world.committer.lost == {"died": 0, "hung": 1}
+    (said,) = caplog.records
+    assert "hangs and is killed" in said.message
+
+
+def test_a_gateway_that_was_stopped_itself_kills_nobody(world: World):
+    world.committer.start()
+    for _ in range(5):
+        world.now_s += 3600
+        assert world.committer.poll()
+        os.write(world.children[0].pulse, b".")
+    assert not world.children[0].killed
+
+
+def test_stopping_does_not_wait_for_a_child_that_cannot_be_killed(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Child, "terminate", Child.poll)
+    world.committer.start()
+    world.write()
+    world.committer.stop(0.1)
+    assert world.children[0].killed

@@ -44,7 +44,7 @@ def demo(
 
     def opened(installation: Installation) -> None:
         data = f"--data-dir {demo_data.DATA_DIR} "
-        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data))
+        running.announce(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data))
         if traffic:
             pending.append(asyncio.ensure_future(demo_data.sample_traffic(host, bound)))
 

@@ -53,7 +53,7 @@ def serve(
     option = f"--config {shlex.quote(str(path))} " if path is not None else ""
 
     def opened() -> None:
-        typer.echo(banner.banner(settings, url, key=key, data_option=option))
+        running.announce(banner.banner(settings, url, key=key, data_option=option))
 
     if workers > 1:
         from sekisho.app.workers.supervisor import run

@@ -22,6 +22,7 @@ _REFERENCES = re.compile(r"\$\{[^{}]*\}")
 DEFAULT_DATA_DIR = "sekisho-data"
 DATABASE_FILE = "control.db"
 _SQLITE = "sqlite:///"
+_NO_ZONES = frozenset({"right", "posix", "localtime", "posixrules", "Factory"})
 # what people write who do not know the names of the database of time zones
 _FAMILIAR_ZONES = {
     "jst": "Asia/Tokyo",
@@ -40,17 +41,27 @@ def read_data_dir(root: Form) -> Path:
 
 
 def read_timezone(root: Form) -> str:
-    """A name that zoneinfo knows; UTC when none is given, or after a problem."""
+    """A name of the time zone database; UTC when none is given, or after a problem."""
     name = root.text("timezone")
     if name is None:
         return "UTC"
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder such as "Asia" an OSError
+    if not _is_zone(name):
         hint = _zone_hint(root.reading, name)
         root.reading.error(root.node("timezone") or root.place, messages.BAD_TIMEZONE, hint=hint, name=name)
         return "UTC"
     return name
+
+
+def _is_zone(name: str) -> bool:
+    """Whether every machine knows the zone, and as the same time. zoneinfo opens any file beside the zones: `right/…`
+    counts leap seconds, `localtime` is another zone on each machine, and `Factory` is none."""
+    if name.partition("/")[0] in _NO_ZONES:
+        return False
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError; a folder such as "Asia" an OSError
+        return False
+    return True
 
 
 def read_state_url(root: Form) -> Secret | None:
@@ -130,6 +141,8 @@ def read_server(root: Form) -> ServerSettings:
         absent = [name for name in ("tls_certificate", "tls_key") if form.node(name) is None]
         if len(absent) == 1:
             form.reading.error(form.place, messages.TLS_PAIR, name=absent[0])
+        if certificate is not None and key is not None:
+            _check_tls(form, certificate, key)
         return ServerSettings(
             max_body_mb=form.whole("max_body_mb", usual.max_body_mb, most=1024),
             keepalive_s=form.seconds("keepalive_s", usual.keepalive_s),
@@ -138,6 +151,19 @@ def read_server(root: Form) -> ServerSettings:
             tls_certificate=certificate,
             tls_key=key,
         )
+
+
+def _check_tls(form: Form, certificate: Path, key: Path) -> None:
+    def error(name: str, say: messages.Say, values: dict[str, str]) -> None:
+        form.reading.error(form.node(name) or form.place, say, hint="", **values)
+
+    def warning(name: str, say: messages.Say, values: dict[str, str]) -> None:
+        form.reading.warning(form.node(name) or form.place, say, **values)
+
+    # ssl takes a while to import, and most gateways stand behind something that speaks TLS
+    from sekisho.app.settings.tls import check_pair
+
+    check_pair(certificate, key, error, warning)
 
 
 def read_spool(root: Form) -> SpoolSettings:
@@ -186,7 +212,7 @@ def _zone_hint(reading: Reading, name: str) -> str:
     familiar = _FAMILIAR_ZONES.get(name.strip().lower())
     if familiar is not None:
         return reading.say(messages.DID_YOU_MEAN, name=familiar)
-    zones = available_timezones()
+    zones = available_timezones() - _NO_ZONES
     last_part = name.rpartition("/")[2].strip().lower().replace(" ", "_")
     for zone in sorted(zones):
         if zone.rpartition("/")[2].lower() == last_part:

@@ -342,6 +342,49 @@ TLS_PAIR = Say(
     "add `{name}`, or remove both",
     "`{name}` を加えるか、両方消してください。",
 )
+TLS_NO_CERTIFICATE = Say(
+    "bad_tls",
+    "there is no certificate in the file",
+    "ファイルに証明書がありません。",
+    "it has to be a PEM file with -----BEGIN CERTIFICATE-----",
+    "-----BEGIN CERTIFICATE----- を含む PEM ファイルを指定してください。",
+)
+TLS_NO_KEY = Say(
+    "bad_tls",
+    "there is no private key in the file",
+    "ファイルに秘密鍵がありません。",
+    "it has to be a PEM file with -----BEGIN PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY----- を含む PEM ファイルを指定してください。",
+)
+TLS_ENCRYPTED = Say(
+    "bad_tls",
+    "the private key is protected by a passphrase",
+    "秘密鍵がパスフレーズで保護されています。",
+    "store it without one, readable for this user alone: `openssl pkey -in KEY -out KEY_WITHOUT`",
+    "パスフレーズを外し、このユーザーだけが読めるようにしてください: `openssl pkey -in 鍵 -out 外した鍵`",
+)
+TLS_MISMATCH = Say(
+    "bad_tls",
+    "the key is not that of the certificate",
+    "秘密鍵が証明書に対応していません。",
+    "both have to come from the same request; of several certificates in the file the server's own comes first",
+    "同じ申請で作った証明書と鍵を指定してください。証明書が複数あるときは、サーバーのものを先頭に置きます。",
+)
+TLS_REFUSED = Say("bad_tls", "OpenSSL does not take it: {reason}", "OpenSSL で使えません: {reason}")
+TLS_EXPIRED = Say(
+    "bad_tls",
+    "the certificate expired on {day}",
+    "証明書の有効期限が切れています（{day}）。",
+    "callers will refuse it; renew it",
+    "呼び出し側で拒否されます。証明書を更新してください。",
+)
+TLS_NOT_YET = Say(
+    "bad_tls",
+    "the certificate is not valid before {day}",
+    "証明書はまだ有効ではありません（{day} から）。",
+    "callers will refuse it; check the clock of this machine",
+    "呼び出し側で拒否されます。このマシンの時計を確認してください。",
+)
 
 # What this version does not do
 ENV_UNSUPPORTED = Say(

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from sekisho.app.workers.line import FromWorker, Line, State
 
@@ -23,6 +23,8 @@ _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 10.0
 _HEALTHY_S = 10.0
 #: without a word for so long, a worker is said to be silent
 _SILENT_S = 5.0
+#: looks, a second apart, without a word: from the first on it is asked, and after the last it hangs
+_ASK_AFTER, _HANGS_AFTER = 5, 60
 
 
 class Place:
@@ -43,6 +45,7 @@ class Place:
         self.heard_s = 0.0
         self.retry_at_s = 0.0
         self.restarts = 0
+        self._looks = 0
         self._began_s = self._backoff_s = 0.0
         self._selector: selectors.BaseSelector | None = None
 
@@ -54,6 +57,7 @@ class Place:
     def begin(self, now_s: float) -> None:
         """Forget the one before."""
         self._began_s = self.heard_s = now_s
+        self._looks = 0
         self.retry_at_s = 0.0
         self.open, self.state, self.reason = False, None, ""
 
@@ -62,6 +66,19 @@ class Place:
         self.pid, self.line = pid, Line(sock, FromWorker)
         selector.register(self.line, selectors.EVENT_READ, self)
         self._selector = selector
+
+    def heard(self, now_s: float) -> None:
+        """The worker said something."""
+        self.heard_s = now_s
+        self._looks = 0
+
+    def silence(self) -> Literal["ask", "hangs"] | None:
+        """What to do about a worker that takes calls and says nothing; to be asked about once a second. Not by the
+        clock: whoever asks may have been stopped itself, together with the worker."""
+        self._looks += self.open
+        if self._looks == _HANGS_AFTER:
+            return "hangs"
+        return "ask" if _ASK_AFTER <= self._looks < _HANGS_AFTER else None
 
     def wait_to_write(self, *, wanted: bool) -> None:
         if self._selector is not None and self.line is not None:

@@ -31,7 +31,7 @@ from sekisho.app.settings.problem import ConfigError
 from sekisho.app.upkeep import Upkeep, committer_gauges, committer_state
 from sekisho.app.workers import worker
 from sekisho.app.workers.estate import Estate
-from sekisho.app.workers.line import Ask, Line, Opened, Report, State, ToWorker
+from sekisho.app.workers.line import Ask, Line, Opened, Report, State, Tell, ToWorker
 from sekisho.app.workers.place import Place, fork
 from sekisho.app.workers.questions import Questions
 from sekisho.app.workers.together import together
@@ -260,7 +260,7 @@ class Supervisor:
     def _hear(self, place: Place) -> None:
         assert place.line is not None
         for message in place.line.receive():
-            place.heard_s = time.monotonic()
+            place.heard(time.monotonic())
             if isinstance(message, Report):
                 self._note(place, message.state)
                 self._questions.told(place, message.ask)
@@ -315,6 +315,7 @@ class Supervisor:
             self.committer.poll()
             self._look_at_file(forced=False)
             self._upkeep.look(self._settings.maintenance)
+            self._wake_up()
             if not self._settled:
                 owned = frozenset({self.root, *map(self._spool_of, self.places)})
                 self._settled = settle_left(self._settings.data_dir, owned)
@@ -323,6 +324,16 @@ class Supervisor:
         if self._kill_at_s is not None and now_s >= self._kill_at_s:
             log.error("workers do not end and are killed")
             self._pass_on(signal.SIGKILL)
+
+    def _wake_up(self) -> None:
+        """Ask workers that say nothing, and kill one that hangs: the kernel goes on giving it connections."""
+        for place in self.places:
+            silence = place.silence()
+            if silence == "ask":
+                self._send(place, Tell(0))
+            elif silence == "hangs" and self._kill_at_s is None:
+                log.error("a worker hangs and is killed", extra={"pid": place.pid})
+                os.kill(place.pid, signal.SIGKILL)
 
     def _look_at_file(self, *, forced: bool) -> None:
         """What is done once, and workers that start later, go by the file as it is now. The workers that run read it

@@ -54,13 +54,14 @@ class TallyCollector(Collector):
         yield keyed
         yield GaugeMetricFamily("sekisho_calls_in_flight", "Calls that have no row yet.", self._tally.in_flight)
         for name, (text, value) in gauges.items():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             if isinstance(value, ByLabel):
-                family = GaugeMetricFamily(name, text, labels=[value.label])
+                family = kind(name, text, labels=[value.label])
                 for label, number in value.values.items():
                     family.add_metric([label], number)
                 yield family
             else:
-                yield GaugeMetricFamily(name, text, value)
+                yield kind(name, text, value)
 
 
 def exposition(tally: Tally, gauges: Gauges) -> Callable[[], bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from sekisho.stores.standard_error import standard_error
 from sekisho.tables.arrow import pa
 from sekisho.tables.delta import HISTORY_HOURS
 from sekisho.tables.features import UnknownFeatures
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed is None:
         return 0
     line = {"level": "error", "event": "maintenance failed; it is tried again", "job": options.job, "error": failed}
-    sys.stderr.write(json.dumps(line) + "\n")
+    standard_error().line(json.dumps(line))
     return _FAILED
 
 

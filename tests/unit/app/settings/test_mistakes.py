@@ -165,6 +165,18 @@ timezone: JST                                           # <- bad_timezone
     "a time zone that is a path": """
 timezone: ../../etc/passwd                              # <- bad_timezone
 """,
+    "a zone that counts leap seconds": """
+timezone: right/Asia/Tokyo                              # <- bad_timezone
+""",
+    "a zone that not every machine knows": """
+timezone: posix/Asia/Tokyo                              # <- bad_timezone
+""",
+    "a zone that is another one on each machine": """
+timezone: localtime                                     # <- bad_timezone
+""",
+    "a zone that is none": """
+timezone: Factory                                       # <- bad_timezone
+""",
     "a folder of time zones": """
 timezone: Asia                                          # <- bad_timezone
 """,

@@ -65,6 +65,20 @@ def test_what_is_said_of_a_place(places: list[Place]) -> None:
     assert place.described(60.0) == {"worker": 1, "pid": None, "state": "restarting", "restarts": 0}
 
 
+def test_a_worker_that_says_nothing_is_asked_and_then_hangs(places: list[Place]) -> None:
+    place = places[0]
+    place.begin(0.0)
+    assert [place.silence() for _ in range(600)] == [None] * 600, "a start may take its time"
+    place.open = True
+    assert [place.silence() for _ in range(60)] == [None] * 4 + ["ask"] * 55 + ["hangs"]
+    assert place.silence() is None, "it is killed once"
+    place.heard(1.0)
+    assert [place.silence() for _ in range(5)] == [None] * 4 + ["ask"]
+    place.heard(2.0)
+    place.begin(3.0)
+    assert place.silence() is None
+
+
 def test_a_question_is_answered_when_all_have_told_or_are_gone(places: list[Place]) -> None:
     sent: list[tuple[int, ToWorker]] = []
     asker, second, third = places
