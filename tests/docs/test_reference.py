@@ -258,7 +258,7 @@ def _help(words: list[str]) -> str:
 
 
 def _rewrite(helps: dict[str, str]) -> None:
-    introduction = COMMANDS_PAGE.read_text("utf-8").partition("\n## ")[0].rstrip()
+    introduction = COMMANDS_PAGE.read_text("utf-8").partition("\n## sekisho\n")[0].rstrip()
     sections = [f"## {name}\n\n```text\n{text}\n```" for name, text in helps.items()]
     COMMANDS_PAGE.write_text("\n\n".join([introduction, *sections]) + "\n", "utf-8")
 

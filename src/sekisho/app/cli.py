@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sekisho import __version__
+from sekisho.app import speech
 from sekisho.app.commands import WRONG_USAGE
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
@@ -62,13 +63,12 @@ def _told(error: Exception) -> bool:
     """Say what was wrong with the words or with the configuration; False for anything else."""
     # asked for by name only here: commands that read no configuration do not import the settings
     from sekisho.app import usage_errors
-    from sekisho.app.settings import language_of
     from sekisho.app.settings.problem import ConfigError
 
     if isinstance(error, ConfigError):
         typer.echo(str(error), err=True)
     elif usage_errors.is_usage_error(error):
-        if (text := usage_errors.said(error, language_of())) is None:
+        if (text := usage_errors.said(error, speech.language())) is None:
             text = str(error)
         typer.echo(text, err=True)
     else:
@@ -78,6 +78,7 @@ def _told(error: Exception) -> bool:
 
 def build(words: Sequence[str]) -> typer.Typer:
     """The command line for these words: one command when they name it, else all, for help and suggestions."""
+    speech.listen(words)
     app = typer.Typer(
         name="sekisho",
         help="The LLM gateway whose numbers are true.",

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from sekisho.app import speech
 from sekisho.app.commands import WRONG_USAGE
-from sekisho.app.settings import DEFAULT_FILE, ConfigError, Language, Settings, language_of, load, render
+from sekisho.app.settings import DEFAULT_FILE, ConfigError, Language, Settings, load, render
 
 
 def register(app: typer.Typer) -> None:
@@ -19,22 +20,22 @@ def register(app: typer.Typer) -> None:
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration file.")] = Path(DEFAULT_FILE),
     language: Annotated[
-        Language | None, typer.Option(help="Language of the messages; by default that of the terminal.")
+        Language | None,
+        typer.Option(help="Language of the messages; by default that of the terminal, else of the file."),
     ] = None,
 ) -> None:
     """Print every mistake of a configuration with its line and what to do.
 
     The environment variables and files that it names have to be there. Exit code 0: it can be used; 2: it cannot.
     """
-    spoken: Language = language or language_of()
     try:
-        settings = load(file, language=spoken)
+        settings = load(file, language=language)
     except ConfigError as error:
         typer.echo(str(error))
         raise typer.Exit(WRONG_USAGE) from None
     if settings.warnings:
         typer.echo(render(settings.source, settings.warnings))
-    typer.echo(_summary(settings, spoken))
+    typer.echo(_summary(settings, language or speech.language(settings.language)))
 
 
 def _summary(settings: Settings, language: Language) -> str:

@@ -25,15 +25,13 @@ def demo(
     traffic: Annotated[bool, typer.Option(help="Make some calls at the start.")] = True,
 ) -> None:
     """Serves until Ctrl-C."""
-    import os
-
-    from sekisho.app import banner, demo_data, logs, running
+    from sekisho.app import banner, demo_data, logs, running, speech
     from sekisho.app.serving import Installation
     from sekisho.app.serving import serve as serving
-    from sekisho.app.settings import language_of, parse
+    from sekisho.app.settings import parse
     from sekisho.app.settings.model import Settings
 
-    language = language_of(os.environ)
+    language = speech.language()
     text = demo_data.CONFIG.replace("LANGUAGE", language)
     settings = parse(text, "demo", base_dir=Path.cwd(), demo=True, language=language)
     logs.set_up("warning")
@@ -44,7 +42,7 @@ def demo(
 
     def opened(installation: Installation) -> None:
         data = f"--data-dir {demo_data.DATA_DIR} "
-        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data))
+        typer.echo(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data, language=language))
         if traffic:
             pending.append(asyncio.ensure_future(demo_data.sample_traffic(host, bound)))
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from sekisho.app import speech
 from sekisho.app.commands import NO, WRONG_USAGE
-from sekisho.app.settings import DEFAULT_FILE, Language, language_of
+from sekisho.app.settings import DEFAULT_FILE, Language
 from sekisho.app.settings.os_reasons import os_reason
 
 # In both texts a comment is `# ` and a word; a setting that is switched off is `#` and the setting as it would stand.
@@ -139,7 +140,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
 ) -> None:
     """Write a commented sekisho.yaml to start from."""
-    spoken: Language = language or language_of()
+    spoken: Language = language or speech.language()
     japanese = spoken == "ja"
     try:
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:

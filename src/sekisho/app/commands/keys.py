@@ -146,14 +146,14 @@ class _Speaker:
 @contextmanager
 def _desk(config: Path | None) -> Generator[tuple[KeyDesk, Settings, _Speaker]]:
     """The keys of a configuration; what goes wrong becomes a message and an exit code."""
+    from sekisho.app import speech
     from sekisho.app.commands.key_desk import KeyDesk, Refused
-    from sekisho.app.settings import language_of, load
+    from sekisho.app.settings import load
     from sekisho.stores.pepper import PepperUnusable
     from sekisho.stores.ports import StoreUnavailable
 
     settings = load(config)
-    # Japanese if either says so: `en` in the settings may just be the default
-    language: Language = "ja" if settings.language == "ja" else language_of()
+    language = speech.language(settings.language)
     try:
         yield KeyDesk(settings), settings, _Speaker(language)
     except Refused as refused:

@@ -86,11 +86,11 @@ def reconcile(
     since its start; with what its budgets say is spent; and with a provider's own usage export: OpenAI's or
     Anthropic's, or CSV. Exit code 1 if something does not agree, 3 if the gateway named cannot be reached.
     """
+    from sekisho.app import speech
     from sekisho.app.commands.reconcile_export import Wanted, open_export
-    from sekisho.app.settings import language_of
     from sekisho.tables.reader import SqlFailed
 
-    language = language_of()
+    language = speech.language()
     try:
         opened = open_export(Wanted(export or (), provider or (), format_of, tolerance), language)
         where = _places(data_dir, config, gateway, admin)

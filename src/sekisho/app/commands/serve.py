@@ -34,7 +34,7 @@ def serve(
 ) -> None:
     """Serves until Ctrl-C or SIGTERM. Exit code 2 for mistakes in the configuration or a port that is taken."""
     _ignore_reloads()
-    from sekisho.app import banner, logs, running
+    from sekisho.app import banner, logs, running, speech
     from sekisho.app.limits import cannot_count
     from sekisho.app.serving import serve as serving
     from sekisho.app.settings import load
@@ -43,7 +43,8 @@ def serve(
 
     path = config if config is not None else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
     settings = load(path)
-    if (refused := cannot_count(settings, workers, settings.language)) is not None:
+    language = speech.language(settings.language)
+    if (refused := cannot_count(settings, workers, language)) is not None:
         typer.echo(refused, err=True)
         raise typer.Exit(WRONG_USAGE)
     logs.set_up(settings.log_level)
@@ -53,7 +54,7 @@ def serve(
     option = f"--config {shlex.quote(str(path))} " if path is not None else ""
 
     def opened() -> None:
-        typer.echo(banner.banner(settings, url, key=key, data_option=option))
+        typer.echo(banner.banner(settings, url, key=key, data_option=option, language=language))
 
     if workers > 1:
         from sekisho.app.workers.supervisor import run

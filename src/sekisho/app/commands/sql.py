@@ -47,12 +47,12 @@ def sql(
     verbose_outputs, failing_inputs, inference_table, inference_table_databricks. A catalog and a schema may stand
     before a name: main.sekisho.usage. Exit code 1 if the query fails.
     """
+    from sekisho.app import speech
     from sekisho.app.commands import sql_messages as messages
-    from sekisho.app.settings import language_of
     from sekisho.tables.qualified import plain_names
     from sekisho.tables.reader import ask, has_data
 
-    language, (folder, storage, _) = language_of(), target(config, data_dir)
+    language, (folder, storage, _) = speech.language(), target(config, data_dir)
     with _failures(language, catalog):
         if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)

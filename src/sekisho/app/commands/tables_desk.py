@@ -13,7 +13,7 @@ import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import tables_messages as messages
-from sekisho.app.settings import language_of
+from sekisho.app.speech import language
 
 if TYPE_CHECKING:
     from sekisho.app.settings.messages import Say
@@ -112,12 +112,12 @@ def bar(say: Say, total: int) -> Generator[Callable[[int], None]]:
 
 
 def said(say: Say, **values: object) -> str:
-    return say.message(language_of(), **values)
+    return say.message(language(), **values)
 
 
 def refuse(say: Say, code: int = WRONG_USAGE, **values: object) -> NoReturn:
     """Say why on stderr, with what to do, and end the command."""
-    typer.echo(f"{said(say, **values)}\n{say.hint(language_of(), **values)}".rstrip(), err=True)
+    typer.echo(f"{said(say, **values)}\n{say.hint(language(), **values)}".rstrip(), err=True)
     raise typer.Exit(code)
 
 

@@ -25,8 +25,8 @@ from sekisho.app.commands.tables_desk import (
     target,
     work,
 )
-from sekisho.app.settings import language_of
 from sekisho.app.settings.os_reasons import os_reason
+from sekisho.app.speech import language
 
 if TYPE_CHECKING:
     from sekisho.tables.export import Export
@@ -110,7 +110,7 @@ def export(
         count = _write(Export(folder, table, *days, storage), temporary, kind)
         temporary.rename(out)
     except (SqlFailed, OSError) as error:
-        refuse(messages.NOT_WRITTEN, NO, name=out, error=os_reason(error, language_of()))
+        refuse(messages.NOT_WRITTEN, NO, name=out, error=os_reason(error, language()))
     finally:
         temporary.unlink(missing_ok=True)
     typer.echo(said(messages.EXPORTED, rows=count, name=out))
