@@ -13,6 +13,7 @@ import typer
 from sekisho import __version__
 from sekisho.app import speech
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.declare import Both, Help, whole
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
 #: command -> module in sekisho.app.commands, in the order of `sekisho --help`
@@ -33,6 +34,8 @@ COMMANDS = {
     "tables": "tables",
 }
 
+
+_HELP = Help(Both("The LLM gateway whose numbers are true.", "数字が正しい LLM ゲートウェイです。"), "sekisho demo")
 
 _INTERRUPTED = 130
 
@@ -79,17 +82,7 @@ def _told(error: Exception) -> bool:
 def build(words: Sequence[str]) -> typer.Typer:
     """The command line for these words: one command when they name it, else all, for help and suggestions."""
     speech.listen(words)
-    app = typer.Typer(
-        name="sekisho",
-        help="The LLM gateway whose numbers are true.",
-        epilog="Example: sekisho demo",
-        no_args_is_help=True,
-        add_completion=False,
-        # both would import rich for every command
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
-    app.callback()(_options)
+    app = whole(_HELP, _options)
     for module in _modules(words):
         importlib.import_module(f"sekisho.app.commands.{module}").register(app)
     return app
@@ -110,7 +103,13 @@ def _print_version(wanted: bool) -> None:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help=Both("Print the version and end.", "バージョンを表示して終了"),
+        ),
     ] = False,
 ) -> None:
     pass

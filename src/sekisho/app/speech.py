@@ -49,7 +49,7 @@ def _text() -> str:
 def _named(words: tuple[str, ...]) -> str | None:
     """The last one counts, as it does for the command."""
     named: str | None = None
-    for word, following in zip(words, (*words[1:], None), strict=True):
+    for word, following in zip(words, (*words[1:], None), strict=False):
         if word == "--":
             break
         if word == _OPTION:

@@ -10,27 +10,48 @@ from typing import Annotated
 import typer
 
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.commands.listening import Host, Port
+from sekisho.app.declare import Both, Help, command
 
-_HELP = """Start the gateway.
+_HELP = Help(
+    Both(
+        """Start the gateway.
 
-The configuration is --config, else sekisho.yaml in the current folder, else the environment: OPENAI_API_KEY, or the built-in mock provider when there is no key. Without a configuration a key is generated and shown.
+        The configuration is --config, else sekisho.yaml in the current folder, else the environment: OPENAI_API_KEY,
+        or the built-in mock provider when there is no key. Without a configuration a key is generated and shown.
 
-A changed file is taken over while it runs, also on SIGHUP; a file with mistakes leaves the old configuration in force.
+        A changed file is taken over while it runs, also on SIGHUP; a file with mistakes leaves the old configuration
+        in force.
 
-With --workers N so many processes share the port. They need counters that they share: `state: {url: redis://HOST:6379/0}`.
-"""  # noqa: E501  a paragraph of help is one line, the terminal wraps it
+        With --workers N so many processes share the port. They need counters that they share:
+        `state: {url: redis://HOST:6379/0}`.
+        """,
+        """ゲートウェイを起動します。
+
+        設定は --config のファイル、なければ現在のフォルダーの sekisho.yaml、それもなければ環境変数です。
+        OPENAI_API_KEY があれば OpenAI を、なければ内蔵のモックプロバイダーを使います。
+        設定ファイルがないときは、キーを 1 つ作って表示します。
+
+        ファイルの変更は、稼働中にも SIGHUP でも反映されます。間違いのあるファイルは反映されず、元の設定のまま動きます。
+
+        --workers N を付けると、N 個のプロセスが 1 つのポートを分け合います。
+        共有のカウンター `state: {url: redis://HOST:6379/0}` が必要です。
+        """,
+    ),
+    "sekisho serve --config sekisho.yaml --port 4000",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("serve", help=_HELP, epilog="Example: sekisho serve --config sekisho.yaml --port 4000")(serve)
+    command(app, "serve", serve, _HELP)
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
+    config: Annotated[Path | None, typer.Option(help=Both("The configuration file.", "設定ファイル"))] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 4000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help=Both("Serving processes.", "ワーカーの数"))] = 1,
 ) -> None:
     """Serves until Ctrl-C or SIGTERM. Exit code 2 for mistakes in the configuration or a port that is taken."""
     _ignore_reloads()

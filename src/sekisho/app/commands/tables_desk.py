@@ -13,6 +13,7 @@ import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import tables_messages as messages
+from sekisho.app.declare import CONFIG, Both
 from sekisho.app.speech import language
 
 if TYPE_CHECKING:
@@ -20,11 +21,20 @@ if TYPE_CHECKING:
     from sekisho.tables.maintenance.policy import Plan
     from sekisho.tables.storage import Storage
 
-Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
+Config = Annotated[Path | None, typer.Option("--config", help=CONFIG)]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help=Both(
+            "Where the rows are; by default what the configuration says.",
+            "データフォルダー（既定は設定の値）",
+        ),
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help=Both("Only say what would be done.", "何をするかだけを表示し、変更しない"))
+]
 Name = Literal["usage", "inference_log"]
 
 
