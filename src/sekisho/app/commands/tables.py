@@ -31,7 +31,7 @@ from sekisho.app.declare import FORMAT, Both, Help, command, group
 _HELP = Help(
     Both(
         "The Delta tables behind `sekisho sql`.",
-        "`sekisho sql` が読む Delta テーブルの状態の表示とメンテナンスを行います。",
+        "`sekisho sql` が読む Delta テーブルの状態表示とメンテナンスを行います。",
     ),
     "sekisho tables info",
 )
@@ -52,7 +52,7 @@ _COMPACT = Help(
 
         May run beside a serving gateway. Exit code 1 when it could not.
         """,
-        """小さなファイルを少数にまとめます。終わった日は全部、今日の分は残りが少なくなるまで統合します。
+        """小さなファイルを少数にまとめます。終わった日の分はすべて、今日の分は残りが少なくなるまで統合します。
 
         ゲートウェイの稼働中にも実行できます。できなかった場合、終了コードは 1 です。
         """,
@@ -78,7 +78,7 @@ _VACUUM = Help(
 
         Exit code 1 when it could not.
         """,
-        """テーブルから外れて `tables.vacuum_days` を過ぎたファイルと、まとめ済みのログを削除します。
+        """テーブルから外れて `tables.vacuum_days` を過ぎたファイルと、チェックポイントにまとめ済みのログを削除します。
 
         できなかった場合、終了コードは 1 です。
         """,
