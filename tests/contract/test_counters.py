@@ -200,6 +200,17 @@ async def test_a_void_reservation_gives_money_and_tokens_back(house: House) -> N
     await house.granted(account, tokens=1000, reserve=100)
 
 
+async def test_a_call_beyond_all_money_leaves_nothing_behind(house: House) -> None:
+    spec = budget(1_000)
+    account = house.bind(meter(concurrency=1), budgets=(spec, budget(1_000, on_exceed="warn")))
+    outcome = await house.admit(account, reserve=10, most=2 * 10**19)
+    if isinstance(outcome, Reservation):
+        house.settle(outcome, cost=5)
+    await house.granted(account, reserve=900)
+    state = await house.budget(spec)
+    assert (state.reserved_nanos, state.bound_nanos) == (900, 0)
+
+
 async def test_a_warning_stops_nothing(house: House) -> None:
     account = house.bind(budgets=(budget(10, on_exceed="warn"),))
     for _ in range(3):
@@ -318,6 +329,19 @@ async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     assert told.reset_tokens_s == pytest.approx(15, abs=0.5)
     nothing = await house.granted(house.bind())
     assert nothing.account.headroom(nothing, time.perf_counter()) is None
+
+
+async def test_headroom_of_a_fallback_tells_of_all_limits_of_its_call_and_of_what_was_used(house: House) -> None:
+    model, key = meter(qpm=100, tpm=9_000, team="model"), meter(qpm=10, tpm=6_000, team="key")
+    house.settle(await house.granted(house.bind(model, key)))
+    fallback = house.bind(model, carried=(key,))
+    reservation = await house.granted(fallback, tokens=1_000)
+    told = reservation.account.headroom(reservation, time.perf_counter())
+    assert (told.limit_requests, told.remaining_requests) == (10, 9)
+    assert (told.limit_tokens, told.remaining_tokens) == (6_000, pytest.approx(5_000, abs=50))
+    house.settle(reservation, tokens=100)
+    told = reservation.account.headroom(reservation, time.perf_counter())
+    assert told.remaining_tokens == pytest.approx(5_900, abs=50)
 
 
 async def test_a_call_without_limits_is_let_in(house: House) -> None:

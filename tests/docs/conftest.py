@@ -1,4 +1,4 @@
-"""What the tests of the documentation share: one demo, one process for Python snippets, and the option to rewrite.
+"""What the tests of the documentation share: a demo for each language, one process for Python snippets, an option.
 
 `pytest tests/docs --docs-update` writes the help texts of docs/reference/commands.md; read the difference.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docs.workspace import Demo, Worker
+from tests.docs.workspace import Demo, Demos, Worker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,10 +23,16 @@ def docs_update(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    one = Demo(tmp_path_factory.mktemp("demo"))
-    yield one
-    one.close()
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demos]:
+    all_of_them = Demos(tmp_path_factory.mktemp("demos"))
+    yield all_of_them
+    all_of_them.close()
+
+
+@pytest.fixture(scope="session")
+def demo(demos: Demos) -> Demo:
+    """The one that speaks English."""
+    return demos.speaking("en")
 
 
 @pytest.fixture(scope="session")

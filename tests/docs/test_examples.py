@@ -12,16 +12,31 @@ from pathlib import Path
 import pytest
 
 from sekisho.app.settings import ConfigError, parse
-from tests.docs.pages import DOCS, PAGES, REFERENCE, ROOT, Block, blocks, name_of
-from tests.docs.workspace import Demo, Worker, matches, workspace
+from tests.docs.pages import DOCS, PAGES, REFERENCE, ROOT, Block, blocks, links, name_of, prose
+from tests.docs.workspace import Demo, Demos, Worker, matches, workspace
 
 README = ROOT / "README.md"
 HOW_TO = [page for page in sorted((DOCS / "how-to").glob("*.md")) if not page.name.endswith(".ja.md")]
-#: where the Japanese page has names of its own, it is run as well
-OWN_JAPANESE = [DOCS / "how-to" / "give-every-department-a-budget.ja.md"]
-EXECUTED = [README, DOCS / "start.md", *HOW_TO, *OWN_JAPANESE]
+README_JA = ROOT / "README.ja.md"
 #: pages of the reference are generated, in either language: test_reference compares them
 JAPANESE = [page for page in PAGES if page.name.endswith(".ja.md") and page.parent != REFERENCE]
+#: what a Japanese page shows in words of its own is run as well, in a Japanese terminal
+_IN_ITS_WORDS = """
+administer
+ask-again-without-paying-twice
+compare-with-the-bill
+give-every-department-a-budget
+keep-the-tables-on-object-storage
+keys
+reconcile
+run-several-workers
+stream-to-a-web-page
+test-with-the-mock-provider
+use-the-openai-sdk
+watch-and-stop-spending
+"""
+OWN_JAPANESE = [README_JA, DOCS / "start.ja.md", *(DOCS / "how-to" / f"{name}.ja.md" for name in _IN_ITS_WORDS.split())]
+EXECUTED = [README, DOCS / "start.md", *HOW_TO, *OWN_JAPANESE]
 PAGES_AT_ONCE = 4
 READING = "test_every_block_of_a_page_does_what_it_says"
 #: blocks in these languages have to be executed, checked or written; others are for the eye
@@ -32,18 +47,18 @@ SAYS_EN, SAYS_JA = "are run by `make test`", "`make test` で実行されてい�
 
 @pytest.fixture(scope="module")
 def readings(
-    request: pytest.FixtureRequest, demo: Demo, worker: Worker, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, demos: Demos, worker: Worker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Path, Future[list[str]]]]:
     """All pages that were asked for, a few at a time: they sleep and wait more than they work."""
     chosen = {item.callspec.params["page"] for item in request.session.items if item.name.startswith(READING)}
     with ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
-        yield {page: pool.submit(_read, page, tmp_path_factory.mktemp("page"), demo, worker) for page in chosen}
+        yield {page: pool.submit(_read, page, tmp_path_factory.mktemp("page"), demos, worker) for page in chosen}
 
 
-def _read(page: Path, folder: Path, demo: Demo, worker: Worker) -> list[str]:
+def _read(page: Path, folder: Path, demos: Demos, worker: Worker) -> list[str]:
     """What the `run` blocks of a page printed, in order."""
     printed: list[str] = []
-    with workspace(folder, demo, worker) as place:
+    with workspace(folder, _language(page), demos, worker) as place:
         for number, block in enumerate(found := blocks(page)):
             place.execute(block)
             if "run" in block.marks:
@@ -57,7 +72,7 @@ def _read(page: Path, folder: Path, demo: Demo, worker: Worker) -> list[str]:
 @pytest.mark.parametrize("page", EXECUTED, ids=name_of)
 def test_every_block_of_a_page_does_what_it_says(page: Path, readings: dict[Path, Future[list[str]]]) -> None:
     printed = readings[page].result()
-    if page == README:
+    if page in (README, README_JA):
         answer, table, *_ = printed
         assert answer.startswith("HTTP/1.1 200 OK\n")
         assert "x-sekisho-cost-usd: 0." in answer
@@ -65,8 +80,10 @@ def test_every_block_of_a_page_does_what_it_says(page: Path, readings: dict[Path
         assert len(table.splitlines()) == 6
 
 
-def test_the_banner_in_the_readme_is_the_one_that_is_printed(demo: Demo) -> None:
-    shown = next(block.text for block in blocks(README) if "banner" in block.marks)
+@pytest.mark.parametrize("page", [README, README_JA], ids=name_of)
+def test_the_banner_in_the_readme_is_the_one_that_is_printed(page: Path, demos: Demos) -> None:
+    shown = next(block.text for block in blocks(page) if "banner" in block.marks)
+    demo = demos.speaking(_language(page))
     expected = shown.replace(":4000", f":{demo.port}").replace("/home/you/sekisho/", "…")
     assert matches(f"{expected}\n…", demo.banner), demo.banner
 
@@ -128,8 +145,45 @@ def test_a_page_that_is_run_says_so(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in JAPANESE if page not in OWN_JAPANESE], ids=name_of)
 def test_a_japanese_page_has_the_blocks_of_the_english_one(page: Path) -> None:
-    english = page.with_name(page.name.replace(".ja.md", ".md"))
-    assert [_bare(block) for block in blocks(page)] == [_bare(block) for block in blocks(english)]
+    assert [_bare(block) for block in blocks(page)] == [_bare(block) for block in blocks(_english(page))]
+
+
+@pytest.mark.parametrize("page", OWN_JAPANESE, ids=name_of)
+def test_a_japanese_page_with_words_of_its_own_does_the_same_steps(page: Path) -> None:
+    assert [_bare(block)[:2] for block in blocks(page)] == [_bare(block)[:2] for block in blocks(_english(page))]
+
+
+@pytest.mark.parametrize("page", JAPANESE, ids=name_of)
+def test_a_japanese_page_has_the_sections_of_the_english_one_and_both_lead_to_each_other(page: Path) -> None:
+    english = _english(page)
+    assert [_level(line) for line in _headings(page)] == [_level(line) for line in _headings(english)]
+    assert links(page)[0] == english.name
+    assert links(english)[0] == page.name
+
+
+@pytest.mark.parametrize("page", JAPANESE, ids=name_of)
+def test_a_japanese_page_leads_to_japanese_pages_where_there_are_any(page: Path) -> None:
+    for target in links(page)[1:]:
+        path = target.partition("#")[0]
+        if path.endswith(".md") and "://" not in path and not path.endswith(".ja.md"):
+            japanese = page.parent / path.replace(".md", ".ja.md")
+            assert not japanese.exists(), f"{name_of(page)} links to {target}"
+
+
+def _english(page: Path) -> Path:
+    return page.with_name(page.name.replace(".ja.md", ".md"))
+
+
+def _language(page: Path) -> str:
+    return "ja" if page in JAPANESE else "en"
+
+
+def _headings(page: Path) -> list[str]:
+    return [line for line in prose(page) if line.startswith("#")]
+
+
+def _level(heading: str) -> int:
+    return len(heading) - len(heading.lstrip("#"))
 
 
 def _bare(block: Block) -> tuple[str, tuple[str, ...], str]:

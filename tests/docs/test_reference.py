@@ -223,7 +223,7 @@ def _sql_type(kind: Any) -> str:
     if pa.types.is_decimal(kind):
         return f"DECIMAL({kind.precision},{kind.scale})"
     if pa.types.is_timestamp(kind):
-        return "TIMESTAMP"
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
     plain = {"date32[day]": "DATE", "string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "double": "DOUBLE"}
     return {**plain, "bool": "BOOLEAN"}[str(kind)]
 
@@ -285,7 +285,8 @@ def test_the_readme_names_every_provider(name: str) -> None:
     assert [row.label for row in CATALOG.values() if row.label not in text] == []
 
 
-def test_every_key_of_a_script_has_a_row() -> None:
-    page = DOCS / "how-to" / "test-with-the-mock-provider.md"
-    documented = [name for row in rows(page, under="Scripts") for name in names_in_code(row[0])]
+@pytest.mark.parametrize(("language", "section"), [("", "Scripts"), (".ja", "スクリプト")])
+def test_every_key_of_a_script_has_a_row(language: str, section: str) -> None:
+    page = DOCS / "how-to" / f"test-with-the-mock-provider{language}.md"
+    documented = [name for row in rows(page, under=section) for name in names_in_code(row[0])]
     assert sorted(documented) == sorted(SCRIPT_KEYS)

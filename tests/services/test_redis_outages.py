@@ -152,6 +152,26 @@ async def test_rows_that_another_machine_commits_after_a_rebuild_are_counted_too
         await agree(other, rows)
 
 
+async def test_late_rows_are_counted_also_when_the_worker_that_rebuilt_is_gone(server: RedisServer) -> None:
+    rows = Rows()
+    async with workers(server, 3, rows, late_s=(2.0, 0.1)) as three:
+        for worker in three:
+            worker.settle(await granted(worker), 90)
+        await until(lambda: not any(worker.counters.untold for worker in three))
+        rows.uncommitted = 1
+        server.empty()
+        three[0].counters.end(await budgeted_again(three[0]), "void", time.perf_counter())
+        builder = next(one for one in three if one.counters._keeper.epoch.startswith(one.counters._name))
+        builder.stop()
+        await builder.counters.close()
+        rows.uncommitted = 0
+        asked = rows.asked
+        await agree(next(one for one in three if one is not builder), rows)
+        # of those who are left one reads them each time
+        await asyncio.sleep(0.5)
+        assert rows.asked == asked + 2
+
+
 async def test_a_worker_that_dies_leaves_no_reservation_behind(server: RedisServer) -> None:
     rows = Rows()
     async with workers(server, 2, rows, lease_s=1.0) as (one, other):

@@ -19,7 +19,7 @@ _TEXTS = {
         "from_env": "no sekisho.yaml here: settings from the environment",
         "mock": "no provider key found: the built-in mock provider answers",
         "key": "key",
-        "key_note": "holds until this process ends",
+        "key_note": "(holds until this process ends)",
         "try": "Ask it something:",
         "sql": "See the row it left, with tokens and cost:",
         "stop": "Ctrl-C stops it.",
@@ -27,14 +27,14 @@ _TEXTS = {
     },
     "ja": {
         "title": "Sekisho（関所）{version}: 数字が正しい LLM ゲートウェイ",
-        "gateway": "入口",
+        "gateway": "ゲートウェイ",
         "metrics": "メトリクス",
         "data": "記録",
         "config": "設定",
         "from_env": "sekisho.yaml がないため、環境変数の設定で動いています",
         "mock": "プロバイダーのキーがないため、内蔵のモックプロバイダーが応答します",
         "key": "キー",
-        "key_note": "このプロセスが終わるまで有効です",
+        "key_note": "（このプロセスが終わるまで有効です）",
         "try": "試しに呼び出す:",
         "sql": "残った記録（トークン数と費用）を見る:",
         "stop": "Ctrl-C で終了します。",
@@ -54,7 +54,7 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str, l
     else:
         facts.append((text["config"], settings.source))
     if key is not None:
-        facts.append((text["key"], f"{key}  ({text['key_note']})"))
+        facts.append((text["key"], f"{key}  {text['key_note']}"))
     width = max(_width(name) for name, _ in facts)
     lines += [f"  {name}{' ' * (width - _width(name))}  {value}" for name, value in facts]
     lines += [f"  {text['warning']}: {problem.path}: {problem.message}" for problem in settings.warnings]

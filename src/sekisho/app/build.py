@@ -111,14 +111,15 @@ def key_names(keyring: Keyring, records: Iterable[KeyRecord]) -> dict[str, str]:
     return {record.id: record.name for record in records} | keyring.names()
 
 
-def price_pairs(settings: Settings) -> list[tuple[str | None, str]]:
-    """What the price library must be asked for: targets without a declared price."""
+def price_pairs(settings: Settings, direct: Iterable[Target] = ()) -> list[tuple[str | None, str]]:
+    """What the price library must be asked for: targets without a declared price, `direct` ones that callers named
+    included."""
+    configured = (target for one in settings.endpoints.values() for target in (*one.targets, *one.fallbacks))
     pairs: dict[tuple[str | None, str], None] = {}
-    for endpoint in settings.endpoints.values():
-        for target in (*endpoint.targets, *endpoint.fallbacks):
-            pair = _pair(settings, target.provider, target.model)
-            if settings.rates_for(target.provider, target.model) is None and pair[0] is not None:
-                pairs[pair] = None
+    for target in (*configured, *direct):
+        pair = _pair(settings, target.provider, target.model)
+        if settings.rates_for(target.provider, target.model) is None and pair[0] is not None:
+            pairs[pair] = None
     return list(pairs)
 
 

@@ -75,6 +75,8 @@ class LimitsAndBudgets:
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
         changed = rules.budgets != self.rules.budgets
+        if rules.limits != self.rules.limits:
+            self.limiter.limits_changed()
         self.rules = self._books.rules = rules
         self._public = _public(rules, settings)
         if changed:
@@ -168,9 +170,7 @@ class LimitsAndBudgets:
             await self.counters.close()
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
-        """Of every budget that was met since the start, as of some seconds ago."""
-        if not self._budgets:
-            return {}
+        """Of every budget that was met since the start, as of some seconds ago; the names are there without any."""
         ratios: dict[str, float] = {}
         bounds: dict[str, float] = {}
         for one in self._budgets:

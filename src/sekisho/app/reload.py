@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.app")
 
 _PRICES_EVERY_S = 3600.0
-#: what a running process cannot change; a reload says so instead of half doing it
-FIXED = ("data_dir", "database_path", "database_url", "state_url", "server", "spool", "tables")
+#: what a running process cannot change; a reload says so instead of half doing it. Workers that count in different time
+#: zones would each have budgets of their own.
+FIXED = ("data_dir", "timezone", "database_path", "database_url", "state_url", "server", "spool", "tables")
 #: as the file calls them
 _WRITTEN = {"database_path": "database.url", "database_url": "database.url", "state_url": "state.url"}
 
@@ -68,15 +69,25 @@ class Reloader:
         if forced or stamp != self._stamp:
             self._stamp = stamp
             await self._reload()
-        if time.monotonic() - self._prices_at_s > _PRICES_EVERY_S:
-            self._prices_at_s = time.monotonic()
-            if await self._prices.resolve(price_pairs(self._running.settings)):
-                await self._swap(self._running.settings)
+        await self._renew_prices()
         version = self._keys.version()
         if version != self._version:
             self.obey()
             await self._change_rules()
             self._version = version
+
+    async def _renew_prices(self) -> None:
+        """Others hold from a day or an hour on: they are looked up when that has come. Now and then models too that had
+        none, as when they could not be looked up."""
+        settings, snapshot = self._running.settings, self._running.pipeline.snapshot
+        every = time.monotonic() - self._prices_at_s > _PRICES_EVERY_S
+        pairs = price_pairs(settings, [one for one in snapshot.direct_targets() if every or one.rates is not None])
+        if every:
+            self._prices_at_s = time.monotonic()
+        elif not self._prices.outdated(pairs):
+            return
+        if await self._prices.resolve(pairs):
+            await self._swap(settings)
 
     def obey(self) -> None:
         """Stops and keys as they are now. Quick, and to be called by itself: they must not wait while `look` waits for

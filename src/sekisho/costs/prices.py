@@ -30,7 +30,8 @@ _COMMAND = (sys.executable, "-m", "sekisho.costs.lookup")
 _RETRY_S = 60
 _LOCK_POLL_S = 0.05
 _KEEP_S = 7 * 86_400
-_MOST_UNKNOWN = 1_000
+#: more than a snapshot remembers, or those that it asks for again would never be known
+_MOST_UNKNOWN = 2_000
 
 
 class Missing(Enum):

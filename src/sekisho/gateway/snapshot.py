@@ -189,6 +189,10 @@ class Snapshot:
             self._direct[model] = endpoint
         return endpoint
 
+    def direct_targets(self) -> list[Target]:
+        """Models that were addressed directly, with the prices that they have in this snapshot."""
+        return [endpoint.targets[0] for endpoint in self._direct.values()]
+
     def choice(self, endpoint: Endpoint) -> Choice:
         return self.choices.get(endpoint.name) or Choice(endpoint)
 

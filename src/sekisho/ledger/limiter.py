@@ -32,6 +32,10 @@ class Lane:
         #: resolved when a reservation ends, since there may be room earlier than was said
         self.freed: asyncio.Future[None] | None = None
 
+    def full(self) -> Denial:
+        """For who may not even wait: without the headroom, which is that of another caller's limits."""
+        return self.denial.told(self.denial.retry_after_s, 0.0, None)
+
 
 class Limiter:
     """One per process, over the counters of the installation."""
@@ -46,15 +50,25 @@ class Limiter:
         self.dispatched = counters.dispatched
         self._clock_s = clock_s
         self._lanes: dict[Scope, Lane] = {}
+        #: those from before the limits were changed
+        self._former: list[Lane] = []
         self.waiting = 0
 
     def reserve(
-        self, plan: Plan, now_s: float, input_tokens: int, max_tokens: int | None = None, choices: int = 1, id: str = ""
+        self,
+        plan: Plan,
+        now_s: float,
+        input_tokens: int,
+        max_tokens: int | None = None,
+        choices: int = 1,
+        id: str = "",
+        since_s: float = 0.0,
     ) -> Outcome | Coroutine[None, None, Outcome]:
         """Hold what an attempt may use, in all its scopes or in none. What has to wait is returned as a coroutine.
 
         `input_tokens` is the estimate, `max_tokens` what the caller allows for one of `choices` answers (0 for
-        embeddings), `id` new for each attempt (a store of several workers knows it by that). `now_s` is monotonic.
+        embeddings), `id` new for each attempt (a store of several workers knows it by that). `now_s` is monotonic;
+        `since_s` is when the same was asked for first, where it was: that long it has waited already.
         """
         tokens = reserve_nanos = most_nanos = 0
         sizes = plan.sizes
@@ -71,14 +85,14 @@ class Limiter:
                 if most_nanos < reserve_nanos:
                     most_nanos = reserve_nanos
         if self.remote or (self.waiting and self._lane_of(plan) is not None):
-            return self._wait(plan, tokens, reserve_nanos, most_nanos, id)
+            return self._wait(plan, tokens, reserve_nanos, most_nanos, id, since_s or now_s)
         outcome = self._admit(plan.account, now_s, tokens, reserve_nanos, most_nanos, id)
         if type(outcome) is Reservation:
             outcome.sizes = sizes
             return outcome
         outcome = cast(Denial, outcome)
-        if outcome.wait_s > 0 and _may_wait(outcome, outcome.wait_s):
-            return self._wait(plan, tokens, reserve_nanos, most_nanos, id)
+        if outcome.wait_s > 0 and self._may_wait(outcome, since_s or now_s):
+            return self._wait(plan, tokens, reserve_nanos, most_nanos, id, since_s or now_s)
         return outcome
 
     def settle(
@@ -114,8 +128,16 @@ class Limiter:
             self._wake()
         return ended
 
-    async def _wait(self, plan: Plan, tokens: int, reserve_nanos: int, most_nanos: int, id: str) -> Outcome:
-        """Ask, and where the limit lets a call wait, wait in its lane; whoever comes later comes after."""
+    def limits_changed(self) -> None:
+        """Who waits goes on by the limits that it met, and holds up nobody who comes from now on."""
+        self._former += self._lanes.values()
+        self._lanes = {}
+
+    async def _wait(
+        self, plan: Plan, tokens: int, reserve_nanos: int, most_nanos: int, id: str, since_s: float
+    ) -> Outcome:
+        """Ask, and where the limits let a call wait, wait in the lane of the one that refuses; whoever comes later
+        comes after. A call that another limit holds up leaves its lane, so that it holds up nobody there."""
 
         async def ask() -> Outcome:
             outcome = self._admit(plan.account, self._clock_s(), tokens, reserve_nanos, most_nanos, id)
@@ -126,62 +148,70 @@ class Limiter:
             return outcome
 
         lane = self._lane_of(plan)
-        if lane is None:
-            outcome = await ask()
-            if isinstance(outcome, Reservation) or not _may_wait(outcome, outcome.wait_s):
+        while True:
+            if lane is None:
+                outcome = await ask()
+            elif len(lane.turns) >= MOST_WAITING:
+                return lane.full()
+            else:
+                outcome = await self._in_turn(lane, ask, since_s, plan.waits_s[lane.denial.scope])
+            if isinstance(outcome, Reservation) or not self._may_wait(outcome, since_s):
                 return outcome
             lane = self._lanes.setdefault(outcome.scope, Lane(outcome))
-        if len(lane.turns) >= MOST_WAITING:
-            return lane.denial
-        self.waiting += 1
-        try:
-            return await self._in_turn(lane, ask)
-        finally:
-            self.waiting -= 1
 
-    async def _in_turn(self, lane: Lane, ask: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        deadline_s = self._clock_s() + lane.denial.wait_s
+    async def _in_turn(
+        self, lane: Lane, ask: Callable[[], Awaitable[Outcome]], since_s: float, wait_s: float
+    ) -> Outcome:
+        """What comes of asking when it is the call's turn, or when its time is over: what was told to others holds for
+        their limits and sizes. A denial with which it may wait on is one of another limit."""
         turn = asyncio.get_running_loop().create_future()
         lane.turns.append(turn)
+        self.waiting += 1
         if lane.turns[0] is turn:
             turn.set_result(None)
         try:
-            await asyncio.wait((turn,), timeout=lane.denial.wait_s)
-            if not turn.done():
-                return lane.denial
+            await asyncio.wait((turn,), timeout=max(0.0, since_s + wait_s - self._clock_s()))
             while True:
                 outcome = await ask()
-                left_s = deadline_s - self._clock_s()
-                if isinstance(outcome, Reservation) or not _may_wait(outcome, left_s):
+                if (
+                    isinstance(outcome, Reservation)
+                    or outcome.scope != lane.denial.scope
+                    or not self._may_wait(outcome, since_s)
+                ):
                     return outcome
                 lane.denial = outcome
                 lane.freed = asyncio.get_running_loop().create_future()
+                left_s = since_s + outcome.wait_s - self._clock_s()
                 await asyncio.wait((lane.freed,), timeout=min(outcome.retry_after_s, left_s))
         finally:
+            self.waiting -= 1
             self._leave(lane, turn)
 
     def _leave(self, lane: Lane, turn: asyncio.Future[None]) -> None:
         lane.turns.remove(turn)
         if not lane.turns:
             self._lanes = {scope: other for scope, other in self._lanes.items() if other is not lane}
+            self._former = [other for other in self._former if other is not lane]
         elif not lane.turns[0].done():
             lane.turns[0].set_result(None)
 
     def _lane_of(self, plan: Plan) -> Lane | None:
-        for scope in plan.scopes:
+        """The lane in which a call of this plan waits, because others do."""
+        for scope, wait_s in plan.waits_s.items():
             lane = self._lanes.get(scope)
-            if lane is not None:
+            if lane is not None and wait_s > 0:
                 return lane
         return None
 
+    def _may_wait(self, denial: Denial, since_s: float) -> bool:
+        """Whether it may help to wait on: a limit may have room in time. When calls end that hold it up, nobody
+        knows."""
+        left_s = since_s + denial.wait_s - self._clock_s()
+        if denial.cause not in _LIMITS or left_s <= 0:
+            return False
+        return denial.cause == "concurrency" or denial.retry_after_s <= left_s
+
     def _wake(self) -> None:
-        for lane in self._lanes.values():
+        for lane in (*self._former, *self._lanes.values()):
             if lane.freed is not None and not lane.freed.done():
                 lane.freed.set_result(None)
-
-
-def _may_wait(denial: Denial, left_s: float) -> bool:
-    """Whether it may help to wait: a limit may have room in time. When calls end that hold it up, nobody knows."""
-    if denial.cause not in _LIMITS or left_s <= 0:
-        return False
-    return denial.cause == "concurrency" or denial.retry_after_s <= left_s

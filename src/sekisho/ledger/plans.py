@@ -24,12 +24,12 @@ class Plan:
         "counts",
         "headers",
         "refuses_unpriced",
-        "scopes",
         "sizes",
         "stops",
         "strict",
         "target",
         "tariff",
+        "waits_s",
     )
 
     def __init__(self, account: Any, target: Target, *, budgets: tuple[BudgetSpec, ...]) -> None:
@@ -42,8 +42,8 @@ class Plan:
         self.headers = False
         #: a budget can refuse or divert the call
         self.stops = False
-        #: of the limits that can refuse
-        self.scopes: tuple[Scope, ...] = ()
+        #: of the limits that can refuse: how long each lets a call wait
+        self.waits_s: dict[Scope, float] = {}
         self.refuses_unpriced = False
         self.strict = False
         self.tariff: Tariff | None = None
@@ -126,7 +126,7 @@ class Planner:
         plan = Plan(self._counters.bind(asked, carried, stopping, counted), target, budgets=budgets)
         plan.stops = any(spec.on_exceed != "warn" for spec in stopping)
         plan.headers = any(spec.qpm is not None or spec.tpm is not None for spec in meters)
-        plan.scopes = tuple(spec.scope for spec in asked)
+        plan.waits_s = {spec.scope: spec.wait_s for spec in asked}
         plan.counts = bool(meters or budgets)
         if budgets or any(spec.tpm is not None for spec in meters):
             plan.sizes = self._sizes.of(caller.key_id, target)

@@ -83,11 +83,16 @@ class _Page:
         if not self._script.no_done:
             closing.append(b"data: [DONE]\n\n")
         return Events(
-            opening=[self._event(number, {"role": "assistant", "content": "", "refusal": None}) for number in every],
+            opening=[self._opening(number, answer.choices[number]) for number in every],
             chunks=[chunk for turn in rounds for chunk in turn if chunk is not None],
             closing=closing,
             error=b"data: " + error + b"\n\n",
         )
+
+    def _opening(self, number: int, choice: Choice) -> bytes:
+        """OpenAI sends no content, not an empty one, where a call or a refusal takes its place."""
+        content = None if choice.calls or choice.refusal else ""
+        return self._event(number, {"role": "assistant", "content": content, "refusal": None})
 
     def _common(self, kind: str) -> _Object:
         return {

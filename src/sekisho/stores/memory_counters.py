@@ -29,7 +29,7 @@ from sekisho.stores.counters import (
 from sekisho.stores.meters import Meter, denial_of, tightest
 
 _ENDLESS = float("inf")
-#: `each` scopes beyond this share one: callers may invent features and users without end
+#: scopes of one `each` beyond this share one: callers may invent features and users without end
 MOST_SCOPES = 50_000
 _CLOCK_SLIP_S = 0.01
 #: so far a clock is set at once, and not by the small steps that keep it right
@@ -116,6 +116,7 @@ class MemoryCounters:
         self._on_event = on_event
         self._meters: dict[str, Meter] = {}
         self._budgets: dict[str, Spend] = {}
+        self._shapes = Shapes()
         self._restored: Mapping[str, int] = {}
         self._restored_wall_s = 0.0
         self._wall_offset_s = wall_s - now_s
@@ -125,7 +126,7 @@ class MemoryCounters:
         #: keys, which began it at nothing
         self.clock_set = False
         self.astray: set[str] = set()
-        self._turn = 0
+        self._turn = self._tidied_turn = 0
         self._windows: dict[Period, tuple[float, float]] = {one: window(one, zone, wall_s) for one in PERIODS}
         self._set_next_roll()
 
@@ -225,17 +226,26 @@ class MemoryCounters:
                 self._turn_to(wall_s)
         if now_s >= self._next_roll_s:
             self._roll(now_s)
-        if len(self._meters) < MOST_SCOPES // 2:
-            return False
-        self._meters = {key: meter for key, meter in self._meters.items() if not meter.idle(now_s)}
-        return True
+        return self._tidied(now_s)
 
     async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
         meters = [meter.state(now_s) for meter in self._meters.values()]
         return meters, [budget.state() for budget in self._budgets.values()]
 
+    def _tidied(self, now_s: float) -> bool:
+        """Forget meters on which nothing is counted, where there are many, and such budgets once a period has ended."""
+        many_budgets = len(self._budgets) >= MOST_SCOPES // 2 and self._turn > self._tidied_turn
+        if len(self._meters) < MOST_SCOPES // 2 and not many_budgets:
+            return False
+        self._meters = {key: meter for key, meter in self._meters.items() if not meter.idle(now_s)}
+        if many_budgets:
+            self._tidied_turn = self._turn
+            self._budgets = {key: budget for key, budget in self._budgets.items() if budget.held or budget.spent}
+        self._shapes.count([one.spec for one in (*self._meters.values(), *self._budgets.values())])
+        return True
+
     def _meter(self, spec: MeterSpec) -> Meter:
-        spec = bounded(spec, self._meters)
+        spec = self._shapes.bounded(spec, self._meters)
         meter = self._meters.get(spec.key)
         if meter is None:
             meter = self._meters[spec.key] = Meter(spec)
@@ -244,7 +254,7 @@ class MemoryCounters:
         return meter
 
     def _budget(self, spec: BudgetSpec) -> Spend:
-        spec = bounded(spec, self._budgets)
+        spec = self._shapes.bounded(spec, self._budgets)
         budget = self._budgets.get(spec.key)
         if budget is None:
             budget = self._budgets[spec.key] = Spend(spec)
@@ -315,11 +325,33 @@ def _carry(meters: tuple[Meter, ...], now_s: float, tokens: int) -> None:
 _Spec = TypeVar("_Spec", MeterSpec, BudgetSpec)
 
 
-def bounded(spec: _Spec, known: Mapping[str, object]) -> _Spec:
-    """The specification, or that of all scopes of its shape together once there are too many others."""
-    if spec.key in known or len(known) < MOST_SCOPES:
-        return spec
-    key = "+".join(name for name, _ in spec.scope)
-    if isinstance(spec, BudgetSpec):
-        key += "|" + "|".join(spec.key.rsplit("|", 2)[1:])
-    return msgspec.structs.replace(spec, key=OTHERS + key, scope=tuple((name, EACH) for name, _ in spec.scope))
+class Shapes:
+    """How many scopes there are of each shape: those that callers invent of one take no room from the others."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def bounded(self, spec: _Spec, known: Mapping[str, object]) -> _Spec:
+        """The specification, or that of all scopes of its shape together once there are too many others. Who asks keeps
+        it among the known ones."""
+        if spec.key in known:
+            return spec
+        key = _key_of_all(spec)
+        count = self._counts.get(key, 0)
+        if count < MOST_SCOPES:
+            self._counts[key] = count + 1
+            return spec
+        return msgspec.structs.replace(spec, key=key, scope=tuple((name, EACH) for name, _ in spec.scope))
+
+    def count(self, specs: Iterable[MeterSpec | BudgetSpec]) -> None:
+        """Anew, when some were forgotten."""
+        self._counts.clear()
+        for spec in specs:
+            if not spec.key.startswith(OTHERS):
+                key = _key_of_all(spec)
+                self._counts[key] = self._counts.get(key, 0) + 1
+
+
+def _key_of_all(spec: MeterSpec | BudgetSpec) -> str:
+    key = OTHERS + "+".join(name for name, _ in spec.scope)
+    return key + "|" + "|".join(spec.key.rsplit("|", 2)[1:]) if isinstance(spec, BudgetSpec) else key

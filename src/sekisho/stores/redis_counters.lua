@@ -17,6 +17,8 @@
 
 local FIRST_KEY, FIRST_ARG = 5, 11
 local TOMBSTONE_S = 86400
+-- HINCRBY refuses what is beyond 64 bits, and would leave behind what was done before it
+local MOST_SUM = 9e18
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -108,8 +110,11 @@ local function admit()
   local k_carried, at_carried = k, at
   k, at = k + 2 * carried, at + 2 * carried
   for i = 0, budgets - 1 do
-    local found = redis.call('HMGET', KEYS[k + i], 'spent', 'reserved')
+    local found = redis.call('HMGET', KEYS[k + i], 'spent', 'reserved', 'beyond')
     local spent, reserved = found[1] or '0', found[2] or '0'
+    if tonumber(reserved) + reserve > MOST_SUM or tonumber(found[3] or '0') + tonumber(ARGV[6]) > MOST_SUM then
+      return redis.error_reply('ERR more than a sum of money can hold')
+    end
     if ARGV[at + 3 * i + 1] == '1' and tonumber(spent) + tonumber(reserved) + reserve > tonumber(ARGV[at + 3 * i]) then
       reply[1] = 0
     end
@@ -128,8 +133,11 @@ local function admit()
   k, at = k_carried, at_carried
   for _ = 1, carried do
     local q, t = meter(KEYS[k])
-    keep(KEYS[k], q, math.max(t, now) + tokens * tonumber(ARGV[at]))
+    t = math.max(t, now)
+    keep(KEYS[k], q, t + tokens * tonumber(ARGV[at]))
     if ARGV[at + 1] == '1' then redis.call('SADD', KEYS[k + 1], ARGV[2]) end
+    reply[#reply + 1] = math.max(q, now) - now
+    reply[#reply + 1] = t - now
     k, at = k + 2, at + 2
   end
   hold_lease()

@@ -33,7 +33,7 @@ from sekisho.stores.counters import (
     left_of,
     next_mark,
 )
-from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, bounded
+from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Shapes
 from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
@@ -99,9 +99,10 @@ class RedisCounters:
         self._shares = 1
         self._meters: dict[str, MeterSpec] = {}
         self._budgets: dict[str, BudgetSpec] = {}
+        self._shapes = Shapes()
         #: the server's clock (seconds since 1970) less our monotonic one
         self._offset_s = wall_s - now_s
-        self._turn = 0
+        self._turn = self._tidied_turn = 0
         self._windows = self._windows_at(wall_s)
         self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
@@ -176,6 +177,7 @@ class RedisCounters:
         counted: Iterable[BudgetSpec] = (),
     ) -> RedisAccount:
         # callers may invent features and users without end
+        bounded = self._shapes.bounded
         asked = tuple(bounded(spec, self._meters) for spec in meters)
         added = tuple(bounded(spec, self._meters) for spec in carried)
         kept = tuple(bounded(spec, self._budgets) for spec in budgets)
@@ -205,6 +207,7 @@ class RedisCounters:
         seen = reservation.seen
         if isinstance(seen, Seen):
             self._keeper.live.pop(reservation.id, None)
+            reservation.tokens = tokens  # of which `headroom` tells from now on
             self._tell_end(reservation.id, account, seen.place, seen.epoch, now_s, tokens, cost_nanos)
         elif isinstance(seen, Reservation):
             self._share.end(seen, how, now_s, tokens)
@@ -217,6 +220,12 @@ class RedisCounters:
         forgot = self._share.tick(now_s, wall_s)
         if forgot:
             self._meters.clear()
+        if len(self._budgets) >= MOST_SCOPES // 2 and self._turn > self._tidied_turn:
+            # a period has ended, and with it what most of them were met for; the server knows what is counted on them
+            forgot, self._tidied_turn = True, self._turn
+            self._budgets.clear()
+        if forgot:
+            self._shapes.count([*self._meters.values(), *self._budgets.values()])
         if len(self._fired) > MOST_SCOPES:
             # told again under the same names
             self._fired.clear()

@@ -20,6 +20,7 @@ from sekisho.stores.redis_link import RedisError, RedisLink
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
     EPOCH,
+    LATE_DONE,
     LEASES,
     LOADING,
     SENT,
@@ -28,9 +29,11 @@ from sekisho.stores.redis_words import (
     Windows,
     Words,
     adding_late,
+    as_of,
     asking,
     building,
     expiring,
+    late_step,
     restoring,
 )
 
@@ -43,9 +46,15 @@ SpentReader = Callable[[float], Awaitable[Mapping[str, int]]]
 LEASE_S = 60.0
 #: how long a worker may take to notice that the server has lost its memory
 GRACE_S = 2.5
-#: after a rebuild, when the rows are read again: those of another machine reach the tables with its next commit, which
-#: comes after five seconds, or when its store is back
-LATE_S = (8.0, 30.0, 300.0)
+#: after a rebuild, how long after one another the rows are read again: those of another machine reach the tables with
+#: its next commit, which comes after five seconds, or when its store is back
+LATE_S = (10.0, 30.0, 300.0)
+#: after which another worker reads them instead of one that has begun to
+_LATE_AGAIN_S = 30.0
+#: a worker that starts so long after the last time looks after nothing
+_LATE_PAST_S = 600.0
+#: so long it is remembered that they have been read
+_LATE_KEPT_MS = 86_400_000
 _BUILDING = "building:"
 #: after which another worker builds instead
 _BUILD_MS = 30_000
@@ -86,6 +95,7 @@ class Keeper:
         self._renewed_s = 0.0
         self._server_ms = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._late: asyncio.Task[None] | None = None
         self._beating = self._building = False
 
     def tick(self, now_s: float) -> None:
@@ -138,6 +148,7 @@ class Keeper:
         elif epoch and self._run in epoch:
             self._hold_all(epoch)
             self.epoch = epoch
+            self._look_after_late_rows(epoch)
         elif not self._building:
             # it has been started anew, with nothing or with what it had saved some time ago
             self._building = True
@@ -218,34 +229,60 @@ class Keeper:
                 # what was put back while it was building needs not be put back again
                 self._held_in = self.epoch = epoch
                 log.info("budgets are counted again, from %d sums", len(sums))
-                self._start(self._add_late(epoch, as_of_ms / 1000))
+                self._look_after_late_rows(epoch)
         except (StoreUnavailable, RedisError) as error:
             log.warning("budgets could not be rebuilt; it is tried again: %s", error)
         finally:
             self._building = False
 
+    def _look_after_late_rows(self, epoch: str) -> None:
+        """Every worker does, for the one that has rebuilt may be gone by then."""
+        as_of_s = as_of(epoch)
+        if self._late is not None:
+            self._late.cancel()
+        if self.server_s() < as_of_s + sum(self._late_s) + _LATE_PAST_S:
+            self._late = self._start(self._add_late(epoch, as_of_s))
+
     async def _add_late(self, epoch: str, as_of_s: float) -> None:
-        """What rows hold of the time before the rebuild that were not in the tables yet, now and then."""
-        for wait_s in self._late_s:
-            await asyncio.sleep(wait_s)
-            if self.epoch != epoch:
-                return
-            try:
-                sums = await self._spent(as_of_s)
-                await self._link.send(adding_late(epoch, sums, self._windows_at(as_of_s)))
-            except (StoreUnavailable, RedisError) as error:
-                log.warning("rows that came late are not counted on budgets yet: %s", error)
-            except Exception:
-                log.exception("rows that came late could not be read")
+        """What rows hold of the time before the rebuild that were not in the tables yet, now and then: one worker does
+        it, and another one if that one does not come to an end."""
+        due_s = as_of_s
+        for step, wait_s in enumerate(self._late_s):
+            due_s += wait_s
+            pause_s = max(0.0, due_s - self.server_s())
+            while True:
+                await asyncio.sleep(pause_s)
+                if self.epoch != epoch:
+                    return
+                if await self._late_added(late_step(epoch, step), epoch, as_of_s):
+                    break
+                pause_s = _LATE_AGAIN_S
+
+    async def _late_added(self, step: str, epoch: str, as_of_s: float) -> bool:
+        """Whether it is done, by this worker or another one."""
+        try:
+            if await self._link.call("SET", step, self._name, "NX", "PX", int(_LATE_AGAIN_S * 1000)) is None:
+                return await self._link.call("GET", step) == LATE_DONE
+            sums = await self._spent(as_of_s)
+            await self._link.send(adding_late(epoch, sums, self._windows_at(as_of_s)))
+            await self._link.call("SET", step, LATE_DONE, "PX", _LATE_KEPT_MS)
+        except (StoreUnavailable, RedisError) as error:
+            log.warning("rows that came late are not counted on budgets yet: %s", error)
+            return False
+        except Exception:
+            log.exception("rows that came late could not be read; it is tried again")
+            return False
+        return True
 
     def _load(self) -> None:
         # what keeps it from being loaded is noticed when it is called
         self._link.send(LOADING).add_done_callback(lambda done: done.exception())
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _said(info: bytes, name: str) -> str:

@@ -20,6 +20,8 @@ Words = tuple[Word, ...]
 _PREFIX = "{sekisho}:"
 EPOCH, LEASES, SENT, WORKERS, RULES = (_PREFIX + name for name in ("epoch", "leases", "sent", "workers", "rules"))
 LEASE = _PREFIX + "l:"
+#: that one of the late looks at the rows is done
+LATE_DONE = b"done"
 SCRIPT = files("sekisho.stores").joinpath("redis_counters.lua").read_text("utf-8")
 #: the name by which EVALSHA knows the script
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -83,9 +85,12 @@ class RedisAccount:
             return self.local.headroom(seen, now_s)
         found = Tightest()
         passed_s = now_s - reservation.made_s
-        for spec, (q_s, t_s, _) in zip(self.meters, levels(seen.reply, len(self.meters)), strict=True):
+        asked = [(q_s, t_s, 1) for q_s, t_s, _ in levels(seen.reply, len(self.meters))]
+        at = 3 + 3 * len(self.meters) + 2 * len(self.budgets)
+        added = [(seen.reply[at + 2 * i] / 1e6, seen.reply[at + 2 * i + 1] / 1e6, 0) for i in range(len(self.carried))]
+        for spec, (q_s, t_s, calls) in zip(self.meters + self.carried, asked + added, strict=True):
             if spec.qpm is not None:
-                found.requests(spec.qpm, spec.q_burst_s, q_s + 60.0 / spec.qpm - passed_s)
+                found.requests(spec.qpm, spec.q_burst_s, q_s + calls * 60.0 / spec.qpm - passed_s)
             if spec.tpm is not None:
                 found.tokens(spec.tpm, spec.t_burst_s, t_s + reservation.tokens * 60.0 / spec.tpm - passed_s)
         return found.headroom()
@@ -163,6 +168,17 @@ def adding_late(epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
         *("EVALSHA", SCRIPT_SHA, 4 + len(keys), EPOCH, LEASES, SENT, LEASE, *keys),
         *("late", epoch, *values),
     )
+
+
+def as_of(epoch: str) -> float:
+    """Up to when (seconds since 1970) the rows were read from which the budgets of an epoch were built."""
+    ms = epoch.rpartition("@")[2]
+    return int(ms) / 1000 if ms.isdigit() else 0.0
+
+
+def late_step(epoch: str, step: int) -> str:
+    """Where it stands who looks at the late rows of an epoch for the n-th time."""
+    return f"{_PREFIX}late:{step}:{epoch}"
 
 
 def adopting(as_of_ms: int, sums: Mapping[str, int], windows: Windows, idle_since_ms: Mapping[str, int]) -> Words:

@@ -6,6 +6,7 @@ and nothing in it lives longer than a day.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -26,7 +27,14 @@ _MINE = "id = :id AND owner = :owner AND sealed IS NULL"
 _KEEP = f"UPDATE {TABLE} SET sealed = :sealed, until_us = :until_us WHERE {_MINE}"
 _RELEASE = f"DELETE FROM {TABLE} WHERE {_MINE}"
 _PROLONG = f"UPDATE {TABLE} SET until_us = :until_us WHERE {_MINE}"
-_SWEEP = f"DELETE FROM {TABLE} WHERE until_us <= :now_us"
+#: deleted at once, and of the time for which a call may take. After a day without a gateway there may be a gigabyte to
+#: delete, and claims wait behind each portion only.
+_PORTION, _SWEEPING = 20, 0.5
+#: `until_us` again: what was claimed anew in this moment stays
+_SWEEP = (
+    f"DELETE FROM {TABLE} WHERE id IN (SELECT id FROM {TABLE} WHERE until_us <= :now_us LIMIT {_PORTION}) "
+    "AND until_us <= :now_us"
+)
 
 
 class Cursor(Protocol):
@@ -58,6 +66,7 @@ class SqlIdempotency:
 
     def __init__(self, database: SqlDatabase, threads: int, timeout_s: float = TIMEOUT_S) -> None:
         self._database = database
+        self._timeout_s = timeout_s
         self._workers = Workers("idempotency", threads, timeout_s, database.close)
 
     async def claim(self, lease: Lease, asked: bytes, now_us: int, until_us: int) -> Found:
@@ -76,7 +85,10 @@ class SqlIdempotency:
         await self._workers.run(lambda: self._release(lease))
 
     async def tend(self, leases: Sequence[Lease], now_us: int, until_us: int) -> None:
-        await self._workers.run(lambda: self._tend(leases, now_us, until_us))
+        ends_s = time.monotonic() + _SWEEPING * self._timeout_s
+        await self._workers.run(lambda: self._prolong(leases, until_us))
+        while await self._workers.run(lambda: self._sweep(now_us)) and time.monotonic() < ends_s:
+            pass
 
     async def close(self) -> None:
         await self._workers.close()
@@ -105,12 +117,15 @@ class SqlIdempotency:
     def _release(self, lease: Lease) -> None:
         self._database.execute(_RELEASE, {"id": lease.id, "owner": lease.owner})
 
-    def _tend(self, leases: Sequence[Lease], now_us: int, until_us: int) -> None:
-        if not self._database.exists():
-            return
+    def _prolong(self, leases: Sequence[Lease], until_us: int) -> None:
         for lease in leases:
             self._database.execute(_PROLONG, {"id": lease.id, "owner": lease.owner, "until_us": until_us})
-        self._database.execute(_SWEEP, {"now_us": now_us})
+
+    def _sweep(self, now_us: int) -> bool:
+        """Delete a portion of what is past its time; whether there may be more."""
+        if not self._database.exists():
+            return False
+        return self._database.execute(_SWEEP, {"now_us": now_us}).rowcount == _PORTION
 
 
 def unavailable(error: Exception) -> StoreUnavailable:

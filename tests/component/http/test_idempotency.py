@@ -252,6 +252,12 @@ async def test_a_key_sent_twice_is_refused_and_the_longest_one_is_not(gateway: G
     assert again.body == first.body
 
 
+async def test_white_space_around_a_key_is_no_part_of_it(gateway: Gateway, counts: dict[str, int]) -> None:
+    first, again = await ask(gateway.port, keyed(chat())), await ask(gateway.port, keyed(chat(), " \torder-1 \t "))
+    assert (again.status, again.body) == (200, first.body)
+    assert gateway.mock.calls["calls"] == 1
+
+
 async def test_the_message_is_in_the_callers_language(gateway: Gateway, counts: dict[str, int]) -> None:
     japanese = f"{AUTH}accept-language: ja\r\n"
     answer = await ask(gateway.port, keyed(chat(), "a b", auth=japanese))

@@ -155,6 +155,20 @@ async def test_a_strict_budget_takes_the_larger_of_what_a_provider_may_heed(more
         assert status == 200 or answer.error["code"] == "budget_exceeded"
 
 
+@pytest.mark.parametrize("more", [{"max_tokens": 10**400}, {"n": 10**400}, {"max_tokens": 10**18, "n": 10**18}])
+async def test_numbers_without_measure_are_no_mistake_of_ours(more: dict[str, Any]) -> None:
+    rules = """
+limits: [{scope: {user: taro}, tpm: 10000000}]
+budgets: [{scope: {user: taro}, usd: 1, on_exceed: warn}]
+"""
+    async with gateway_with("hot", rules, ENDPOINTS) as gateway:
+        answer = await ask(gateway.port, http(chat("used", **more)))
+        assert answer.status in (200, 400, 429)
+        await gateway.row(0)
+        _, (state,) = await gateway.counting.limiter.counters.look(0.0)
+        assert (state.reserved_nanos, state.bound_nanos) == (0, 0)
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_budget_ends_and_says_so_to_an_official_client(door: Door) -> None:
     rules = "budgets: [{scope: {team: research}, usd: 0.001}]"

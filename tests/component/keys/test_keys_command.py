@@ -101,6 +101,15 @@ def test_a_key_is_made_and_its_secret_alone_is_on_stdout(folder: Path, keys: Run
     assert not any(tail in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
+def test_keys_are_managed_without_the_secrets_of_providers(folder: Path, keys: Run) -> None:
+    provider = '  openai: {type: openai, api_key: "${env:NOWHERE_OPENAI}"}\n'
+    rest = 'admin: {key: "${file:nowhere}"}\nstate: {url: "redis://:${env:NOWHERE_REDIS}@127.0.0.1/0"}\n'
+    text = CONFIG.replace("providers:\n", f"providers:\n{provider}")
+    (folder / "sekisho.yaml").write_text(text + rest, encoding="utf-8")
+    create(keys, "--name", "app")
+    assert keys("revoke", "app").code == 0
+
+
 def test_files_are_for_their_owner_only(folder: Path, keys: Run) -> None:
     create(keys, "--name", "app")
     data = folder / "データ"

@@ -40,7 +40,15 @@ async def test_the_same_input_has_the_same_answer(client: openai.AsyncOpenAI, mo
 
 
 @pytest.mark.parametrize(
-    "model", ["mock-small", "mock?echo=1", "mock?answer=%E9%96%A2%E6%89%80%20is+here&chunks=3", "mock?chunks=0"]
+    "model",
+    [
+        "mock-small",
+        "mock?echo=1",
+        "mock?answer=%E9%96%A2%E6%89%80%20is+here&chunks=3",
+        "mock?chunks=0",
+        "mock?tools=1",
+        "mock?refusal=1",
+    ],
 )
 async def test_a_stream_says_what_the_plain_answer_says(client: openai.AsyncOpenAI, model: str) -> None:
     plain = await client.chat.completions.create(model=model, messages=_MESSAGES)
@@ -49,6 +57,7 @@ async def test_a_stream_says_what_the_plain_answer_says(client: openai.AsyncOpen
     ) as stream:
         streamed = await stream.get_final_completion()
     assert streamed.choices[0].message.content == plain.choices[0].message.content
+    assert streamed.choices[0].message.refusal == plain.choices[0].message.refusal
     assert streamed.choices[0].finish_reason == plain.choices[0].finish_reason
     assert streamed.usage == plain.usage
 

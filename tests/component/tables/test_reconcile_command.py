@@ -88,7 +88,12 @@ def test_without_a_gateway_the_tables_are_compared(tmp_path: Path, spool: SpoolW
     done = run(tmp_path, "--gateway", NOBODY)
     assert done.exit_code == 3
     assert "127.0.0.1:9" in done.stderr
+    assert "Connection refused" in done.stderr
     assert "urlopen" not in done.stderr
+    assert "Errno" not in done.stderr
+    done = run(tmp_path, "--gateway", NOBODY, language="ja_JP.UTF-8")
+    assert "接続を拒否されました" in done.stderr
+    assert "refused" not in done.stderr
     done = run(tmp_path, "--gateway", "127.0.0.1:4000")
     assert done.exit_code == 3
     assert "-> write it as http://" in done.stderr

@@ -19,6 +19,7 @@ from sekisho.app.cli import build
 from sekisho.app.commands import sql_messages
 from sekisho.app.commands.sql import ended_by_ctrl_c
 from sekisho.app.commands.sql_output import cell
+from sekisho.app.settings import ConfigError
 from sekisho.tables.committer import Committer
 from sekisho.tables.spool import SpoolWriter
 
@@ -164,6 +165,26 @@ def test_the_folder_comes_from_the_configuration(data_dir: Path, tmp_path: Path)
     file.write_text(text + "endpoints: {chat: {targets: [{provider: local, model: m}]}}\n")
     answer = run("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
     assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+
+
+def test_who_reads_the_rows_needs_no_secret_of_the_gateway(data_dir: Path, tmp_path: Path):
+    file = tmp_path / "sekisho.yaml"
+    file.write_text("""
+data_dir: .
+providers: {openai: {type: openai, api_key: "${env:NOWHERE_PROVIDER}"}}
+endpoints: {chat: {targets: [{provider: openai, model: m}]}}
+keys: [{name: a, key: "${env:NOWHERE_A}"}, {name: b, key: "${file:nowhere}"}]
+admin: {key: "${env:NOWHERE_ADMIN}"}
+state: {url: "redis://:${env:NOWHERE_REDIS}@127.0.0.1/0"}
+database: {url: "postgresql://u:${env:NOWHERE_PG}@127.0.0.1/db"}
+""")
+    answer = run("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
+    assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr
+    assert run("tables", "info", "--config", str(file)).exit_code == 0
+    file.write_text(file.read_text().replace("data_dir: .", 'data_dir: "${env:NOWHERE_DIR}"'))
+    failed = run("sql", "SELECT 1", "--config", str(file)).exception
+    assert isinstance(failed, ConfigError)
+    assert [problem.path for problem in failed.problems] == ["data_dir"]
 
 
 def test_tables_in_a_bucket_come_from_the_configuration(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +77,11 @@ async def test_without_rules_nothing_is_limited_and_no_row_is_read(tmp_path: Pat
     one = await open_limits_and_budgets(settings(tmp_path), {})
     assert one.planner() is None
     assert rows.asked == []
-    assert one.gauges() == {}
+    # dashboards and alerts find the names before there is a budget
+    assert {name: gauge.values for name, (_, gauge) in one.gauges().items()} == {
+        "sekisho_budget_ratio": {},
+        "sekisho_budget_bound_dollars": {},
+    }
 
 
 async def test_a_budget_begins_with_what_the_rows_say_and_keys_go_by_their_names(tmp_path: Path, rows: Rows) -> None:
@@ -109,6 +114,18 @@ async def test_new_rules_go_on_with_what_was_counted(tmp_path: Path, rows: Rows)
         await one.change(settings(tmp_path), {}, NOTHING) or await one.change(
             settings(tmp_path, "budgets: [{scope: {team: sales}, usd: 1}]"), {}, NOTHING
         )
+
+
+async def test_a_limit_that_is_raised_while_calls_wait_holds_for_those_who_come(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(
+        settings(tmp_path, "limits: [{scope: {user: 太郎}, concurrency: 1, wait_s: 60}]"), {}
+    )
+    assert type(ask(one)) is Reservation
+    waits = asyncio.ensure_future(ask(one))
+    await asyncio.sleep(0)
+    await one.change(settings(tmp_path, "limits: [{scope: {user: 太郎}, concurrency: 9, wait_s: 60}]"), {}, NOTHING)
+    assert type(ask(one)) is Reservation
+    waits.cancel()
 
 
 async def test_metrics_name_no_user_and_no_key(tmp_path: Path, rows: Rows) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +21,11 @@ from sekisho.costs.prices import PriceBook
 from sekisho.domain.call import Call, Caller, Route
 from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import digest_of
+from sekisho.domain.money import Rates
 from sekisho.domain.spending import Budget
 from sekisho.domain.stops import Stop
 from sekisho.gateway.policies.stops import Stops
+from sekisho.gateway.snapshot import Snapshot
 from sekisho.stores.control import ControlRecords, StoredBudget, Team
 from sekisho.stores.memory import MemoryKeyStore
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
@@ -85,6 +87,30 @@ class _Pipeline:
 
     def obey(self, stops: Stops) -> None:
         self.stops = stops
+
+
+def _snapshot(settings: Settings) -> Snapshot:
+    prices: Any = _Prices()
+    return build_snapshot(settings, build_keyring(settings, b"p" * 32, []), prices)
+
+
+class _Prices:
+    """A price list in which every model costs the same, until another day comes."""
+
+    rates = Rates(input_nanos_per_mtok=1, output_nanos_per_mtok=1)
+    next_rates: Rates | None = None
+
+    def get(self, provider: str | None, model: str) -> Rates:
+        return self.rates
+
+    def outdated(self, pairs: Sequence[object]) -> list[object]:
+        return [] if self.next_rates is None else list(pairs)
+
+    async def resolve(self, pairs: Sequence[object]) -> bool:
+        if self.next_rates is None:
+            return False
+        self.rates, self.next_rates = self.next_rates, None
+        return True
 
 
 def _control_house(folder: Path) -> tuple[Reloader, _Control, Any]:
@@ -168,6 +194,28 @@ async def test_stops_and_revocations_do_not_wait_while_it_is_read_what_was_spent
         await looking
 
 
+async def test_prices_that_hold_from_now_on_are_in_force_with_the_next_look(tmp_path: Path) -> None:
+    path, prices = tmp_path / "sekisho.yaml", _Prices()
+    providers = "providers: {deepseek: {type: deepseek, api_key: '${env:S3_KEY}'}}\n"
+    path.write_text(providers + "endpoints: {chat: {targets: [{provider: deepseek, model: deepseek-chat}]}}\n")
+    settings = load(path, environ=_ENVIRON)
+    snapshot = build_snapshot(settings, build_keyring(settings, b"p" * 32, []), prices)  # type: ignore[arg-type]
+    running: Any = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(snapshot=snapshot), limits=_Limits())
+    keys = _Control()
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, None, None)  # type: ignore[arg-type]
+    caller = Caller(key_id="k", key_name="k", endpoints=frozenset({"deepseek/*"}))
+
+    async def costs() -> list[Rates | None]:
+        now = running.pipeline.snapshot
+        direct = await now.direct(caller, "deepseek/deepseek-reasoner")
+        return [now.endpoints["chat"].targets[0].rates, direct.targets[0].rates]
+
+    assert await costs() == [_Prices.rates] * 2
+    peak = prices.next_rates = Rates(input_nanos_per_mtok=2, output_nanos_per_mtok=2)
+    await reloader.look()
+    assert await costs() == [peak] * 2
+
+
 async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:
     """What the log says of a restart when a running gateway sees the changed file."""
     path, environ = folder / "sekisho.yaml", dict(_ENVIRON)
@@ -190,6 +238,11 @@ async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], capl
 
 async def test_secrets_that_are_the_same_take_no_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert await _told(tmp_path, lambda text, _: text + "log_level: debug\n", caplog) == ""
+
+
+async def test_another_time_zone_takes_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = await _told(tmp_path, lambda text, _: text + "timezone: Asia/Tokyo\n", caplog)
+    assert "`timezone` has changed" in told
 
 
 @pytest.mark.parametrize(
@@ -216,7 +269,8 @@ async def test_budgets_that_cannot_be_kept_leave_the_old_configuration(
     path = tmp_path / "sekisho.yaml"
     path.write_text(_FILE)
     old = load(path, environ=_ENVIRON)
-    running: Any = SimpleNamespace(settings=old, pipeline=SimpleNamespace(snapshot="old"), limits=_Limits(fault))
+    before = _snapshot(old)
+    running: Any = SimpleNamespace(settings=old, pipeline=SimpleNamespace(snapshot=before), limits=_Limits(fault))
     keys = MemoryKeyStore()
     prices = PriceBook(tmp_path / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)
@@ -224,7 +278,8 @@ async def test_budgets_that_cannot_be_kept_leave_the_old_configuration(
     os.utime(path, (1, 1))
     with caplog.at_level(logging.ERROR, "sekisho.app"):
         await reloader.look()
-    assert (running.settings, running.pipeline.snapshot) == (old, "old")
+    assert running.settings is old
+    assert running.pipeline.snapshot is before
     assert str(fault) in caplog.text
 
 
@@ -245,7 +300,8 @@ async def test_a_file_that_is_as_it_was_read_is_not_read_again(tmp_path: Path) -
     path = tmp_path / "sekisho.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + _FILE.encode())
     settings = load(path, environ=_ENVIRON)
-    running: Any = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(snapshot=None), limits=_Limits())
+    pipeline = SimpleNamespace(snapshot=_snapshot(settings))
+    running: Any = SimpleNamespace(settings=settings, pipeline=pipeline, limits=_Limits())
     keys, prices = MemoryKeyStore(), PriceBook(tmp_path / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)
     await reloader.look()

@@ -347,3 +347,20 @@ def test_scopes_that_callers_invent_share_one_beyond_a_bound(monkeypatch: pytest
     assert house.counters.tick(120.0, 1_795_000_120.0)
     house.planner.forget()
     assert isinstance(house.limiter.reserve(house.plan(user="one more"), 120.0, 10, 0), Reservation)
+
+
+def test_invented_scopes_take_no_room_from_those_of_other_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_counters, "MOST_SCOPES", 4)
+    house = House(budget(1_000_000, {"feature": "*"}, period="day"), budget(1_000, {"user": "*"}, period="day"))
+    for number in range(9):
+        house.settle(house.granted(house.plan(feature=f"feature {number}", user="x"), most=0), cost=100)
+    for user in ("taro", "jiro"):
+        house.settle(house.granted(house.plan(user=user), tokens=900, most=0), cost=900)
+    # with the day what was invented in it is forgotten
+    assert house.counters.tick(86_400.0, 1_795_086_400.0)
+    house.planner.forget()
+    assert not house.counters.tick(86_401.0, 1_795_086_401.0)
+    for number in range(4):
+        plan = house.plan(feature=f"feature {number} of today")
+        assert isinstance(house.limiter.reserve(plan, 86_402.0, 10, 0), Reservation)
+    assert all(not state.key.startswith("others:") for state in house.counters.met())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -68,6 +71,18 @@ async def test_what_is_past_its_time_leaves_no_trace_in_the_file(store: SqlIdemp
     await store.tend([], 1_000, 2_000)
     await store.close()
     assert all(b"XXXXXXXX" not in one.read_bytes() for one in path.parent.iterdir())
+
+
+async def test_a_claim_does_not_wait_until_all_is_swept(store: SqlIdempotency, path: Path) -> None:
+    for n in range(200):
+        assert await kept(store, n, 100)
+    sweeping = asyncio.ensure_future(store.tend([], 2_000, 3_000))
+    await asyncio.sleep(0)
+    assert (await store.claim(lease(999), ASKED, 2_000, 3_000)).state == "claimed"
+    assert not sweeping.done()
+    await sweeping
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT count(*) FROM idempotency_answers").fetchone() == (1,)
 
 
 async def test_a_damaged_file_is_no_answer_and_a_new_one_is_used(store: SqlIdempotency, path: Path) -> None:

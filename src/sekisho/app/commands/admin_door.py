@@ -144,12 +144,12 @@ def door(config: Path | None, gateway: str | None, key: str | None) -> Generator
 def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
     from sekisho.app import speech
     from sekisho.app.commands import admin_messages as messages
-    from sekisho.app.settings import load
+    from sekisho.app.settings import OF_THE_GATEWAY, load
 
     settings: Settings | None = None
     if config is not None or gateway is None or key is None:
         # where both are given the configuration of this folder may be that of another gateway
-        settings = load(config)
+        settings = load(config, unset_in=OF_THE_GATEWAY if key else OF_THE_GATEWAY - {"admin"})
     language = speech.language(None if settings is None else settings.language)
     if key is None and settings is not None and settings.admin_key is not None:
         key = settings.admin_key.reveal()

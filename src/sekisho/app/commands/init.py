@@ -115,7 +115,7 @@ teams:
 #prices:
 #  openai/gpt-4o-mini: {input_per_mtok: 0.15, cached_input_per_mtok: 0.075, output_per_mtok: 0.60}
 
-# 価格のわからない呼び出し: allow（許す）、block（断る）、または {input_per_mtok: 1.00, output_per_mtok: 2.00}。
+# 価格のわからない呼び出し: allow（許可）、block（拒否）、または {input_per_mtok: 1.00, output_per_mtok: 2.00}。
 unknown_price: allow
 
 # 行の保存日数と、夜間にテーブルを整理する時刻です。

@@ -240,11 +240,12 @@ def _desk(config: Path | None) -> Generator[tuple[KeyDesk, Settings, _Speaker]]:
     """The keys of a configuration; what goes wrong becomes a message and an exit code."""
     from sekisho.app import speech
     from sekisho.app.commands.key_desk import KeyDesk, Refused
-    from sekisho.app.settings import load
+    from sekisho.app.settings import OF_THE_GATEWAY, load
     from sekisho.stores.pepper import PepperUnusable
     from sekisho.stores.ports import StoreUnavailable
 
-    settings = load(config)
+    # the ids of declared keys are made of their secrets
+    settings = load(config, unset_in=OF_THE_GATEWAY - {"keys", "database"})
     language = speech.language(settings.language)
     try:
         yield KeyDesk(settings), settings, _Speaker(language)

@@ -255,10 +255,12 @@ def _refuse_restarted(gateway: Ready | None, where: _Places, language: Language)
 
 def _places(data_dir: Path | None, config: Path | None, named: str | None, admin: str | None) -> _Places:
     """The data folder, where the tables are, and where /metrics and /admin are."""
-    from sekisho.app.settings import load
+    from sekisho.app.settings import OF_THE_GATEWAY, load
 
     folder, storage, _ = target(config, data_dir)
-    settings = load(config) if data_dir is None or config is not None else None
+    # whether others share the counters has to be known
+    unset_in = OF_THE_GATEWAY - {"state"}
+    settings = load(config, unset_in=unset_in) if data_dir is None or config is not None else None
     url = named or DEFAULT_URL
     if named is None and settings is not None and settings.server.metrics_port is not None:
         url = f"http://127.0.0.1:{settings.server.metrics_port}"

@@ -102,6 +102,3 @@ def _get(url: str, *, unready: bool = False) -> bytes:
             if unready and error.code == http.HTTPStatus.SERVICE_UNAVAILABLE:
                 return error.read(_LARGEST_ANSWER)
         raise OSError(f"HTTP {error.code}") from None
-    except urllib.error.URLError as error:
-        # it wraps the reason into words of its own
-        raise OSError(str(error.reason)) from None

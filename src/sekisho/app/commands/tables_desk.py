@@ -89,13 +89,13 @@ def each(
 def target(config: Path | None, data_dir: Path | None) -> Target:
     """What the configuration says. A data folder given without one has its tables within, and the usual plan. Raises
     ConfigError."""
-    from sekisho.app.settings import load
+    from sekisho.app.settings import OF_THE_GATEWAY, load
     from sekisho.tables.maintenance.policy import Plan
     from sekisho.tables.storage import Storage
 
     if data_dir is not None and config is None:
         return Target(data_dir, Storage.folder(Path(os.path.abspath(data_dir / "tables"))), Plan())
-    settings = load(config)
+    settings = load(config, unset_in=OF_THE_GATEWAY)
     if data_dir is None:
         return Target(settings.data_dir, settings.storage, settings.maintenance)
     storage = settings.tables.storage or Storage.folder(Path(os.path.abspath(data_dir / "tables")))

@@ -8,7 +8,7 @@ Tests: tests/unit/app/settings; Hypothesis holds that no text raises anything bu
 """
 
 from sekisho.app.settings.language import language_of
-from sekisho.app.settings.loading import DEFAULT_FILE, load, parse
+from sekisho.app.settings.loading import DEFAULT_FILE, OF_THE_GATEWAY, load, parse
 from sekisho.app.settings.model import (
     MOCK_PROVIDER,
     Currency,
@@ -31,6 +31,7 @@ from sekisho.app.settings.providers import known_provider_types
 __all__ = [
     "DEFAULT_FILE",
     "MOCK_PROVIDER",
+    "OF_THE_GATEWAY",
     "ConfigError",
     "Currency",
     "DeclaredKey",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sekisho.app.settings import document, file_messages
+from sekisho.app.settings import messages as setting_messages
 from sekisho.app.settings.document import Fields, Spot, Text
 from sekisho.app.settings.endpoints import read_defaults, read_endpoints
 from sekisho.app.settings.environment import settings_from_environment
@@ -30,7 +32,7 @@ from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
 from sekisho.app.settings.names import names_of
 from sekisho.app.settings.os_reasons import os_reason
-from sekisho.app.settings.problem import ConfigError, in_file_order
+from sekisho.app.settings.problem import ConfigError, Problem, in_file_order
 from sekisho.app.settings.providers import read_providers
 from sekisho.app.settings.reading import Reading
 from sekisho.app.settings.spending import read_budgets, read_limits
@@ -38,6 +40,18 @@ from sekisho.app.settings.tables import read_tables
 from sekisho.costs.currency import UsdJpy
 
 DEFAULT_FILE = "sekisho.yaml"
+#: sections that only a gateway needs whole: whoever reads its rows, or talks to it, may not have its secrets
+OF_THE_GATEWAY = frozenset({"providers", "keys", "admin", "state", "database"})
+_LEADS_NOWHERE = frozenset(
+    say.code
+    for say in (
+        setting_messages.ENV_UNSET,
+        setting_messages.ENV_EMPTY,
+        setting_messages.FILE_MISSING,
+        setting_messages.FILE_UNREADABLE,
+        setting_messages.FILE_EMPTY,
+    )
+)
 _LARGEST_FILE = 4 * 1024 * 1024
 #: lines above a syntax error in which a full-width character may be its cause
 _LOOKALIKE_REACH = 4
@@ -51,10 +65,12 @@ def load(
     environ: Mapping[str, str] = os.environ,
     demo: bool = False,
     language: Language | None = None,
+    unset_in: frozenset[str] = frozenset(),
 ) -> Settings:
     """The settings of a file; without a path of `sekisho.yaml` in the current folder, else of the environment.
 
-    `language` is that of the problems, by default the one of the terminal, else of the file. Raises ConfigError.
+    `language` is that of the problems, by default the one of the terminal, else of the file; `unset_in` as in `parse`.
+    Raises ConfigError.
     """
     spoken = language or language_of(environ)
     if path is None:
@@ -62,7 +78,7 @@ def load(
         if not path.exists():
             return settings_from_environment(environ, spoken)
     text = _text_of_file(path, spoken)
-    return parse(text, str(path), environ, path.parent, demo, language=language)
+    return parse(text, str(path), environ, path.parent, demo, language=language, unset_in=unset_in)
 
 
 def parse(
@@ -73,9 +89,11 @@ def parse(
     demo: bool = False,
     *,
     language: Language | None = None,
+    unset_in: frozenset[str] = frozenset(),
 ) -> Settings:
     """The settings of a text. Relative paths count from `base_dir`; `demo` allows secrets in the text itself.
 
+    In the sections `unset_in` a reference that leads nowhere is no mistake: what it stands for is missing or empty.
     Raises ConfigError with every mistake (and warning) at once, each with its line.
     """
     text = text.removeprefix("\ufeff")
@@ -85,9 +103,14 @@ def parse(
     reading = Reading(environ=environ, base_dir=folder, demo=demo, language=spoken, digest=digest)
     root = _root(reading, text)
     settings = None if root is None else _read(reading, root, source_name)
+    reading.problems[:] = [one for one in reading.problems if not _passed_over(one, unset_in)]
     if settings is None or any(problem.severity == "error" for problem in reading.problems):
         raise ConfigError(source_name, reading.problems)
     return msgspec.structs.replace(settings, warnings=in_file_order(reading.problems))
+
+
+def _passed_over(problem: Problem, unset_in: frozenset[str]) -> bool:
+    return problem.code in _LEADS_NOWHERE and re.split(r"[.\[]", problem.path, maxsplit=1)[0] in unset_in
 
 
 def digest_of_file(path: Path) -> str | None:

@@ -104,7 +104,7 @@ class Idempotency:
         the store does not answer. Without the store there is no telling whether the work was done, and a caller who
         sends a key does so in order that it is not done twice.
         """
-        key = entry.call.headers[HEADER]
+        key = entry.call.headers[HEADER].strip(b" \t")  # the parser leaves white space behind a value
         if not _KEY.fullmatch(key):
             reason = "it must have 1 to {most} visible ASCII characters, and be sent once"
             raise Refusal(400, "invalid_value", param="Idempotency-Key", reason=reason, most=MOST_KEY_CHARS)

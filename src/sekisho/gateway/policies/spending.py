@@ -27,6 +27,8 @@ from sekisho.stores.counters import Denial, Outcome, Reservation
 
 #: of these causes a closer look at the size of a request may make the difference
 _BY_SIZE = frozenset({"tokens", "budget"})
+#: more than any model writes or provider takes: what is asked beyond that would be more than sums of money can hold
+_MOST_TOKENS, _MOST_CHOICES = 10**7, 10**3
 _decode_count = msgspec.json.Decoder(int | None).decode
 
 Request = ChatRequest | EmbeddingRequest
@@ -107,7 +109,9 @@ class Spending:
     async def _outcome(
         self, entry: Entry, request: Request, plan: Plan, outcome: Outcome | Coroutine[None, None, Outcome]
     ) -> Outcome:
-        """What came of asking; of a denial by size, what comes of asking with a closer estimate."""
+        """What came of asking; of a denial by size, what comes of asking with a closer estimate, in the time that is
+        left to wait."""
+        since_s = entry.call.now_s()
         settled = await self._awaited(entry, outcome)
         if type(settled) is not Denial or settled.cause not in _BY_SIZE or plan.sizes is None:
             return settled
@@ -115,7 +119,7 @@ class Spending:
         measured = self._estimates.measured_input_tokens(entry, plan.target)
         if measured >= rough:
             return settled
-        return await self._awaited(entry, self._reserve(entry, request, plan, measured))
+        return await self._awaited(entry, self._reserve(entry, request, plan, measured, since_s))
 
     async def _awaited(self, entry: Entry, outcome: Outcome | Coroutine[None, None, Outcome]) -> Outcome:
         if isinstance(outcome, Reservation | Denial):
@@ -128,7 +132,7 @@ class Spending:
             self._limiter.void(outcome, time.perf_counter())
 
     def _reserve(
-        self, entry: Entry, request: Request, plan: Plan, input_tokens: int | None = None
+        self, entry: Entry, request: Request, plan: Plan, input_tokens: int | None = None, since_s: float = 0.0
     ) -> Outcome | Coroutine[None, None, Outcome]:
         if plan.refuses_unpriced:
             target = plan.target
@@ -140,7 +144,7 @@ class Spending:
         if input_tokens is None:
             input_tokens = self._estimates.input_tokens(entry, plan.target)
         most, choices = _allowed(request)
-        return limiter.reserve(plan, call.now_s(), input_tokens, most, choices, name)
+        return limiter.reserve(plan, call.now_s(), input_tokens, most, choices, name, since_s)
 
 
 def _plan(planner: Planner, entry: Entry, target: Target, *, later: bool = False, degraded: bool = False) -> Plan:
@@ -159,10 +163,10 @@ def _allowed(request: Request) -> tuple[int | None, int]:
     if fields is None:
         parameters: dict[str, Any] = {} if request.conversation is None else request.conversation.parameters
         most = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
-        return (most if isinstance(most, int) and most > 0 else None), 1
+        return (min(most, _MOST_TOKENS) if isinstance(most, int) and most > 0 else None), 1
     newer, older = fields.get("max_completion_tokens"), fields.get("max_tokens")
     n = fields.get("n")
-    choices = 1 if n is None else _count(n) or 1
+    choices = 1 if n is None else _count(n, _MOST_CHOICES) or 1
     if newer is None or older is None:
         raw = older if newer is None else newer
         return None if raw is None else _count(raw), choices
@@ -176,10 +180,10 @@ def _larger(newer: msgspec.Raw, older: msgspec.Raw) -> int | None:
     return max(found) if found and len(found) == len(given) else None
 
 
-def _count(raw: msgspec.Raw) -> int | None:
-    """A positive whole number; whatever else stands there is for the provider to refuse."""
+def _count(raw: msgspec.Raw, most: int = _MOST_TOKENS) -> int | None:
+    """A positive whole number up to `most`; whatever else stands there is for the provider to refuse."""
     try:
         count = cast("int | None", _decode_count(raw))
     except UNREADABLE:
         return None
-    return count if count is not None and count > 0 else None
+    return min(count, most) if count is not None and count > 0 else None

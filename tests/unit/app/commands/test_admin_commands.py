@@ -478,6 +478,24 @@ def test_which_key(run: Run, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) 
     assert used("--key", "of-the-option") == "of-the-option"
 
 
+def test_stopping_everything_takes_the_admin_key_and_no_other_secret(
+    run: Run, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG.replace("providers:\n", 'providers:\n  openai: {type: openai, api_key: "${env:NOWHERE_OPENAI}"}\n')
+    text += (
+        'keys: [{name: app, key: "${env:NOWHERE_APP}"}]\nstate: {url: "redis://:${env:NOWHERE_REDIS}@127.0.0.1/0"}\n'
+    )
+    (tmp_path / "sekisho.yaml").write_text(text, encoding="utf-8")
+    gateway.answers["POST stops"] = (201, {**STOP, "kind": "all", "value": ""})
+    assert run("stop", "--all").code == 0
+    monkeypatch.delenv("OUR_ADMIN_KEY")
+    assert run("stop", "--all", "--key", "of-the-option").code == 0
+    ended = run("stop", "--all")
+    assert ended.code == 2
+    assert "OUR_ADMIN_KEY" in ended.err
+    assert "NOWHERE" not in ended.err
+
+
 def test_without_any_key(run: Run, gateway: Gateway, tmp_path: Path) -> None:
     text = CONFIG.replace('admin: {key: "${env:OUR_ADMIN_KEY}"}\n', "")
     (tmp_path / "sekisho.yaml").write_text(text, encoding="utf-8")
