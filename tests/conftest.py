@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,11 @@ from hypothesis import HealthCheck, settings
 
 from sekisho.mock.server import MockProvider
 from tests.support.gateway import DOORS, Door, Gateway, running_gateway
+
+# Whoever runs the tests may have a Japanese terminal: a test that wants Japanese says so itself.
+for _name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+    if os.environ.get(_name, "").startswith("ja"):
+        del os.environ[_name]
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])

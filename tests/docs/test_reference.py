@@ -31,7 +31,8 @@ from tests.support.certificates import write_certificate
 
 SOURCE = ROOT / "src" / "sekisho"
 CONFIGURATION, ERRORS, METRICS = REFERENCE / "configuration.md", REFERENCE / "errors.md", REFERENCE / "metrics.md"
-TABLES, COMMANDS_PAGE, PROVIDERS = REFERENCE / "tables.md", REFERENCE / "commands.md", REFERENCE / "providers.md"
+TABLES, PROVIDERS = REFERENCE / "tables.md", REFERENCE / "providers.md"
+COMMANDS_PAGE, COMMANDS_PAGE_JA = REFERENCE / "commands.md", REFERENCE / "commands.ja.md"
 NOT_SENT = "Written, and not sent by this version"
 
 
@@ -230,37 +231,39 @@ def _sql_type(kind: Any) -> str:
 # -- commands
 
 
-def test_every_command_has_its_help_text(docs_update: bool) -> None:
-    helps = dict(_helps())
+@pytest.mark.parametrize(("page", "locale"), [(COMMANDS_PAGE, "en_US.UTF-8"), (COMMANDS_PAGE_JA, "ja_JP.UTF-8")])
+def test_every_command_has_its_help_text(page: Path, locale: str, docs_update: bool) -> None:
+    helps = dict(_helps(locale))
     if docs_update:
-        _rewrite(helps)
-    shown = {block.heading: block.text for block in blocks(COMMANDS_PAGE) if block.heading in helps}
+        _rewrite(page, helps)
+    shown = {block.heading: block.text for block in blocks(page) if block.heading in helps}
     assert shown == helps
-    assert [heading for heading in headings(COMMANDS_PAGE) if heading.startswith("sekisho")] == list(helps)
+    assert [heading for heading in headings(page) if heading.startswith("sekisho")] == list(helps)
 
 
-def _helps() -> Iterator[tuple[str, str]]:
+def _helps(locale: str) -> Iterator[tuple[str, str]]:
     """Every command and what `--help` prints, 80 columns wide."""
     whole = build([])
-    yield "sekisho", _help([])
+    yield "sekisho", _help([], locale)
     for name in COMMANDS:
-        yield f"sekisho {name}", _help([name])
+        yield f"sekisho {name}", _help([name], locale)
         group = typer.main.get_command(whole)
         assert isinstance(group, click.Group) or hasattr(group, "commands")
         for inner in getattr(getattr(group, "commands")[name], "commands", {}):  # noqa: B009
-            yield f"sekisho {name} {inner}", _help([name, inner])
+            yield f"sekisho {name} {inner}", _help([name, inner], locale)
 
 
-def _help(words: list[str]) -> str:
-    done = CliRunner().invoke(build(words), [*words, "--help"], prog_name="sekisho", env={"COLUMNS": "80"})
+def _help(words: list[str], locale: str) -> str:
+    environ = {"COLUMNS": "80", "LC_ALL": locale}
+    done = CliRunner().invoke(build(words), [*words, "--help"], prog_name="sekisho", env=environ)
     assert done.exit_code == 0, done.output
     return "\n".join(line.rstrip() for line in done.output.strip().splitlines())
 
 
-def _rewrite(helps: dict[str, str]) -> None:
-    introduction = COMMANDS_PAGE.read_text("utf-8").partition("\n## ")[0].rstrip()
+def _rewrite(page: Path, helps: dict[str, str]) -> None:
+    introduction = page.read_text("utf-8").partition("\n## sekisho\n")[0].rstrip()
     sections = [f"## {name}\n\n```text\n{text}\n```" for name, text in helps.items()]
-    COMMANDS_PAGE.write_text("\n\n".join([introduction, *sections]) + "\n", "utf-8")
+    page.write_text("\n\n".join([introduction, *sections]) + "\n", "utf-8")
 
 
 # -- providers, mock

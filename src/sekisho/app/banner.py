@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sekisho import __version__
-from sekisho.app.settings.model import Settings
+from sekisho.app.settings.model import Language, Settings
 
 _TEXTS = {
     "en": {
@@ -43,9 +43,9 @@ _TEXTS = {
 }
 
 
-def banner(settings: Settings, url: str, *, key: str | None, data_option: str) -> str:
+def banner(settings: Settings, url: str, *, key: str | None, data_option: str, language: Language) -> str:
     """Several lines, ending without a line break. `key` is shown once, where it was generated for this run."""
-    text = _TEXTS[settings.language]
+    text = _TEXTS[language]
     endpoint = next(iter(settings.endpoints), "gpt-4o-mini" if settings.default_provider else None)
     lines = ["", text["title"].format(version=__version__), ""]
     facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
@@ -59,7 +59,7 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str) -
     lines += [f"  {name}{' ' * (width - _width(name))}  {value}" for name, value in facts]
     lines += [f"  {text['warning']}: {problem.path}: {problem.message}" for problem in settings.warnings]
     if endpoint is not None:
-        lines += ["", text["try"], "", _curl(url, key, endpoint, settings.language)]
+        lines += ["", text["try"], "", _curl(url, key, endpoint, language)]
     lines += ["", text["sql"], "", _sql(data_option), "", text["stop"], ""]
     return "\n".join(lines)
 

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from sekisho import __version__
+from sekisho.app import speech
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.declare import Both, Help, whole
 from sekisho.stores.standard_error import open_standard_streams
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
@@ -33,6 +35,8 @@ COMMANDS = {
     "tables": "tables",
 }
 
+
+_HELP = Help(Both("The LLM gateway whose numbers are true.", "数字が正しい LLM ゲートウェイです。"), "sekisho demo")
 
 _INTERRUPTED = 130
 
@@ -64,13 +68,12 @@ def _told(error: Exception) -> bool:
     """Say what was wrong with the words or with the configuration; False for anything else."""
     # asked for by name only here: commands that read no configuration do not import the settings
     from sekisho.app import usage_errors
-    from sekisho.app.settings import language_of
     from sekisho.app.settings.problem import ConfigError
 
     if isinstance(error, ConfigError):
         typer.echo(str(error), err=True)
     elif usage_errors.is_usage_error(error):
-        if (text := usage_errors.said(error, language_of())) is None:
+        if (text := usage_errors.said(error, speech.language())) is None:
             text = str(error)
         typer.echo(text, err=True)
     else:
@@ -80,17 +83,8 @@ def _told(error: Exception) -> bool:
 
 def build(words: Sequence[str]) -> typer.Typer:
     """The command line for these words: one command when they name it, else all, for help and suggestions."""
-    app = typer.Typer(
-        name="sekisho",
-        help="The LLM gateway whose numbers are true.",
-        epilog="Example: sekisho demo",
-        no_args_is_help=True,
-        add_completion=False,
-        # both would import rich for every command
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
-    app.callback()(_options)
+    speech.listen(words)
+    app = whole(_HELP, _options)
     for module in _modules(words):
         importlib.import_module(f"sekisho.app.commands.{module}").register(app)
     return app
@@ -111,7 +105,13 @@ def _print_version(wanted: bool) -> None:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help=Both("Print the version and end.", "バージョンを表示して終了"),
+        ),
     ] = False,
 ) -> None:
     pass

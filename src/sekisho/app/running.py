@@ -41,9 +41,9 @@ def say(error: Exception) -> None:
 def what_is_wrong(error: Exception) -> str:
     """And what to do, in the language of whoever started the gateway."""
     from sekisho.app.obstacles import words
-    from sekisho.app.settings import language_of
+    from sekisho.app.speech import language
 
-    return words(error, language_of())
+    return words(error, language())
 
 
 def announce(text: str) -> None:

@@ -50,7 +50,7 @@ def said(error: Any, language: Language) -> str | None:
     if context is not None:
         way = f"{context.command_path} --help"
         lines = [
-            context.get_usage().replace("Usage:", "使い方:", 1) if language == "ja" else context.get_usage(),
+            context.get_usage(),
             f"'{way}' で使い方を見られます。" if language == "ja" else f"Try '{way}' for help.",
         ]
     mistake = f"エラー: {in_japanese(text)}" if language == "ja" else f"Error: {text}"

@@ -43,7 +43,7 @@ class MockProvider:
                 lambda: Connection(self._calls, self._connections), host, port, backlog=_BACKLOG
             )
         except (OSError, OverflowError) as error:
-            raise PortUnavailable(_why(error, host, port)) from None
+            raise PortUnavailable(_why(error, host, port)) from error
         self._host = host
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -97,10 +97,10 @@ def run(
         runner.run(_serve(port, delay_ms, chunk_ms, announce))
 
 
-def greeting(base_url: str) -> str:
-    """One line for a person: where it is, and how to try it."""
+def greeting(base_url: str, how: str = "try") -> str:
+    """One line for a person: where it is, and `how` to try it, in a word."""
     body = '{"model":"mock-small","messages":[{"role":"user","content":"hello"}]}'
-    return f"{base_url}   try: curl {base_url}/chat/completions -d '{body}'"
+    return f"{base_url}   {how}: curl {base_url}/chat/completions -d '{body}'"
 
 
 async def _serve(port: int, delay_ms: int, chunk_ms: int, announce: Callable[[str], None] | None) -> None:

@@ -54,6 +54,9 @@ def test_a_port_that_is_taken_is_wrong_usage(app: typer.Typer) -> None:
         result = CliRunner().invoke(app, ["mock", "--port", port])
         assert result.exit_code == 2
         assert f"Port {port} on 127.0.0.1 is taken. Choose another one" in result.stderr
+        result = CliRunner().invoke(app, ["mock", "--port", port], env={"LANG": "ja_JP.UTF-8"})
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"127.0.0.1:{port} で待ち受けできません: アドレスとポートが使用中です")
 
 
 def test_help_has_an_example(app: typer.Typer) -> None:

@@ -60,4 +60,4 @@ def test_a_group_without_a_command_shows_its_help_and_no_error(
     with pytest.raises(SystemExit) as caught:
         cli.main(["keys"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("Usage: sekisho keys")
+    assert capsys.readouterr().err.startswith("使い方: sekisho keys [オプション] コマンド")

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from sekisho.app.commands import NO, UNREACHABLE, WRONG_USAGE
+from sekisho.app.declare import CONFIG, FORMAT, Both
 
 if TYPE_CHECKING:
     from sekisho.app.settings.messages import Say
@@ -28,9 +29,14 @@ _USAGE_STATUSES = frozenset({400, 401, 413, 415, 422})
 _USAGE_CODES = frozenset({"admin_closed"})
 
 Format = Literal["table", "json", "csv"]
-Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
+Config = Annotated[Path | None, typer.Option("--config", help=CONFIG)]
 GatewayUrl = Annotated[
-    str | None, typer.Option("--gateway", metavar="URL", help=f"The running gateway; by default {DEFAULT_URL}.")
+    str | None,
+    typer.Option(
+        "--gateway",
+        metavar="URL",
+        help=Both(f"The running gateway; by default {DEFAULT_URL}.", f"稼働中のゲートウェイ（既定は {DEFAULT_URL}）"),
+    ),
 ]
 Key = Annotated[
     str | None,
@@ -38,10 +44,13 @@ Key = Annotated[
         "--key",
         envvar=KEY_VARIABLE,
         show_envvar=False,
-        help=f"By default {KEY_VARIABLE}, else admin.key of the configuration.",
+        help=Both(
+            f"By default {KEY_VARIABLE}, else admin.key of the configuration.",
+            f"管理 API のキー（既定は {KEY_VARIABLE}、なければ設定の admin.key）",
+        ),
     ),
 ]
-Output = Annotated[Format, typer.Option("--format", help="For people, or for machines.")]
+Output = Annotated[Format, typer.Option("--format", help=FORMAT)]
 
 
 class Sent(NamedTuple):
@@ -133,14 +142,15 @@ def door(config: Path | None, gateway: str | None, key: str | None) -> Generator
 
 
 def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
+    from sekisho.app import speech
     from sekisho.app.commands import admin_messages as messages
-    from sekisho.app.settings import OF_THE_GATEWAY, language_of, load
+    from sekisho.app.settings import OF_THE_GATEWAY, load
 
     settings: Settings | None = None
     if config is not None or gateway is None or key is None:
         # where both are given the configuration of this folder may be that of another gateway
         settings = load(config, unset_in=OF_THE_GATEWAY if key else OF_THE_GATEWAY - {"admin"})
-    language: Language = "ja" if settings is not None and settings.language == "ja" else language_of()
+    language = speech.language(None if settings is None else settings.language)
     if key is None and settings is not None and settings.admin_key is not None:
         key = settings.admin_key.reveal()
     if not key:

@@ -8,32 +8,45 @@ from typing import Annotated
 
 import typer
 
-_HELP = """Start the gateway with the built-in mock provider, sample teams and keys, and sample traffic.
+from sekisho.app.commands.listening import Host, Port
+from sekisho.app.declare import Both, Help, command
 
-Nothing leaves this machine. The rows stay in ./sekisho-data/demo; delete the folder to begin anew.
-"""
+_HELP = Help(
+    Both(
+        """Start the gateway with the built-in mock provider, sample teams and keys, and sample traffic.
+
+        Nothing leaves this machine. The rows stay in ./sekisho-data/demo; delete the folder to begin anew.
+        """,
+        """内蔵のモックプロバイダーとサンプルのチーム・キー・呼び出しで、ゲートウェイを起動します。
+
+        このマシンの外には何も送りません。記録は ./sekisho-data/demo に残ります。
+        最初からやり直すには、そのフォルダーを削除してください。
+        """,
+    ),
+    "sekisho demo --port 4000",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("demo", help=_HELP, epilog="Example: sekisho demo --port 4000")(demo)
+    command(app, "demo", demo, _HELP)
 
 
 def demo(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4000,
-    traffic: Annotated[bool, typer.Option(help="Make some calls at the start.")] = True,
+    host: Host = "127.0.0.1",
+    port: Port = 4000,
+    traffic: Annotated[
+        bool, typer.Option(help=Both("Make some calls at the start.", "起動時にサンプルの呼び出しを行うかどうか"))
+    ] = True,
 ) -> None:
     """Serves until Ctrl-C."""
-    import os
-
-    from sekisho.app import banner, demo_data, logs, running
+    from sekisho.app import banner, demo_data, logs, running, speech
     from sekisho.app.serving import Installation
     from sekisho.app.serving import serve as serving
-    from sekisho.app.settings import language_of, parse
+    from sekisho.app.settings import parse
     from sekisho.app.settings.model import Settings
 
-    language = language_of(os.environ)
+    language = speech.language()
     text = demo_data.CONFIG.replace("LANGUAGE", language)
     settings = parse(text, "demo", base_dir=Path.cwd(), demo=True, language=language)
     logs.set_up("warning")
@@ -44,7 +57,7 @@ def demo(
 
     def opened(installation: Installation) -> None:
         data = f"--data-dir {demo_data.DATA_DIR} "
-        running.announce(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data))
+        running.announce(banner.banner(settings, url, key=demo_data.FIRST_KEY, data_option=data, language=language))
         if traffic:
             pending.append(asyncio.ensure_future(demo_data.sample_traffic(host, bound)))
 

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from sekisho.app import speech
 from sekisho.app.commands import NO, WRONG_USAGE
-from sekisho.app.settings import DEFAULT_FILE, Language, language_of
+from sekisho.app.declare import Both, Help, command
+from sekisho.app.settings import DEFAULT_FILE, Language
 from sekisho.app.settings.os_reasons import os_reason
 
 # In both texts a comment is `# ` and a word; a setting that is switched off is `#` and the setting as it would stand.
@@ -123,23 +125,34 @@ unknown_price: allow
 #server: {max_body_mb: 32, keepalive_s: 15, shutdown_s: 30}
 """
 
+_HELP = Help(
+    Both("Write a commented sekisho.yaml to start from.", "コメント付きの sekisho.yaml のひな形を書き出します。"),
+    "sekisho init --path sekisho.yaml --language ja",
+)
 TEMPLATES: dict[Language, str] = {"en": _ENGLISH, "ja": _JAPANESE}
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("init", epilog="Example: sekisho init --path sekisho.yaml --language ja")(init)
+    command(app, "init", init, _HELP)
 
 
 def init(
-    path: Annotated[Path, typer.Option(help="The file to write.")] = Path(DEFAULT_FILE),
+    path: Annotated[Path, typer.Option(help=Both("The file to write.", "書き出すファイル"))] = Path(DEFAULT_FILE),
     language: Annotated[
-        Language | None, typer.Option(help="Language of the comments; by default that of the terminal.")
+        Language | None,
+        typer.Option(
+            help=Both(
+                "Language of the comments; by default that of the terminal.", "コメントの言語（既定は端末の言語）"
+            )
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help=Both("Overwrite the file if it is there.", "ファイルがあれば上書きする"))
+    ] = False,
 ) -> None:
-    """Write a commented sekisho.yaml to start from."""
-    spoken: Language = language or language_of()
+    """Exit code 1 if the file is there, 2 if it cannot be written."""
+    spoken: Language = language or speech.language()
     japanese = spoken == "ja"
     try:
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:

@@ -19,20 +19,37 @@ from sekisho.app.commands.scope_options import (
     rule_there,
     scope_from,
 )
+from sekisho.app.declare import Both, Help, command, group
 from sekisho.domain.keys import normal_name
 
 if TYPE_CHECKING:
     from sekisho.app.commands.admin_door import Door
     from sekisho.app.commands.admin_table import Listing
 
-_Qpm = Annotated[str | None, typer.Option("--qpm", metavar="NUMBER|none", help="Calls a minute.")]
-_Tpm = Annotated[str | None, typer.Option("--tpm", metavar="NUMBER|none", help="Tokens a minute.")]
-_Concurrency = Annotated[str | None, typer.Option("--concurrency", metavar="NUMBER|none", help="Calls at once.")]
+_Qpm = Annotated[
+    str | None, typer.Option("--qpm", metavar="NUMBER|none", help=Both("Calls a minute.", "毎分の呼び出し数"))
+]
+_Tpm = Annotated[
+    str | None, typer.Option("--tpm", metavar="NUMBER|none", help=Both("Tokens a minute.", "毎分のトークン数"))
+]
+_Concurrency = Annotated[
+    str | None, typer.Option("--concurrency", metavar="NUMBER|none", help=Both("Calls at once.", "同時呼び出し数"))
+]
 _BurstS = Annotated[
-    float | None, typer.Option("--burst-s", help="So many seconds' worth may come at once; by default 60.")
+    float | None,
+    typer.Option(
+        "--burst-s",
+        help=Both("So many seconds' worth may come at once; by default 60.", "一度に使える量（何秒分か、既定は 60）"),
+    ),
 ]
 _WaitS = Annotated[
-    float | None, typer.Option("--wait-s", help="How long a call may wait for room; by default it is refused.")
+    float | None,
+    typer.Option(
+        "--wait-s",
+        help=Both(
+            "How long a call may wait for room; by default it is refused.", "空きを待てる秒数（既定では待たずに拒否）"
+        ),
+    ),
 ]
 _QUANTITIES = ("qpm", "tpm", "concurrency")
 _NUMBERS = (*_QUANTITIES, "burst_s", "wait_s")
@@ -42,27 +59,67 @@ _COLUMNS = (
     "id", "scope", "qpm", "remaining_requests", "tpm", "remaining_tokens", "concurrency", "running", "burst_s",
     "wait_s", "source",
 )  # fmt: skip
+_HELP = Help(
+    Both(
+        "Limits: calls and tokens a minute, and calls at once.",
+        "制限（毎分の呼び出し数・トークン数、同時呼び出し数）を表示・変更します。",
+    ),
+    "sekisho limits show",
+)
+_SHOW = Help(
+    Both(
+        """Show all limits, and what is left of them at this moment.
+
+        A limit of '*' has a line for each of those who have called.
+
+        """,
+        """すべての制限と、現在の残りを表示します。
+
+        '*' の制限は、呼び出した相手ごとに 1 行になります。
+        """,
+    ),
+    "sekisho limits show --format json",
+)
+_SET = Help(
+    Both(
+        """Set a limit, or other numbers for one that is there. It holds within 5 seconds.
+
+        What is not named stays as it is; `none` takes a number away: `--tpm none`.
+
+        Several of --team, --user and so on must all match; '*' means each. Exit code 1 if the limit is declared in the
+        configuration, which is then the place to change it.
+
+        """,
+        """制限を設定するか、すでにある制限の値を変えます。5 秒以内に有効になります。
+
+        指定しなかった値はそのまま残ります。`none` で値を取り除けます（`--tpm none`）。
+
+        --team や --user などを複数指定すると、すべてに当てはまる呼び出しが対象になります。
+        '*' は「それぞれ」を表します。
+        設定ファイルで宣言された制限はファイルの方で変更してください。その場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho limits set --user '*' --qpm 60 --tpm 40000",
+)
+_REMOVE = Help(
+    Both(
+        "Take a limit away. Exit code 1 if there is none with that id, or it is declared in the configuration.",
+        "制限を削除します。その ID の制限がない場合や、設定ファイルで宣言されている場合、終了コードは 1 です。",
+    ),
+    "sekisho limits remove lim_0a1B2c3D4e5F",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command and what is below it."""
-    limits = typer.Typer(
-        help="Limits: calls and tokens a minute, and calls at once.",
-        epilog="Example: sekisho limits show",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
-    limits.command("show", epilog="Example: sekisho limits show --format json")(show_limits)
-    limits.command("set", epilog="Example: sekisho limits set --user '*' --qpm 60 --tpm 40000")(set_limit)
-    limits.command("remove", epilog="Example: sekisho limits remove lim_0a1B2c3D4e5F")(remove)
-    app.add_typer(limits, name="limits")
+    limits = group(app, "limits", _HELP)
+    command(limits, "show", show_limits, _SHOW)
+    command(limits, "set", set_limit, _SET)
+    command(limits, "remove", remove, _REMOVE)
 
 
 def show_limits(output: Output = "table", gateway: GatewayUrl = None, key: Key = None, config: Config = None) -> None:
-    """Show all limits, and what is left of them at this moment.
-
-    A limit of '*' has a line for each of those who have called.
-    """
+    """All of them, as the gateway knows them at this moment."""
     from sekisho.app.commands import admin_messages as messages
     from sekisho.app.commands.admin_table import show
 
@@ -92,13 +149,7 @@ def set_limit(
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Set a limit, or other numbers for one that is there. It holds within 5 seconds.
-
-    What is not named stays as it is; `none` takes a number away: `--tpm none`.
-
-    Several of --team, --user and so on must all match; '*' means each. Exit code 1 if the limit is declared in the
-    configuration, which is then the place to change it.
-    """
+    """Exit code 1 if it is declared in the configuration."""
     from sekisho.app.commands import admin_messages as messages
     from sekisho.app.commands.admin_table import show
 
@@ -114,12 +165,17 @@ def set_limit(
 
 
 def remove(
-    limit: Annotated[str, typer.Argument(metavar="ID", help="As `sekisho limits show` shows it.")],
+    limit: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help=Both("As `sekisho limits show` shows it.", "`sekisho limits show` に表示される ID")
+        ),
+    ],
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Take a limit away. Exit code 1 if there is none with that id, or it is declared in the configuration."""
+    """Exit code 1 if there is none, or it is declared in the configuration."""
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:

@@ -12,6 +12,7 @@ import typer
 from sekisho.app.commands import NO, UNREACHABLE, WRONG_USAGE
 from sekisho.app.commands.reconcile_gateway import DEFAULT_URL, Stopped, counters_at, gateway_at
 from sekisho.app.commands.tables_desk import Config, DataDir, target
+from sekisho.app.declare import FORMAT, Both, Help, command
 
 if TYPE_CHECKING:
     from sekisho.app.commands.reconcile_budgets import Desk
@@ -23,26 +24,62 @@ if TYPE_CHECKING:
     from sekisho.tables.storage import Storage
 
 _Gateway = Annotated[
-    str | None, typer.Option("--gateway", metavar="URL", help=f"Where /metrics is; by default {DEFAULT_URL}.")
+    str | None,
+    typer.Option(
+        "--gateway",
+        metavar="URL",
+        help=Both(f"Where /metrics is; by default {DEFAULT_URL}.", f"/metrics のアドレス（既定は {DEFAULT_URL}）"),
+    ),
 ]
 _Answers = Annotated[
-    Path | None, typer.Option("--answers", help="A file of x-request-id that callers got, one a line.")
+    Path | None,
+    typer.Option(
+        "--answers",
+        help=Both(
+            "A file of x-request-id that callers got, one a line.",
+            "呼び出し元が受け取った x-request-id のファイル（1 行に 1 つ）",
+        ),
+    ),
 ]
-_Days = Annotated[int, typer.Option("--days", min=1, max=3650, help="So many days (UTC) back.")]
-_Output = Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")]
+_Days = Annotated[
+    int, typer.Option("--days", min=1, max=3650, help=Both("So many days (UTC) back.", "さかのぼる日数（UTC）"))
+]
+_Output = Annotated[Literal["table", "json"], typer.Option("--format", help=FORMAT)]
 _Export = Annotated[
     list[Path] | None,
-    typer.Option("--export", metavar="FILE", help="A provider's usage or cost export; again for each further page."),
+    typer.Option(
+        "--export",
+        metavar="FILE",
+        help=Both(
+            "A provider's usage or cost export; again for each further page.",
+            "プロバイダーの利用量か費用のエクスポート（続きのページがあれば繰り返し指定）",
+        ),
+    ),
 ]
 _Provider = Annotated[
-    list[str] | None, typer.Option("--provider", metavar="NAME", help="Whose export it is, as the rows name it.")
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help=Both("Whose export it is, as the rows name it.", "エクスポートの元のプロバイダー（行にある名前）"),
+    ),
 ]
 _FormatOf = Annotated[
     Literal["openai", "anthropic", "csv"] | None,
-    typer.Option("--format-of", help="The shape of the export; by default what it looks like."),
+    typer.Option(
+        "--format-of",
+        help=Both(
+            "The shape of the export; by default what it looks like.", "エクスポートの形式（既定では内容から判断）"
+        ),
+    ),
 ]
 _Tolerance = Annotated[
-    str, typer.Option("--tolerance", metavar="PERCENT", help="Differences of an export up to so much agree.")
+    str,
+    typer.Option(
+        "--tolerance",
+        metavar="PERCENT",
+        help=Both("Differences of an export up to so much agree.", "一致とみなすエクスポートとの差（％）"),
+    ),
 ]
 _Key = Annotated[
     str | None,
@@ -50,19 +87,44 @@ _Key = Annotated[
         "--key",
         envvar="SEKISHO_ADMIN_KEY",
         show_envvar=False,
-        help="To ask for budgets. By default SEKISHO_ADMIN_KEY, else admin.key of the configuration.",
+        help=Both(
+            "To ask for budgets. By default SEKISHO_ADMIN_KEY, else admin.key of the configuration.",
+            "予算を問い合わせるキー（既定は SEKISHO_ADMIN_KEY、なければ設定の admin.key）",
+        ),
     ),
 ]
 _Admin = Annotated[
-    str | None, typer.Option("--admin", metavar="URL", help="Where /admin is, if not at the address of --gateway.")
+    str | None,
+    typer.Option(
+        "--admin",
+        metavar="URL",
+        help=Both(
+            "Where /admin is, if not at the address of --gateway.", "/admin のアドレス（--gateway と異なる場合）"
+        ),
+    ),
 ]
+_HELP = Help(
+    Both(
+        """Compare answers, rows, metrics, budgets and bills, and name what does not agree.
+
+        The tables are compared with each other, rows still in the spool included; with the counters of the running
+        gateway since its start; with what its budgets say is spent; and with a provider's own usage export: OpenAI's or
+        Anthropic's, or CSV. Exit code 1 if something does not agree, 3 if the gateway named cannot be reached.
+        """,
+        """応答、行、メトリクス、予算、請求を突き合わせ、一致しないものを示します。
+
+        テーブル同士（スプールに残る行も含む）、稼働中のゲートウェイの起動後のカウンター、
+        そのゲートウェイの予算の使用済み額、プロバイダーの利用量エクスポート（OpenAI、Anthropic、CSV）と比べます。
+        一致しないものがある場合、終了コードは 1、指定したゲートウェイに接続できない場合は 3 です。
+        """,
+    ),
+    "sekisho reconcile --gateway http://127.0.0.1:4000 --export usage.json",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("reconcile", epilog="Example: sekisho reconcile --gateway http://127.0.0.1:4000 --export usage.json")(
-        reconcile
-    )
+    command(app, "reconcile", reconcile, _HELP)
 
 
 def reconcile(
@@ -80,17 +142,12 @@ def reconcile(
     days: _Days = 31,
     output: _Output = "table",
 ) -> None:
-    """Compare answers, rows, metrics, budgets and bills, and name what does not agree.
-
-    The tables are compared with each other, rows still in the spool included; with the counters of the running gateway
-    since its start; with what its budgets say is spent; and with a provider's own usage export: OpenAI's or
-    Anthropic's, or CSV. Exit code 1 if something does not agree, 3 if the gateway named cannot be reached.
-    """
+    """Exit code 1 if something does not agree, 3 if the gateway named cannot be reached."""
+    from sekisho.app import speech
     from sekisho.app.commands.reconcile_export import Wanted, open_export
-    from sekisho.app.settings import language_of
     from sekisho.tables.reader import SqlFailed
 
-    language = language_of()
+    language = speech.language()
     try:
         opened = open_export(Wanted(export or (), provider or (), format_of, tolerance), language)
         where = _places(data_dir, config, gateway, admin)

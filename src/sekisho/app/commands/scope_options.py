@@ -9,17 +9,51 @@ from typing import Annotated, Any
 import typer
 
 from sekisho.app.commands.admin_door import Door, refused
+from sekisho.app.declare import Both
 from sekisho.domain.keys import normal_name
 from sekisho.domain.spending import SCOPE_NAMES
 
-Organisation = Annotated[bool, typer.Option("--organisation", help="Everything that passes this gateway.")]
-Department = Annotated[str | None, typer.Option("--department", metavar="NAME", help="A department, or '*'.")]
-Team = Annotated[str | None, typer.Option("--team", metavar="NAME", help="A team, or '*'.")]
-KeyName = Annotated[str | None, typer.Option("--key-name", metavar="NAME", help="A virtual key by its name, or '*'.")]
-User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="A user, or '*'.")]
-Endpoint = Annotated[str | None, typer.Option("--endpoint", metavar="NAME", help="An endpoint, or '*'.")]
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="A target model: provider/model, or '*'.")]
-Feature = Annotated[str | None, typer.Option("--feature", metavar="NAME", help="A feature by its tag, or '*'.")]
+Organisation = Annotated[
+    bool,
+    typer.Option(
+        "--organisation", help=Both("Everything that passes this gateway.", "このゲートウェイを通るすべての呼び出し")
+    ),
+]
+Department = Annotated[
+    str | None, typer.Option("--department", metavar="NAME", help=Both("A department, or '*'.", "部署（'*' で各部署）"))
+]
+Team = Annotated[
+    str | None, typer.Option("--team", metavar="NAME", help=Both("A team, or '*'.", "チーム（'*' で各チーム）"))
+]
+KeyName = Annotated[
+    str | None,
+    typer.Option(
+        "--key-name", metavar="NAME", help=Both("A virtual key by its name, or '*'.", "キーの名前（'*' で各キー）")
+    ),
+]
+User = Annotated[
+    str | None, typer.Option("--user", metavar="NAME", help=Both("A user, or '*'.", "ユーザー（'*' で各ユーザー）"))
+]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint", metavar="NAME", help=Both("An endpoint, or '*'.", "エンドポイント（'*' で各エンドポイント）")
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help=Both("A target model: provider/model, or '*'.", "ターゲットのモデル: provider/model（'*' で各モデル）"),
+    ),
+]
+Feature = Annotated[
+    str | None,
+    typer.Option(
+        "--feature", metavar="NAME", help=Both("A feature by its tag, or '*'.", "タグで示す機能（'*' で各機能）")
+    ),
+]
 
 
 def scope_from(door: Door, organisation: bool, *values: str | None) -> dict[str, str]:

@@ -10,31 +10,53 @@ from typing import Annotated
 import typer
 
 from sekisho.app.commands import WRONG_USAGE
+from sekisho.app.commands.listening import Host, Port
+from sekisho.app.declare import Both, Help, command
 
-_HELP = """Start the gateway.
+_HELP = Help(
+    Both(
+        """Start the gateway.
 
-The configuration is --config, else sekisho.yaml in the current folder, else the environment: OPENAI_API_KEY, or the built-in mock provider when there is no key. Without a configuration a key is generated and shown.
+        The configuration is --config, else sekisho.yaml in the current folder, else the environment: OPENAI_API_KEY,
+        or the built-in mock provider when there is no key. Without a configuration a key is generated and shown.
 
-A changed file is taken over while it runs, also on SIGHUP; a file with mistakes leaves the old configuration in force.
+        A changed file is taken over while it runs, also on SIGHUP; a file with mistakes leaves the old configuration
+        in force.
 
-With --workers N so many processes share the port. They need counters that they share: `state: {url: redis://HOST:6379/0}`.
-"""  # noqa: E501  a paragraph of help is one line, the terminal wraps it
+        With --workers N so many processes share the port. They need counters that they share:
+        `state: {url: redis://HOST:6379/0}`.
+        """,
+        """ゲートウェイを起動します。
+
+        設定は --config のファイル、なければ現在のフォルダーの sekisho.yaml、それもなければ環境変数です。
+        OPENAI_API_KEY があれば OpenAI を、なければ内蔵のモックプロバイダーを使います。
+        設定ファイルがないときは、キーを 1 つ作って表示します。
+
+        ファイルを変更すると、稼働中に自動で反映されます。SIGHUP でも反映されます。
+        間違いのあるファイルは反映されず、元の設定のまま動きます。
+
+        --workers N を付けると、N 個のプロセスが 1 つのポートを分け合います。
+        共有のカウンター `state: {url: redis://HOST:6379/0}` が必要です。
+        """,
+    ),
+    "sekisho serve --config sekisho.yaml --port 4000",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("serve", help=_HELP, epilog="Example: sekisho serve --config sekisho.yaml --port 4000")(serve)
+    command(app, "serve", serve, _HELP)
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
+    config: Annotated[Path | None, typer.Option(help=Both("The configuration file.", "設定ファイル"))] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 4000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help=Both("Serving processes.", "ワーカーの数"))] = 1,
 ) -> None:
     """Serves until Ctrl-C or SIGTERM. Exit code 2 for mistakes in the configuration or a port that is taken."""
     _ignore_reloads()
-    from sekisho.app import banner, logs, running
+    from sekisho.app import banner, logs, running, speech
     from sekisho.app.limits import cannot_count
     from sekisho.app.serving import serve as serving
     from sekisho.app.settings import load
@@ -43,7 +65,8 @@ def serve(
 
     path = config if config is not None else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
     settings = load(path)
-    if (refused := cannot_count(settings, workers, settings.language)) is not None:
+    language = speech.language(settings.language)
+    if (refused := cannot_count(settings, workers, language)) is not None:
         typer.echo(refused, err=True)
         raise typer.Exit(WRONG_USAGE)
     logs.set_up(settings.log_level)
@@ -53,7 +76,7 @@ def serve(
     option = f"--config {shlex.quote(str(path))} " if path is not None else ""
 
     def opened() -> None:
-        running.announce(banner.banner(settings, url, key=key, data_option=option))
+        running.announce(banner.banner(settings, url, key=key, data_option=option, language=language))
 
     if workers > 1:
         from sekisho.app.workers.supervisor import run

@@ -7,52 +7,70 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
-from sekisho.app.commands.tables_desk import target
+from sekisho.app.commands.tables_desk import Config, DataDir, target
+from sekisho.app.declare import FORMAT, Both, Help, command
 
 if TYPE_CHECKING:
     from sekisho.app.commands.sql_output import Rows
     from sekisho.app.settings import Language
 
 Format = Literal["table", "json", "csv"]
+_HELP = Help(
+    Both(
+        """Query the tables `usage` and `inference_log` and their views with DuckDB.
+
+        Views: recent_errors, latency_by_endpoint, tokens_by_day, cost_by_day, last_user_message, growing_inputs,
+        verbose_outputs, failing_inputs, inference_table, inference_table_databricks. A catalog and a schema may stand
+        before a name: main.sekisho.usage. Exit code 1 if the query fails.
+        """,
+        """テーブル `usage`、`inference_log` とそのビューに、DuckDB で問い合わせます。
+
+        ビュー: recent_errors、latency_by_endpoint、tokens_by_day、cost_by_day、last_user_message、growing_inputs、
+        verbose_outputs、failing_inputs、inference_table、inference_table_databricks。
+        名前の前にカタログとスキーマを付けられます（main.sekisho.usage）。クエリが失敗した場合、終了コードは 1 です。
+        """,
+    ),
+    'sekisho sql "SELECT * FROM cost_by_day LIMIT 10" --format csv',
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("sql", epilog='Example: sekisho sql "SELECT * FROM cost_by_day LIMIT 10" --format csv')(sql)
+    command(app, "sql", sql, _HELP)
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, in DuckDB's SQL.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
-    ] = None,
-    output: Annotated[Format, typer.Option("--format", help="For people, or for machines.")] = "table",
+    statement: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help=Both("One SELECT, in DuckDB's SQL.", "DuckDB の SQL で書いた SELECT 1 つ")),
+    ],
+    config: Config = None,
+    data_dir: DataDir = None,
+    output: Annotated[Format, typer.Option("--format", help=FORMAT)] = "table",
     catalog: Annotated[
         str,
-        typer.Option("--catalog", metavar="CATALOG.SCHEMA", help="What may stand before a table's name, as elsewhere."),
+        typer.Option(
+            "--catalog",
+            metavar="CATALOG.SCHEMA",
+            help=Both(
+                "What may stand before a table's name, as elsewhere.",
+                "テーブル名の前に付けられる名前（ほかの環境での名前に合わせる）",
+            ),
+        ),
     ] = "main.sekisho",
 ) -> None:
-    """Query the tables `usage` and `inference_log` and their views with DuckDB.
-
-    Views: recent_errors, latency_by_endpoint, tokens_by_day, cost_by_day, last_user_message, growing_inputs,
-    verbose_outputs, failing_inputs, inference_table, inference_table_databricks. A catalog and a schema may stand
-    before a name: main.sekisho.usage. Exit code 1 if the query fails.
-    """
+    """Exit code 1 if the query fails, 2 if it is none."""
+    from sekisho.app import speech
     from sekisho.app.commands import sql_messages as messages
-    from sekisho.app.settings import language_of
     from sekisho.tables.qualified import plain_names
     from sekisho.tables.reader import ask, has_data
 
-    language, (folder, storage, _) = language_of(), target(config, data_dir)
+    language, (folder, storage, _) = speech.language(), target(config, data_dir)
     with _failures(language, catalog):
         if not has_data(folder, storage):
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)

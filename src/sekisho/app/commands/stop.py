@@ -11,37 +11,74 @@ import typer
 
 from sekisho.app.commands import NO
 from sekisho.app.commands.admin_door import Config, Door, GatewayUrl, Key, Output, door, refused
+from sekisho.app.declare import Both, Help, command
 from sekisho.domain.keys import normal_name
 
 _COLUMNS = ("id", "kind", "value", "reason", "by", "at")
+_User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", help=Both("All calls of a user.", "ユーザーのすべての呼び出し")),
+]
+_Team = Annotated[
+    str | None,
+    typer.Option("--team", metavar="NAME", help=Both("All calls of a team.", "チームのすべての呼び出し")),
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help=Both(
+            "An endpoint, provider/model, a model, or provider/*.",
+            "エンドポイント、provider/model、モデル、provider/* のどれか",
+        ),
+    ),
+]
+_Everything = Annotated[bool, typer.Option("--all", help=Both("All calls.", "すべての呼び出し"))]
+_Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help=Both("For those who ask why.", "理由（あとで確認できるように残す）")),
+]
+_Lift = Annotated[bool, typer.Option("--lift", help=Both("Let them go on again.", "停止を解除する"))]
+_Listed = Annotated[bool, typer.Option("--list", help=Both("Show what is stopped.", "停止中のものを表示する"))]
+_HELP = Help(
+    Both(
+        """Stop the calls of a user, a team, a model, or all, within 5 seconds; running streams end with an error.
+
+        Calls that come later are refused until it is lifted. Every stop and lift is in the audit. Exit code 1 with
+        --lift if it was not stopped.
+
+        """,
+        """ユーザー、チーム、モデル、またはすべての呼び出しを、5 秒以内に停止します。
+        実行中のストリームはエラーで終わります。
+
+        その後の呼び出しは、停止が解除されるまで拒否されます。停止と解除はすべて変更の記録に残ります。
+        --lift で、停止されていないものを指定した場合、終了コードは 1 です。
+        """,
+    ),
+    'sekisho stop --user taro --reason "key in a public repository"',
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("stop", epilog='Example: sekisho stop --user taro --reason "key in a public repository"')(stop)
+    command(app, "stop", stop, _HELP)
 
 
 def stop(
-    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="All calls of a user.")] = None,
-    team: Annotated[str | None, typer.Option("--team", metavar="NAME", help="All calls of a team.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="An endpoint, provider/model, a model, or provider/*."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All calls.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="For those who ask why.")] = None,
-    lift: Annotated[bool, typer.Option("--lift", help="Let them go on again.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Show what is stopped.")] = False,
+    user: _User = None,
+    team: _Team = None,
+    model: _Model = None,
+    everything: _Everything = False,
+    reason: _Reason = None,
+    lift: _Lift = False,
+    listed: _Listed = False,
     output: Output = "table",
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Stop the calls of a user, a team, a model, or all, within 5 seconds; running streams end with an error.
-
-    Calls that come later are refused until it is lifted. Every stop and lift is in the audit. Exit code 1 with --lift
-    if it was not stopped.
-    """
+    """Stop one thing, lift a stop, or list them. Exit code 1 if what is to be lifted was not stopped."""
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:

@@ -25,35 +25,87 @@ from sekisho.app.commands.tables_desk import (
     target,
     work,
 )
-from sekisho.app.commands.tables_rows import EXPORT_EXAMPLE, erase, export
+from sekisho.app.commands.tables_rows import ERASE, EXPORT, erase, export
+from sekisho.app.declare import FORMAT, Both, Help, command, group
+
+_HELP = Help(
+    Both(
+        "The Delta tables behind `sekisho sql`.",
+        "`sekisho sql` が読む Delta テーブルの状態表示とメンテナンスを行います。",
+    ),
+    "sekisho tables info",
+)
+_INFO = Help(
+    Both(
+        """Show rows, files, bytes, days and the last commit of each table, what waits in the spool and since when, and
+        when maintenance last ran.
+        """,
+        """テーブルごとの行、ファイル、バイト数、日数、最後のコミットと、スプールで待っている行とその時間、
+        最後のメンテナンスの時刻を表示します。
+        """,
+    ),
+    "sekisho tables info --format json",
+)
+_COMPACT = Help(
+    Both(
+        """Merge small files into few: all of days that are over, and of today's so many that few are left.
+
+        May run beside a serving gateway. Exit code 1 when it could not.
+        """,
+        """小さなファイルを少数にまとめます。終わった日の分はすべて、今日の分は残りが少なくなるまで統合します。
+
+        ゲートウェイの稼働中にも実行できます。できなかった場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho tables compact --dry-run",
+)
+_EXPIRE = Help(
+    Both(
+        """Drop the days that are older than the table's retention.
+
+        No row is read for it. The files are deleted by `vacuum` later. Exit code 1 when it could not.
+        """,
+        """テーブルの保存期間を過ぎた日を取り除きます。
+
+        行は読みません。ファイルはあとで `vacuum` が削除します。できなかった場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho tables expire --table inference_log --days 30 --dry-run",
+)
+_VACUUM = Help(
+    Both(
+        """Delete files that left the tables, `tables.vacuum_days` later at most and six hours at least, and log entries
+        that are summed up.
+
+        Exit code 1 when it could not.
+        """,
+        """テーブルから外れたファイルを、6 時間後から `tables.vacuum_days` の日数後までの間に削除します。
+        チェックポイントにまとめ済みのログも削除します。
+
+        できなかった場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho tables vacuum --dry-run",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command and what is below it."""
-    tables = typer.Typer(
-        help="The Delta tables behind `sekisho sql`.",
-        epilog="Example: sekisho tables info",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
-    tables.command("info", epilog="Example: sekisho tables info --format json")(info)
-    tables.command("compact", epilog="Example: sekisho tables compact --dry-run")(compact)
-    tables.command("expire", epilog="Example: sekisho tables expire --table inference_log --days 30 --dry-run")(expire)
-    tables.command("vacuum", epilog="Example: sekisho tables vacuum --dry-run")(vacuum)
-    tables.command("erase", epilog="Example: sekisho tables erase --user taro --dry-run")(erase)
-    tables.command("export", epilog=EXPORT_EXAMPLE)(export)
-    app.add_typer(tables, name="tables")
+    tables = group(app, "tables", _HELP)
+    command(tables, "info", info, _INFO)
+    command(tables, "compact", compact, _COMPACT)
+    command(tables, "expire", expire, _EXPIRE)
+    command(tables, "vacuum", vacuum, _VACUUM)
+    command(tables, "erase", erase, ERASE)
+    command(tables, "export", export, EXPORT)
 
 
 def info(
     config: Config = None,
     data_dir: DataDir = None,
-    output: Annotated[
-        Literal["table", "json"], typer.Option("--format", help="For people, or for machines.")
-    ] = "table",
+    output: Annotated[Literal["table", "json"], typer.Option("--format", help=FORMAT)] = "table",
 ) -> None:
-    """Show rows, files, bytes, days and the last commit of each table, what waits in the spool and since when, and when
-    maintenance last ran."""
+    """Exit code 1 if they cannot be read."""
     from sekisho.tables.maintenance.state import read_state
     from sekisho.tables.overview import overview
 
@@ -73,9 +125,9 @@ def info(
     ]
     rows.append(("spool", spool.rows, spool.segments, spool.bytes, None, None, None, spool.age_s, None))
     if output == "json":
-        typer.echo(msgspec.json.encode([dict(zip(_INFO, row, strict=True)) for row in rows]).decode())
+        typer.echo(msgspec.json.encode([dict(zip(_COLUMNS, row, strict=True)) for row in rows]).decode())
         return
-    show(_INFO, rows)
+    show(_COLUMNS, rows)
     for job, run in sorted(jobs.items()):
         say = messages.LAST_FAILED if run.error else messages.LAST_RUN if run.ended_us else messages.LAST_CUT
         typer.echo(said(say, job=job, at=iso(run.ended_us or run.began_us), error=run.error))
@@ -83,14 +135,11 @@ def info(
         typer.echo(said(messages.BUCKET_NOT_MAINTAINED))
 
 
-_INFO = ["name", "rows", "files", "bytes", "days", "log_entries", "last_commit", "age_s", "last_maintenance"]
+_COLUMNS = ["name", "rows", "files", "bytes", "days", "log_entries", "last_commit", "age_s", "last_maintenance"]
 
 
 def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
-    """Merge small files into few: all of days that are over, and of today's so many that few are left.
-
-    May run beside a serving gateway. Exit code 1 when it could not.
-    """
+    """Exit code 1 when it could not."""
     from sekisho.tables.maintenance.compact import compact as merge
     from sekisho.tables.maintenance.compact import rows_to_merge
     from sekisho.tables.maintenance.log import checkpoint_own
@@ -118,16 +167,20 @@ def compact(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = F
 def expire(
     config: Config = None,
     data_dir: DataDir = None,
-    table: Annotated[Name | None, typer.Option("--table", help="Only this table.")] = None,
+    table: Annotated[
+        Name | None, typer.Option("--table", help=Both("Only this table.", "対象のテーブル（既定はすべて）"))
+    ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", min=1, help="Days to keep; by default tables.retention_days.")
+        int | None,
+        typer.Option(
+            "--days",
+            min=1,
+            help=Both("Days to keep; by default tables.retention_days.", "残す日数（既定は tables.retention_days）"),
+        ),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Drop the days that are older than the table's retention.
-
-    No row is read for it. The files are deleted by `vacuum` later. Exit code 1 when it could not.
-    """
+    """Exit code 1 when it could not."""
     from sekisho.tables.maintenance.expire import expire as drop
     from sekisho.tables.maintenance.expire import first_kept
 
@@ -144,11 +197,7 @@ def expire(
 
 
 def vacuum(config: Config = None, data_dir: DataDir = None, dry_run: DryRun = False) -> None:
-    """Delete files that left the tables, `tables.vacuum_days` later at most and six hours at least, and log entries
-    that are summed up.
-
-    Exit code 1 when it could not.
-    """
+    """Exit code 1 when it could not."""
     from sekisho.tables.maintenance.log import checkpoint_own, shorten
     from sekisho.tables.maintenance.vacuum import vacuum as delete
 

@@ -13,18 +13,28 @@ import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import tables_messages as messages
-from sekisho.app.settings import language_of
+from sekisho.app.declare import CONFIG, Both
+from sekisho.app.speech import language
 
 if TYPE_CHECKING:
     from sekisho.app.settings.messages import Say
     from sekisho.tables.maintenance.policy import Plan
     from sekisho.tables.storage import Storage
 
-Config = Annotated[Path | None, typer.Option("--config", help="The configuration file; by default sekisho.yaml.")]
+Config = Annotated[Path | None, typer.Option("--config", help=CONFIG)]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the rows are; by default what the configuration says.")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help=Both(
+            "Where the rows are; by default what the configuration says.",
+            "データフォルダー（既定は設定の値）",
+        ),
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help=Both("Only say what would be done.", "何をするかだけを表示し、変更しない"))
+]
 Name = Literal["usage", "inference_log"]
 
 
@@ -112,12 +122,12 @@ def bar(say: Say, total: int) -> Generator[Callable[[int], None]]:
 
 
 def said(say: Say, **values: object) -> str:
-    return say.message(language_of(), **values)
+    return say.message(language(), **values)
 
 
 def refuse(say: Say, code: int = WRONG_USAGE, **values: object) -> NoReturn:
     """Say why on stderr, with what to do, and end the command."""
-    typer.echo(f"{said(say, **values)}\n{say.hint(language_of(), **values)}".rstrip(), err=True)
+    typer.echo(f"{said(say, **values)}\n{say.hint(language(), **values)}".rstrip(), err=True)
     raise typer.Exit(code)
 
 

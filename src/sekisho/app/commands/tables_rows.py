@@ -25,31 +25,96 @@ from sekisho.app.commands.tables_desk import (
     target,
     work,
 )
-from sekisho.app.settings import language_of
+from sekisho.app.declare import Both, Help
 from sekisho.app.settings.os_reasons import os_reason
+from sekisho.app.speech import language
 
 if TYPE_CHECKING:
     from sekisho.tables.export import Export
 
-EXPORT_EXAMPLE = "Example: sekisho tables export --table usage --from 2026-11-01 --to 2026-11-30 --out usage.parquet"
 Format = Literal["parquet", "csv", "jsonl"]
+_Table = Annotated[Name, typer.Option("--table", help=Both("Which table.", "書き出すテーブル"))]
+_First = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="DAY",
+        help=Both("First day, UTC, as 2026-11-01.", "最初の日（UTC、2026-11-01 のように指定）"),
+    ),
+]
+_Last = Annotated[
+    str, typer.Option("--to", metavar="DAY", help=Both("Last day, included.", "最後の日（この日も含む）"))
+]
+_Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help=Both("The file to write; it must not be there yet.", "書き出すファイル（すでにあるものは不可）"),
+    ),
+]
+_Format = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        help=Both("By default what the name of the file ends with.", "形式（既定ではファイル名の末尾から判断）"),
+    ),
+]
+_User = Annotated[
+    str,
+    typer.Option(
+        "--user", help=Both("As in the columns requester or end_user.", "列 requester か end_user にある名前")
+    ),
+]
+_Purge = Annotated[
+    bool,
+    typer.Option(
+        "--purge",
+        help=Both(
+            "Delete the old files at once; queries that read them now will fail.",
+            "古いファイルをすぐに削除する（読んでいる途中のクエリは失敗する）",
+        ),
+    ),
+]
+ERASE = Help(
+    Both(
+        """Take one person out of the tables: the rows of inference_log are dropped, those of usage lose everything that
+        leads to the person and keep their costs.
+
+        Without --purge the old files are deleted by `vacuum` after tables.vacuum_days. Exit code 1 when rows of the
+        person are left, for example in the spool: then run it again.
+        """,
+        """1 人のデータをテーブルから取り除きます。
+        inference_log の行は削除し、usage の行からは本人につながるものを消して、費用を残します。
+
+        --purge を付けなければ、古いファイルは、tables.vacuum_days の日数が過ぎたあと `vacuum` が削除します。
+        スプールなどに本人の行が残った場合、終了コードは 1 です。もう一度実行してください。
+        """,
+    ),
+    "sekisho tables erase --user taro --dry-run",
+)
+EXPORT = Help(
+    Both(
+        """Write some days of a table into a Parquet, CSV or JSON lines file, rows not yet committed too.
+
+        The file can be read by its owner alone. Exit code 1 when it could not be written.
+        """,
+        """テーブルの指定した日の行を、Parquet、CSV、JSON Lines のファイルに書き出します。コミット前の行も含みます。
+
+        ファイルを読めるのは所有者だけです。書き出せなかった場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho tables export --table usage --from 2026-11-01 --to 2026-11-30 --out usage.parquet",
+)
 
 
 def erase(
-    user: Annotated[str, typer.Option("--user", help="As in the columns requester or end_user.")],
-    purge: Annotated[
-        bool, typer.Option("--purge", help="Delete the old files at once; queries that read them now will fail.")
-    ] = False,
+    user: _User,
+    purge: _Purge = False,
     config: Config = None,
     data_dir: DataDir = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Take one person out of the tables: the rows of inference_log are dropped, those of usage lose everything that
-    leads to the person and keep their costs.
-
-    Without --purge the old files are deleted by `vacuum` after tables.vacuum_days. Exit code 1 when rows of the person
-    are left, for example in the spool: then run it again.
-    """
+    """Exit code 1 when rows of the person are left."""
     from sekisho.tables.maintenance.erase import erase as take_out
     from sekisho.tables.maintenance.erase import files_of, waiting
     from sekisho.tables.maintenance.log import checkpoint_own
@@ -77,20 +142,15 @@ def erase(
 
 
 def export(
-    table: Annotated[Name, typer.Option("--table", help="Which table.")],
-    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day, UTC, as 2026-11-01.")],
-    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day, included.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write; it must not be there yet.")],
-    output: Annotated[
-        Format | None, typer.Option("--format", help="By default what the name of the file ends with.")
-    ] = None,
+    table: _Table,
+    first: _First,
+    last: _Last,
+    out: _Out,
+    output: _Format = None,
     config: Config = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write some days of a table into a Parquet, CSV or JSON lines file, rows not yet committed too.
-
-    The file can be read by its owner alone. Exit code 1 when it could not be written.
-    """
+    """Exit code 1 when it could not be written."""
     from sekisho.tables.export import Export
     from sekisho.tables.reader import SqlFailed, has_data
 
@@ -110,7 +170,7 @@ def export(
         count = _write(Export(folder, table, *days, storage), temporary, kind)
         temporary.rename(out)
     except (SqlFailed, OSError) as error:
-        refuse(messages.NOT_WRITTEN, NO, name=out, error=os_reason(error, language_of()))
+        refuse(messages.NOT_WRITTEN, NO, name=out, error=os_reason(error, language()))
     finally:
         temporary.unlink(missing_ok=True)
     typer.echo(said(messages.EXPORTED, rows=count, name=out))

@@ -7,20 +7,38 @@ from typing import Annotated, Any
 import typer
 
 from sekisho.app.commands.admin_door import Config, GatewayUrl, Key, Output, door
+from sekisho.app.declare import NAME, Both, Help, command, group
+
+_HELP = Help(
+    Both(
+        "Teams, their departments, and what they may still spend.",
+        "チームとその部署、まだ使える金額を表示・変更します。",
+    ),
+    "sekisho teams",
+)
+_SET = Help(
+    Both(
+        "Make a team, or move it to another department. Exit code 1 if it is declared in the configuration.",
+        "チームを作るか、別の部署に移します。設定ファイルで宣言されている場合、終了コードは 1 です。",
+    ),
+    "sekisho teams set research --department rd",
+)
+_REMOVE = Help(
+    Both(
+        "Remove a team. Exit code 1 if there is none, or keys or users still belong to it.",
+        """チームを削除します。
+        チームがない場合や、キーかユーザーが所属している場合、終了コードは 1 です。
+        """,
+    ),
+    "sekisho teams remove research",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command and what is below it."""
-    teams = typer.Typer(
-        help="Teams, their departments, and what they may still spend.",
-        epilog="Example: sekisho teams",
-        invoke_without_command=True,
-        rich_markup_mode=None,
-    )
-    teams.callback()(list_teams)
-    teams.command("set", epilog="Example: sekisho teams set research --department rd")(set_team)
-    teams.command("remove", epilog="Example: sekisho teams remove research")(remove)
-    app.add_typer(teams, name="teams")
+    teams = group(app, "teams", _HELP, list_teams)
+    command(teams, "set", set_team, _SET)
+    command(teams, "remove", remove, _REMOVE)
 
 
 def list_teams(
@@ -43,15 +61,20 @@ def list_teams(
 
 
 def set_team(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="1-64 visible characters, Japanese too.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=NAME)],
     department: Annotated[
-        str | None, typer.Option("--department", metavar="NAME", help="Where it belongs; none if left out.")
+        str | None,
+        typer.Option(
+            "--department",
+            metavar="NAME",
+            help=Both("Where it belongs; none if left out.", "所属する部署（省略すると、なし）"),
+        ),
     ] = None,
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Make a team, or move it to another department. Exit code 1 if it is declared in the configuration."""
+    """Exit code 1 if it is declared in the configuration."""
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:
@@ -60,12 +83,12 @@ def set_team(
 
 
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The team.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=Both("The team.", "チーム"))],
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Remove a team. Exit code 1 if there is none, or keys or users still belong to it."""
+    """Exit code 1 if there is none, or something belongs to it."""
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:

@@ -7,20 +7,43 @@ from typing import Annotated, Any
 import typer
 
 from sekisho.app.commands.admin_door import Config, GatewayUrl, Key, Output, door
+from sekisho.app.declare import NAME, Both, Help, command, group
+
+_HELP = Help(
+    Both(
+        "Users, their teams, and what they may still spend.",
+        "ユーザーとそのチーム、まだ使える金額を表示・変更します。",
+    ),
+    "sekisho users",
+)
+_SET = Help(
+    Both(
+        "Make a user, or move one to another team.",
+        "ユーザーを作るか、別のチームに移します。",
+    ),
+    "sekisho users set taro --team research",
+)
+_REMOVE = Help(
+    Both(
+        """Remove a user who leaves: keys that were made for them end at once.
+
+        Keys of the configuration that name them stay; they are named, and exit code 1 says so.
+
+        """,
+        """退職などで離れるユーザーを削除します。そのユーザーのために作ったキーは、すぐに使えなくなります。
+
+        そのユーザーを指す設定ファイルのキーは残ります。残ったキーを表示し、終了コード 1 で終わります。
+        """,
+    ),
+    "sekisho users remove taro",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command and what is below it."""
-    users = typer.Typer(
-        help="Users, their teams, and what they may still spend.",
-        epilog="Example: sekisho users",
-        invoke_without_command=True,
-        rich_markup_mode=None,
-    )
-    users.callback()(list_users)
-    users.command("set", epilog="Example: sekisho users set taro --team research")(set_user)
-    users.command("remove", epilog="Example: sekisho users remove taro")(remove)
-    app.add_typer(users, name="users")
+    users = group(app, "users", _HELP, list_users)
+    command(users, "set", set_user, _SET)
+    command(users, "remove", remove, _REMOVE)
 
 
 def list_users(
@@ -43,15 +66,20 @@ def list_users(
 
 
 def set_user(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="1-64 visible characters, Japanese too.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=NAME)],
     team: Annotated[
-        str | None, typer.Option("--team", metavar="NAME", help="The user's team; none if left out.")
+        str | None,
+        typer.Option(
+            "--team",
+            metavar="NAME",
+            help=Both("The user's team; none if left out.", "所属するチーム（省略すると、なし）"),
+        ),
     ] = None,
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Make a user, or move one to another team."""
+    """Set the team of a user, who need not be there yet."""
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:
@@ -60,15 +88,12 @@ def set_user(
 
 
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The user.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=Both("The user.", "ユーザー"))],
     gateway: GatewayUrl = None,
     key: Key = None,
     config: Config = None,
 ) -> None:
-    """Remove a user who leaves: keys that were made for them end at once.
-
-    Keys of the configuration that name them stay; they are named, and exit code 1 says so.
-    """
+    """Exit code 1 if keys of the configuration remain."""
     from sekisho.app.commands import NO
     from sekisho.app.commands import admin_messages as messages
 

@@ -26,7 +26,7 @@ from sekisho.app.settings.installation import (
     read_timezone,
 )
 from sekisho.app.settings.keys import KeyReader, read_teams
-from sekisho.app.settings.language import language_of
+from sekisho.app.settings.language import language_of, written_in
 from sekisho.app.settings.lookalikes import ascii_form, nearest_above
 from sekisho.app.settings.model import Language, OwnLogLevel, Settings
 from sekisho.app.settings.money import read_currency, read_prices, read_unknown_price
@@ -69,8 +69,8 @@ def load(
 ) -> Settings:
     """The settings of a file; without a path of `sekisho.yaml` in the current folder, else of the environment.
 
-    `language` is that of the problems, by default the one of the environment; `unset_in` as in `parse`. Raises
-    ConfigError.
+    `language` is that of the problems, by default the one of the terminal, else of the file; `unset_in` as in `parse`.
+    Raises ConfigError.
     """
     spoken = language or language_of(environ)
     if path is None:
@@ -78,7 +78,7 @@ def load(
         if not path.exists():
             return settings_from_environment(environ, spoken)
     text = _text_of_file(path, spoken)
-    return parse(text, str(path), environ, path.parent, demo, language=spoken, unset_in=unset_in)
+    return parse(text, str(path), environ, path.parent, demo, language=language, unset_in=unset_in)
 
 
 def parse(
@@ -99,9 +99,8 @@ def parse(
     text = text.removeprefix("\ufeff")
     digest = _digest(text)
     folder = Path(os.path.abspath(base_dir))
-    reading = Reading(
-        environ=environ, base_dir=folder, demo=demo, language=language or language_of(environ), digest=digest
-    )
+    spoken = language or language_of(environ, written_in(text))
+    reading = Reading(environ=environ, base_dir=folder, demo=demo, language=spoken, digest=digest)
     root = _root(reading, text)
     settings = None if root is None else _read(reading, root, source_name)
     reading.problems[:] = [one for one in reading.problems if not _passed_over(one, unset_in)]

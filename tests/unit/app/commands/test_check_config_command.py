@@ -12,7 +12,7 @@ from sekisho.app.cli import main
 @pytest.fixture(autouse=True)
 def in_an_english_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
 
 
 def _check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "ja")
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
 
 
 def _init(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +143,35 @@ def test_the_language_of_the_problems_is_that_of_the_environment(tmp_path: Path)
         load(tmp_path / "none.yaml", environ={"LANG": "ja_JP.UTF-8"})
     with pytest.raises(ConfigError, match="no such file"):
         load(tmp_path / "none.yaml", environ={"LANG": "ja_JP.UTF-8", "LC_ALL": "C"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "language: ja\nproviders: 3\n",
+        "providers: 3\nlanguage: 'ja'\n",
+        '{"providers": {"p": [{"language": "en"}]}, "language": "ja"}',
+        "timezone: &zone UTC\nlanguage: ja\nproviders: [",
+    ],
+)
+def test_where_the_terminal_names_no_language_a_file_is_told_in_its_own(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "sekisho.yaml"
+    path.write_text(text, encoding="utf-8")
+    for environ in ({}, {"LANG": "C.UTF-8"}, {"LC_ALL": "POSIX", "LANG": "en_US.UTF-8"}, {"LC_ALL": "", "LANG": "C"}):
+        with pytest.raises(ConfigError) as caught:
+            load(path, environ=environ)
+        assert any(re.search("[ぁ-ん]", problem.message) for problem in caught.value.problems), environ
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={"LANG": "en_US.UTF-8"})
+    assert all(problem.message.isascii() for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "text", ["tags: {language: ja}\nproviders: 3", "language: [ja]", "language: fr", "language", ""]
+)
+def test_a_language_that_is_no_setting_of_the_file_does_not_count(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "sekisho.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ={})
+    assert all(problem.message.isascii() for problem in caught.value.problems)
