@@ -13,7 +13,6 @@ import mmap
 import os
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from sekisho.tables.durability import Flusher, Told
 from sekisho.tables.layout import encode_record, has_bodies, salvaged, without_bodies
 from sekisho.tables.mapped import Mapped
 from sekisho.tables.recovery import REQUEST_ID, begun_and_not_ended
+from sekisho.tables.segment_supply import SegmentSupply
 from sekisho.tables.segments import (
     KIND_BEGIN,
     KIND_CARRIED,
@@ -43,7 +43,6 @@ __all__ = ["DataDirInUse", "SpoolWriter"]
 log = logging.getLogger("sekisho.tables")
 
 SEGMENT_BYTES = 16 * 1024 * 1024
-_PREPARED, _LARGE = "next.tmp", "large.tmp"
 _WORD = struct.Struct("<I")
 _HEAD, _put_head = RECORD_HEAD.size, RECORD_HEAD.pack_into
 #: room for the end mark
@@ -68,9 +67,9 @@ class SpoolWriter:
 
     __slots__ = (
         "_at", "_begun", "_current", "_failing", "_flusher", "_full_at", "_head", "_limit", "_lock_fd", "_monotonic_s",
-        "_number", "_others", "_prepare_at", "_prepared", "_preparing", "_retired", "_retry_at_s", "_room",
-        "_segment_bytes", "_spool_id", "_stored", "_waiting", "_waiting_bytes", "appended", "bodies_dropped", "failed",
-        "fails_open", "full", "last_seq", "max_bytes", "recovered", "root", "sheds_bodies", "takes_calls",
+        "_number", "_others", "_prepare_at", "_retry_at_s", "_room", "_spool_id", "_stored", "_supply", "_waiting",
+        "_waiting_bytes", "appended", "bodies_dropped", "failed", "fails_open", "full", "last_seq", "max_bytes",
+        "recovered", "root", "sheds_bodies", "takes_calls",
     )  # fmt: skip
 
     def __init__(
@@ -91,16 +90,14 @@ class SpoolWriter:
         self.max_bytes, self.sheds_bodies, self.fails_open = max_bytes, sheds_bodies, fails_open
         self.full, self.takes_calls = False, True
         self._lock_fd = lock(root)
-        self._segment_bytes = max(min(segment_bytes, int((max_bytes or sys.maxsize) * _ONE)), 64 * 1024)
         self._monotonic_s = monotonic_s
         self._retry_at_s, self._failing, self._stored = 0.0, False, True
         self._number, self._spool_id = resume(root)
         self._head = head_bytes(self._spool_id)
+        size = max(min(segment_bytes, int((max_bytes or sys.maxsize) * _ONE)), 64 * 1024)
+        self._supply = SegmentSupply(root, size, self._head)
         self._current: Mapped | None = None
         self._room: mmap.mmap
-        self._prepared: Mapped | None = None
-        self._retired: Mapped | None = None
-        self._preparing: threading.Thread | None = None
         #: calls in flight: what each becomes when this process dies
         self._begun: dict[str, bytes] = {}
         #: rows for which there was no room
@@ -176,18 +173,19 @@ class SpoolWriter:
     def look(self) -> None:
         """About once a second: is the spool where it was, is it full, and is there room again for what waits?"""
         if self._current is not None and not has_still(segment_path(self.root, self._number), self._current.fd):
-            self._leave()
+            self._leave(self._current)
         self._measure(0)
         # One that was made for a large row would keep the spool full even when the tables have that row.
-        if self._waiting or self._failing or self._current is None or (self.full and self._at > self._segment_bytes):
+        if self._waiting or self._failing or self._current is None or (self.full and self._at > self._supply.size):
             self._roll(0)
         self._decide()
 
-    def _leave(self) -> None:
+    def _leave(self, lost: Mapped) -> None:
         """A segment that has lost its name takes no more rows: nobody would ever find them."""
         log.error("the spool was moved or deleted: rows wait in memory", extra={"spool": str(self.root)})
         self._end_mark()
-        self._retired, self._current = self._current, None
+        self._supply.retire(lost)
+        self._current = None
         self._at = self._limit = 0
         self._failing = True
 
@@ -228,16 +226,7 @@ class SpoolWriter:
                 log.error("rows could not be stored and are lost", extra={"rows": len(self._waiting)})
             self.failed += len(self._waiting)
             self._waiting = []
-        if self._preparing is not None:
-            self._preparing.join()
-        if self._prepared is not None:
-            self._prepared.close()
-            self._prepared = None
-        if has_still(self.root / LOCK, self._lock_fd):
-            (self.root / _PREPARED).unlink(missing_ok=True)
-        if self._retired is not None:
-            self._retired.close()
-            self._retired = None
+        self._supply.close(owned=has_still(self.root / LOCK, self._lock_fd))
         self._flusher.close()
         if self._current is not None:
             self._end_mark()
@@ -344,7 +333,7 @@ class SpoolWriter:
             return False
         if self._current is not None:
             self._end_mark()
-            self._retired = self._current
+            self._supply.retire(self._current)
             self._others += self._current.size
         self._number += 1
         self._current = fresh
@@ -363,39 +352,14 @@ class SpoolWriter:
         return sum(map(len, payloads)) + (_HEAD + 8) * (len(payloads) + 1)
 
     def _fresh(self, needed: int) -> Mapped:
-        """The next segment under its final name: the prepared one, or one made now. Raises OSError."""
+        """The next segment under its final name. Raises OSError."""
         if self._failing and not has_still(self.root / LOCK, self._lock_fd):
             raise OSError("the spool was moved or deleted; what stands in its place may be another gateway's")
-        if self._preparing is not None:
-            self._preparing.join()
-            self._preparing = None
-        fresh, self._prepared = self._prepared, None
-        name = _PREPARED
-        if fresh is None:
-            fresh = Mapped(self.root / name, max(self._segment_bytes, needed), self._head)
-        elif fresh.size < needed:
-            name, self._prepared = _LARGE, fresh
-            fresh = Mapped(self.root / name, needed, self._head)
-        try:
-            (self.root / name).rename(segment_path(self.root, self._number + 1))
-        except OSError:
-            fresh.close()
-            raise
-        return fresh
+        return self._supply.take(needed, self._number + 1)
 
     def _begin_preparing(self) -> None:
         self._prepare_at = self._limit
-        if self._prepared is None:
-            self._preparing = threading.Thread(target=self._prepare, name="spool-segment", daemon=True)
-            self._preparing.start()
-
-    def _prepare(self) -> None:
-        if self._retired is not None:
-            self._retired.close()
-            self._retired = None
-        # Without room the append that needs the segment tries again, and that failure counts.
-        with suppress(OSError):
-            self._prepared = Mapped(self.root / _PREPARED, self._segment_bytes, self._head)
+        self._supply.prepare()
 
     def _end_mark(self) -> None:
         if self._current is not None:
