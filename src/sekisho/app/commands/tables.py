@@ -74,7 +74,7 @@ _EXPIRE = Help(
 )
 _VACUUM = Help(
     Both(
-        """Delete files that left the tables, `tables.vacuum_days` later at most and six hours at least, and log entries
+        """Delete files that left the tables, `tables.vacuum_days` later at most and 6 hours at least, and log entries
         that are summed up.
 
         Exit code 1 when it could not.
