@@ -188,7 +188,10 @@ def fill(file: Path) -> None:
 
 
 def shed(data_dir: Path) -> int:
-    (row,) = ask(data_dir, "SELECT count(*) FROM usage WHERE list_contains(logging_error_codes, 'SPOOL_FULL')").rows()
+    """Of calls that were taken: those that are refused for want of room never keep theirs."""
+    without = "list_contains(logging_error_codes, 'SPOOL_FULL')"
+    taken = "error_code IS DISTINCT FROM 'rows_unavailable'"
+    (row,) = ask(data_dir, f"SELECT count(*) FROM usage WHERE {without} AND {taken}").rows()
     return int(row[0])
 
 
