@@ -19,7 +19,7 @@ from sekisho.entrypoints.http.admin.live import Counted
 from sekisho.entrypoints.http.admin.wiring import Office
 
 if TYPE_CHECKING:
-    from sekisho.app.serving import Installation
+    from sekisho.app.installation import Installation
 
 
 def open_office(running: Installation, pepper: bytes) -> Office:

@@ -23,7 +23,7 @@ from sekisho.stores.ports import ControlSnapshot, StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
 
 if TYPE_CHECKING:
-    from sekisho.app.serving import Installation
+    from sekisho.app.installation import Installation
 
 log = logging.getLogger("sekisho.app")
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
 _MODULES = {
-    "committer": "sekisho.tables.committer",
+    "committer": "sekisho.tables.committer_process",
     "spent": "sekisho.tables.spent",
     "maintenance": "sekisho.tables.maintenance.jobs",
 }

@@ -228,7 +228,7 @@ def test_one_that_hangs_is_replaced_and_no_row_is_lost_or_doubled(tmp_path: Path
 def test_one_that_waits_for_another_of_an_earlier_gateway_says_so(tmp_path: Path, spool: SpoolWriter):
     folder = tmp_path / "spool"
     code = """
-        import sys, sekisho.tables.committer as committer
+        import sys, sekisho.tables.committer_process as committer
         committer._COMPLAIN_EVERY_S = 0.2
         committer.main(["--data-dir", sys.argv[1]])
     """

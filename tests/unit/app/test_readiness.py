@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.tables.rows import a_row, record_of
 
-from sekisho.app.serving import Installation
+from sekisho.app.installation import Installation
 from sekisho.ledger.tally import Tally
 from sekisho.tables.spool import SpoolWriter
 

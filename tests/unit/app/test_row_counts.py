@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from sekisho.app.serving import Installation
+from sekisho.app.installation import Installation
 from sekisho.ledger.tally import Tally
 
 

@@ -12,7 +12,8 @@ import pytest
 from tests.unit.tables.rows import a_row, record_of, records, without_log
 
 from sekisho.tables import committer as module
-from sekisho.tables.committer import Committer, run
+from sekisho.tables.committer import Committer
+from sekisho.tables.committer_process import run
 from sekisho.tables.delta import DeltaFolder
 from sekisho.tables.disk import DiskFiles
 from sekisho.tables.segments import segment_numbers

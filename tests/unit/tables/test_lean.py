@@ -11,7 +11,7 @@ WRITE = """
 import sys
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 leave_out_numpy_and_pandas()
-import sekisho.tables.committer, sekisho.tables.reader, sekisho.tables.maintenance.jobs
+import sekisho.tables.committer_process, sekisho.tables.reader, sekisho.tables.maintenance.jobs
 from sekisho.tables.arrow import pa, pq
 table = pa.table({"a": pa.array([1, None]), "b": pa.array(["x", "関所"])})
 pq.write_table(table, sys.argv[1])

@@ -41,7 +41,7 @@ def demo(
 ) -> None:
     """Serves until Ctrl-C."""
     from sekisho.app import banner, demo_data, logs, running, speech
-    from sekisho.app.serving import Installation
+    from sekisho.app.installation import Installation
     from sekisho.app.serving import serve as serving
     from sekisho.app.settings import parse
     from sekisho.app.settings.model import Settings

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from sekisho.app import running, serving
+from sekisho.app import opening, running, serving
 from sekisho.app.build import price_pairs
 from sekisho.app.commands import WRONG_USAGE
 from sekisho.app.control import migrated, pepper_of
@@ -137,7 +137,7 @@ class Supervisor:
 
         async def once() -> None:
             prices = PriceBook(settings.data_dir / "prices.json")
-            await asyncio.gather(migrated(settings), serving.priced(prices, price_pairs(settings)))
+            await asyncio.gather(migrated(settings), opening.priced(prices, price_pairs(settings)))
             await asyncio.to_thread(pepper_of, settings)
 
         asyncio.run(once())
@@ -149,7 +149,7 @@ class Supervisor:
     def _end(self) -> None:
         self._close_doors()
         self._upkeep.stop()
-        if not self.committer.stop(serving.DRAIN_S):
+        if not self.committer.stop(opening.DRAIN_S):
             log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
         if self._lock_fd >= 0:
             os.close(self._lock_fd)

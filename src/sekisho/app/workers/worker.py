@@ -20,7 +20,7 @@ from sekisho.ledger.tally_sums import add, sums_of
 from sekisho.tables.spools import note_reported, spool_of
 
 if TYPE_CHECKING:
-    from sekisho.app.serving import Installation
+    from sekisho.app.installation import Installation
 
 log = logging.getLogger("sekisho.app")
 
