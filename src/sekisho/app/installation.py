@@ -43,6 +43,8 @@ class Installation:
         self.started_us = time.time_ns() // 1000
         #: nothing is left to settle in the spools of workers, where there were several before
         self.settled = True
+        #: the control database answered when it was last asked
+        self.database_up = True
         self._lost = 0
         #: opens what `/admin` works with
         self.office: Callable[[], Office] | None = None
@@ -54,10 +56,16 @@ class Installation:
         return {
             **(self.upkeep.gauges() if self.upkeep is not None else {}),
             **self.limits.gauges(),
+            "sekisho_store_up": ("1 while a store answers.", ByLabel("store", self._stores())),
             **(committer_gauges(self.committer) if self.committer is not None else {}),
             "sekisho_spool_bytes": ("Bytes of rows in the spool.", float(self.sink.pending_bytes())),
             "sekisho_live_streams": ("Streams in progress.", float(self.pipeline.live_streams)),
         }
+
+    def _stores(self) -> dict[str, float]:
+        """Those that can be away: counters in memory cannot."""
+        state = self.limits.state_up
+        return {"database": float(self.database_up), **({} if state is None else {"state": float(state)})}
 
     def _count_lost(self) -> None:
         """A full disk loses a row inside the sink, after the ledger had counted it as appended: say so instead."""

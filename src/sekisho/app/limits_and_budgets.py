@@ -169,6 +169,11 @@ class LimitsAndBudgets:
         if not isinstance(self.counters, MemoryCounters):
             await self.counters.close()
 
+    @property
+    def state_up(self) -> bool | None:
+        """Whether the server of the counters answers; None where they are in memory."""
+        return None if isinstance(self.counters, MemoryCounters) else self.counters.up
+
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
         """Of every budget that was met since the start, as of some seconds ago; the names are there without any."""
         ratios: dict[str, float] = {}

@@ -166,14 +166,22 @@ async def _keep(running: Installation, reloader: Reloader, worker: Worker | None
             running.sink.look()
             if worker is not None:
                 worker.report()
-            await reloader.look()
+            await _look(running, reloader)
             running.settled = running.settled or await _settled(running.settings)
             if running.upkeep is not None:
                 running.upkeep.look(running.settings.maintenance)
-        except StoreUnavailable as error:
-            log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:
             log.exception("housekeeping failed; it is tried again")
+
+
+async def _look(running: Installation, reloader: Reloader) -> None:
+    """At the configuration and the control database; without the latter all else goes on."""
+    try:
+        await reloader.look()
+        running.database_up = True
+    except StoreUnavailable as error:
+        running.database_up = False
+        log.warning("the control database does not answer; the keys known last stay in force: %s", error)
 
 
 async def _obey(reloader: Reloader) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ async def test_the_life_of_a_group(tmp_path: Path) -> None:
             await gateway.start()
             await every_worker_serves(gateway, metrics_port)
             await a_changed_file_is_in_force_everywhere(gateway)
-            await the_database_is_restarted_under_load(gateway, database)
+            await the_database_is_restarted_under_load(gateway, database, metrics_port)
             await another_gateway_is_refused(gateway)
             await running_calls_come_to_their_end(gateway)
         finally:
@@ -124,7 +125,7 @@ async def a_changed_file_is_in_force_everywhere(gateway: Gateway) -> None:
     assert await known()
 
 
-async def the_database_is_restarted_under_load(gateway: Gateway, database: PostgresServer) -> None:
+async def the_database_is_restarted_under_load(gateway: Gateway, database: PostgresServer, metrics_port: int) -> None:
     """No valid key is refused, and nobody waits: what was known last stays in force."""
     callers = Callers(gateway, "restart")
 
@@ -137,6 +138,7 @@ async def the_database_is_restarted_under_load(gateway: Gateway, database: Postg
     await asyncio.to_thread(database.kill)
     await more(len(callers.without) + 100)
     await asyncio.sleep(1.5)  # every worker has looked for keys meanwhile
+    await eventually(partial(stores_are, metrics_port, database=0.0, state=1.0), "the database is seen to be away")
     await asyncio.to_thread(database.start)
     await more(len(callers.without) + 50)
     await callers.stop()
@@ -150,6 +152,12 @@ async def the_database_is_restarted_under_load(gateway: Gateway, database: Postg
         return {await status_with(gateway, key) for _ in range(8)} == {200}
 
     await eventually(known, "a new key is known everywhere")
+    await eventually(partial(stores_are, metrics_port, database=1.0, state=1.0), "the database is seen to be back")
+
+
+async def stores_are(metrics_port: int, **up: float) -> bool:
+    text = await get(f"http://127.0.0.1:{metrics_port}/metrics")
+    return all(f'sekisho_store_up{{store="{name}"}} {value}' in text for name, value in up.items())
 
 
 def keys_create(gateway: Gateway) -> str:

@@ -15,7 +15,7 @@ def test_a_row_the_sink_lost_is_counted_as_failed_and_not_as_appended() -> None:
     committer: Any = SimpleNamespace(committed_rows=7, running=True, lost={}, lag_s=lambda: 0.0)
     pipeline: Any = SimpleNamespace(tally=tally, live_streams=0)
     settings: Any = None
-    limits: Any = SimpleNamespace(gauges=dict)
+    limits: Any = SimpleNamespace(gauges=dict, state_up=None)
     running = Installation(settings, pipeline, committer, sink, limits)
 
     tally.rows["appended"], tally.rows["failed"] = 10, 1  # one record could not even be made

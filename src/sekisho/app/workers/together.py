@@ -11,6 +11,8 @@ from sekisho.ledger.tally_sums import add, sums_of
 
 #: gauges of which each worker has a part; of any other all workers show the same thing, and the largest is the newest
 SUMMED = frozenset({"sekisho_spool_bytes", "sekisho_live_streams"})
+#: gauges of what every worker sees for itself: one that sees it missing is enough
+LEAST = frozenset({"sekisho_store_up"})
 
 
 def together(states: Sequence[State], dead: Tally, dead_failed: int, *, gauges: Gauges, ready: dict[str, Any]) -> State:
@@ -40,8 +42,9 @@ def _merged(name: str, one: Gauge, other: Gauge) -> Gauge:
     if name in SUMMED:
         values = {label: one.values.get(label, 0) + other.values.get(label, 0) for label in one.values | other.values}
         return Gauge(one.help, one.value + other.value, one.label, values)
-    values = {label: max(both) for label in one.values | other.values if (both := _both(label, one, other))}
-    return Gauge(one.help, max(one.value, other.value), one.label, values)
+    choose = min if name in LEAST else max
+    values = {label: choose(both) for label in one.values | other.values if (both := _both(label, one, other))}
+    return Gauge(one.help, choose(one.value, other.value), one.label, values)
 
 
 def _both(label: str, one: Gauge, other: Gauge) -> list[float]:

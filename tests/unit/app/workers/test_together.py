@@ -40,6 +40,14 @@ def test_parts_are_summed_and_what_all_see_is_taken_once() -> None:
     assert found.gauges["sekisho_budget_ratio"].values == {"a": 0.6, "b": 0.1}
 
 
+def test_a_store_that_one_of_them_does_not_reach_is_away() -> None:
+    one = {"sekisho_store_up": Gauge("", 0, "store", {"database": 1.0, "state": 1.0})}
+    other = {"sekisho_store_up": Gauge("", 0, "store", {"database": 1.0, "state": 0.0})}
+    for states in ([state(0, one), state(0, other)], [state(0, other), state(0, one)]):
+        found = together(states, Tally(), 0, gauges={}, ready={})
+        assert found.gauges["sekisho_store_up"].values == {"database": 1.0, "state": 0.0}
+
+
 def test_they_are_ready_as_long_as_one_takes_calls() -> None:
     def status_of(*told: str) -> object:
         states = [state(0, {}, status=one) for one in told]
