@@ -86,8 +86,9 @@ class Door:
         self.settings = settings
         self._key = key
 
-    def ask(self, method: str, *path: str, body: object = None) -> Any:
-        """The decoded answer. Raises Stopped; `path` are segments below /admin, of any characters."""
+    def ask(self, method: str, *path: str, body: object = None, options: Mapping[str, str] | None = None) -> Any:
+        """The decoded answer. Raises Stopped; `path` are segments below /admin, of any characters. `options`: by a
+        field of the body the option that it was given by, which is what a mistake is told of."""
         from sekisho.app.commands import admin_messages as messages
 
         try:
@@ -105,7 +106,7 @@ class Door:
 
             reason = os_reason(getattr(error, "reason", None) or error, self.language)
             raise refused(messages.UNREACHED, self.language, UNREACHABLE, url=self.url, error=reason) from None
-        return self._read(status, answer)
+        return self._read(status, answer, options or {})
 
     def every(self, *path: str) -> tuple[list[dict[str, Any]], bool]:
         """The `data` of a list, and whether the counters had a part in it."""
@@ -116,7 +117,7 @@ class Door:
         """To people, on stderr: stdout is for the answer."""
         typer.echo(say.message(self.language, **values), err=True)
 
-    def _read(self, status: int, answer: bytes) -> Any:
+    def _read(self, status: int, answer: bytes, options: Mapping[str, str]) -> Any:
         from sekisho.app.commands import admin_messages as messages
 
         try:
@@ -125,6 +126,8 @@ class Door:
                 return content
             error: dict[str, Any] = content["error"]
             code, message = str(error["code"]), str(error["message"])
+            if (option := options.get(str(error.get("param")))) is not None:
+                message = message.replace(f"`{error['param']}`", f"`{option}`")
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
             raise refused(messages.NOT_A_GATEWAY, self.language, UNREACHABLE, url=self.url, status=status) from None
         usage = status in _USAGE_STATUSES or code in _USAGE_CODES

@@ -8,6 +8,7 @@ import typer
 
 from sekisho.app.commands.admin_door import Config, GatewayUrl, Key, Output, door, refused
 from sekisho.app.commands.scope_options import (
+    OPTIONS,
     Department,
     Endpoint,
     Feature,
@@ -161,7 +162,8 @@ def set_budget(
             raise refused(messages.ONE_AMOUNT, one.language)
         scope = scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature)
         same = {"period": period, "on_exceed": _on_exceed(one, on_exceed)}
-        made = one.ask("PUT", "budgets", body={"scope": scope, **same, **_whole(one, scope, same, named)})
+        body = {"scope": scope, **same, **_whole(one, scope, same, named)}
+        made = one.ask("PUT", "budgets", body=body, options=OPTIONS)
         one.tell(messages.BUDGET_SET, id=made["id"])
         show(one, _listing(one, [made]), made, output)
 

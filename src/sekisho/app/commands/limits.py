@@ -8,6 +8,7 @@ import typer
 
 from sekisho.app.commands.admin_door import Config, GatewayUrl, Key, Output, door, refused
 from sekisho.app.commands.scope_options import (
+    OPTIONS,
     Department,
     Endpoint,
     Feature,
@@ -159,7 +160,8 @@ def set_limit(
         if not named:
             raise refused(messages.NO_QUANTITY, one.language)
         scope = scope_from(one, organisation, department, team, key_name, user, endpoint, model, feature)
-        made = one.ask("PUT", "limits", body={"scope": scope, **_numbers(one, scope, named)})
+        body = {"scope": scope, **_numbers(one, scope, named)}
+        made = one.ask("PUT", "limits", body=body, options=OPTIONS)
         one.tell(messages.LIMIT_SET, id=made["id"])
         show(one, _listing([made]), made, output)
 

@@ -4,6 +4,7 @@ scope can have.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +55,9 @@ Feature = Annotated[
         "--feature", metavar="NAME", help=Both("A feature by its tag, or '*'.", "タグで示す機能（'*' で各機能）")
     ),
 ]
+
+#: by the field of the body, what each name of a scope is given by
+OPTIONS: Mapping[str, str] = {f"scope.{name}": "--key-name" if name == "key" else f"--{name}" for name in SCOPE_NAMES}
 
 
 def scope_from(door: Door, organisation: bool, *values: str | None) -> dict[str, str]:

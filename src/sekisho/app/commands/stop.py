@@ -105,7 +105,7 @@ def stop_one(door: Door, kind: str, value: str, reason: str | None, output: Outp
         wanted["value"] = value
     if reason is not None:
         wanted["reason"] = reason
-    made = door.ask("POST", "stops", body=wanted)
+    made = door.ask("POST", "stops", body=wanted, options={"value": f"--{kind}"})
     # not as it was typed: what is printed is found again
     stored = "" if kind == "all" else str(made["value"])
     words = "--all" if kind == "all" else f"--{kind} {shlex.quote(stored)}"

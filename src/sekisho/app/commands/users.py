@@ -83,7 +83,7 @@ def set_user(
     from sekisho.app.commands import admin_messages as messages
 
     with door(config, gateway, key) as one:
-        made: dict[str, Any] = one.ask("PUT", "users", name, body={"team": team})
+        made: dict[str, Any] = one.ask("PUT", "users", name, body={"team": team}, options={"team": "--team"})
         one.tell(messages.USER_SET, name=made["name"])
 
 

@@ -571,3 +571,22 @@ def test_both_languages_say_everything_and_name_the_same_blanks() -> None:
         for english, japanese in ((say.en, say.ja), (say.en_hint, say.ja_hint)):
             assert bool(english) == bool(japanese), say
             assert sorted(re.findall(r"(?<!\{)\{(\w+)\}", english)) == sorted(re.findall(r"(?<!\{)\{(\w+)\}", japanese))
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "field", "option"),
+    [
+        (("stop", "--team", "nobody"), "POST stops", "value", "--team"),
+        (("budgets", "set", "--key-name", "nobody", "--usd", "5"), "PUT budgets", "scope.key", "--key-name"),
+        (("limits", "set", "--endpoint", "nobody", "--qpm", "5"), "PUT limits", "scope.endpoint", "--endpoint"),
+        (("users", "set", "taro", "--team", "nobody"), "PUT users/taro", "team", "--team"),
+    ],
+)
+def test_a_mistake_is_told_of_the_option_and_not_of_the_field_of_the_api(
+    gateway: Gateway, run: Run, words: tuple[str, ...], place: str, field: str, option: str
+) -> None:
+    message = f"The value of `{field}` is not valid: there is no such name."
+    gateway.answers[place] = 400, {"error": {"message": message, "code": "invalid_value", "param": field}}
+    ended = run(*words)
+    assert ended.code == 2
+    assert ended.err.startswith(f"invalid_value: The value of `{option}` is not valid")
