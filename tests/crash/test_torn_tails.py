@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sekisho.tables.layout import encode_record
-from sekisho.tables.segments import SpoolReader, segment_numbers, segment_path
+from sekisho.tables.recovery import REQUEST_ID
+from sekisho.tables.segments import Segment, SpoolReader, segment_numbers, segment_path
 from sekisho.tables.spool import SpoolWriter
 from tests.unit.tables.rows import a_row, record_of
 
@@ -93,3 +95,52 @@ def test_a_hurt_tail_costs_nothing_before_it_and_invents_nothing(
     written = [encode_record(one) for one in rows]
     assert [one for one in found[:-2] if one not in written] == []
     assert len(set(found)) == len(found)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9000)), min_size=2, max_size=12),
+    how=st.sampled_from(HURTS),
+    at=st.integers(0, SEGMENT - 1),
+    noise=st.binary(min_size=1, max_size=64),
+)
+def test_no_call_has_two_rows_whatever_is_hurt_between_its_beginning_and_its_end(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]], how: str, at: int, noise: bytes
+) -> None:
+    """What the committer still finds behind a record that is broken, the next gateway has to find as well."""
+    root = tmp_path_factory.mktemp("spool")
+    writer = SpoolWriter(root, SEGMENT)
+    begun: set[int] = set()
+    ended: set[int] = set()
+    for call, size in steps:
+        one = record_of(a_row(call, request=b"x" * size))
+        if call not in begun:
+            begun.add(call)
+            writer.begin(one)
+        elif call not in ended:
+            ended.add(call)
+            writer.append(one)
+    number = segment_numbers(root)[-1]
+    image = segment_path(root, number).read_bytes()
+    writer.close()
+    body = segment_path(root, number)
+    body.write_bytes(image)
+    hurt(body, how, max(at, Segment(root, number).first), noise)
+    second = SpoolWriter(root, SEGMENT)
+    found = [msgspec.msgpack.decode(payload)[2 + REQUEST_ID] for payload in stored(root)]
+    second.close()
+    assert len(set(found)) == len(found)
+
+
+def test_a_segment_whose_first_row_is_broken_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SEGMENT)
+    writer.append(record_of(a_row(0)))
+    middle = (writer.last_seq & 0xFFFFFFFF) - 20
+    others = [record_of(a_row(n)) for n in (1, 2)]
+    for one in others:
+        writer.append(one)
+    writer.close()
+    hurt(segment_path(tmp_path, segment_numbers(tmp_path)[-1]), "bit", middle, b"")
+    second = SpoolWriter(tmp_path, SEGMENT)
+    assert stored(tmp_path) == [encode_record(one) for one in others]
+    second.close()

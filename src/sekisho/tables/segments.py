@@ -123,7 +123,8 @@ class Segment:
         fdatasync(self._fd)
 
     def records(self) -> Iterator[tuple[int, bytes]]:
-        """Kind and payload of every whole record, up to the first that is not whole."""
+        """Kind and payload of every record that is as it was written, of a segment that nobody writes any more. What
+        the committer finds there behind a broken one has to be found here as well."""
         at, window, base = self.first, b"", self.first
         while True:
             if at + RECORD_HEAD.size > base + len(window):
@@ -136,9 +137,10 @@ class Segment:
                 window, base = self.read(at, end - at), at
             payload = window[at - base + RECORD_HEAD.size : end - base]
             kind = word >> 28
-            if not word or kind == KIND_END or zlib.crc32(payload) != crc:
+            if not word or kind == KIND_END or len(payload) < word & LARGEST_PAYLOAD:
                 return
-            yield kind, payload
+            if zlib.crc32(payload) == crc:
+                yield kind, payload
             at = aligned(end)
 
     def is_empty(self) -> bool:

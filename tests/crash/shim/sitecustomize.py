@@ -8,12 +8,14 @@ SQLite syncs by itself, in C, and is left out.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import mmap
 import os
 import stat
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 ROOT, SHADOW = os.environ.get("CRASH_ROOT", ""), os.environ.get("CRASH_SHADOW", "")
@@ -33,8 +35,6 @@ def path_of(fd: int) -> str | None:
         path = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         try:
-            import fcntl
-
             path = fcntl.fcntl(fd, _F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
         except OSError:
             return None
@@ -42,12 +42,24 @@ def path_of(fd: int) -> str | None:
     return path if ours and os.path.exists(path) else None
 
 
+@contextmanager
+def alone() -> Generator[None]:
+    """Among all processes. Two that keep one file at once, the serving one and its committer, would let the slower one
+    put back what it had read before the other's sync."""
+    lock = _open(os.path.join(SHADOW, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def remember(fd: int) -> None:
     """Keep what this sync is about to make durable. What is written meanwhile may be kept too, as on a real disk."""
     path = path_of(fd)
     if path is None:
         return
-    with _lock, suppress(FileNotFoundError):
+    with _lock, alone(), suppress(FileNotFoundError):
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             remember_folder(path)
         else:
