@@ -144,3 +144,22 @@ def test_a_segment_whose_first_row_is_broken_is_not_taken_for_an_empty_one(tmp_p
     second = SpoolWriter(tmp_path, SEGMENT)
     assert stored(tmp_path) == [encode_record(one) for one in others]
     second.close()
+
+
+def test_a_call_whose_beginning_is_broken_where_it_was_carried_to_is_found_where_it_was_first(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SEGMENT)
+    flying = record_of(a_row(0))
+    writer.begin(flying)
+    first = segment_numbers(tmp_path)[-1]
+    rows = 1
+    while segment_numbers(tmp_path)[-1] == first:
+        writer.append(record_of(a_row(rows, request=b"x" * 4000)))
+        rows += 1
+    last = segment_numbers(tmp_path)[-1]
+    start = Segment(tmp_path, last).first
+    writer.close()
+    hurt(segment_path(tmp_path, last), "bit", start + 20, b"")
+    second = SpoolWriter(tmp_path, SEGMENT)
+    assert second.recovered == 1
+    assert stored(tmp_path).count(encode_record(flying)) == 1
+    second.close()

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sekisho.domain.row import OWN_FIELDS
-from sekisho.tables.segments import KIND_BEGIN, KIND_CARRIED, KIND_ROW, Segment, segment_numbers
+from sekisho.tables.segments import BROKEN, KIND_BEGIN, KIND_CARRIED, KIND_ROW, Segment, segment_numbers
 
 REQUEST_ID = OWN_FIELDS.index("request_id")
 _AFTER_ID = len(OWN_FIELDS) - REQUEST_ID - 1
@@ -41,12 +41,14 @@ def begun_and_not_ended(root: Path) -> list[bytes]:
 
 
 def _read(segment: Segment, ended: set[str]) -> tuple[bool, dict[str, bytes]]:
-    carried = False
+    """Whether the segment says of all calls that were open when it was begun, and those that are begun in it."""
+    carried, whole = False, True
     begun: dict[str, bytes] = {}
     for kind, payload in segment.records():
         if kind == KIND_CARRIED:
-            carried = True
+            carried = whole  # else one that was carried over is broken here, and stands in the segment before
             continue
+        whole = whole and kind != BROKEN
         if kind not in (KIND_BEGIN, KIND_ROW):
             continue
         try:

@@ -27,6 +27,8 @@ from sekisho.tables.sync import fdatasync
 MAGIC = b"SEKISPL1"
 #: kinds of records, in the top four bits of the first word. Readers skip kinds they do not know.
 KIND_ROW, KIND_BEGIN, KIND_CARRIED, KIND_END = 1, 2, 3, 15
+#: in their place where a record is not as it was written
+BROKEN = -1
 LARGEST_PAYLOAD = (1 << 28) - 1
 RECORD_HEAD = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
@@ -123,8 +125,8 @@ class Segment:
         fdatasync(self._fd)
 
     def records(self) -> Iterator[tuple[int, bytes]]:
-        """Kind and payload of every record that is as it was written, of a segment that nobody writes any more. What
-        the committer finds there behind a broken one has to be found here as well."""
+        """Kind and payload of every record of a segment that nobody writes any more; one that is not as it was written
+        is BROKEN and has none. What the committer finds behind such a one has to be found here as well."""
         at, window, base = self.first, b"", self.first
         while True:
             if at + RECORD_HEAD.size > base + len(window):
@@ -139,8 +141,7 @@ class Segment:
             kind = word >> 28
             if not word or kind == KIND_END or len(payload) < word & LARGEST_PAYLOAD:
                 return
-            if zlib.crc32(payload) == crc:
-                yield kind, payload
+            yield (kind, payload) if zlib.crc32(payload) == crc else (BROKEN, b"")
             at = aligned(end)
 
     def is_empty(self) -> bool:
