@@ -4,7 +4,7 @@ command is declared with it, and what sets Japanese help is imported where that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -36,8 +36,14 @@ class Help(NamedTuple):
     example: str
 
 
-class Command(TyperCommand):
-    """A command that explains itself in the language of whoever asks."""
+if TYPE_CHECKING:
+    _Typers = TyperCommand
+else:
+    _Typers = object
+
+
+class Explained(_Typers):
+    """What explains itself in the language of whoever asks; before the class of typer, which does so in English."""
 
     told: ClassVar[Help]
 
@@ -58,26 +64,12 @@ class Command(TyperCommand):
         return usage_of(self, ctx)
 
 
-class Group(TyperGroup):
-    """Several commands below one word, likewise."""
+class Command(Explained, TyperCommand):
+    """A command."""
 
-    told: ClassVar[Help]
 
-    def get_help(self, ctx: Any) -> str:
-        """What `--help` prints."""
-        if speech.language() == "en":
-            return super().get_help(ctx)
-        from sekisho.app.japanese_help import help_of
-
-        return help_of(self, ctx)
-
-    def get_usage(self, ctx: Any) -> str:
-        """Its first line."""
-        if speech.language() == "en":
-            return super().get_usage(ctx)
-        from sekisho.app.japanese_help import usage_of
-
-        return usage_of(self, ctx)
+class Group(Explained, TyperGroup):
+    """Several commands below one word."""
 
 
 def command(app: typer.Typer, name: str, function: Callable[..., None], help_: Help) -> None:

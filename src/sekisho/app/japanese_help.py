@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, get_type_hints
 
-from sekisho.app.declare import Both, Command, Group
+from sekisho.app.declare import Both, Explained, Group
 
 #: as in English: at most so many cells, and two of margin
 _WIDEST, _NARROWEST, _MARGIN = 80, 50, 2
@@ -48,13 +48,13 @@ def cells(text: str) -> int:
     )
 
 
-def usage_of(command: Command | Group, context: Any) -> str:
+def usage_of(command: Explained, context: Any) -> str:
     """One line, or more where it is long."""
     pieces = " ".join(_USAGE.get(piece, piece) for piece in command.collect_usage_pieces(context))
     return "\n".join(wrapped(f"使い方: {context.command_path} {pieces}", _width()))
 
 
-def help_of(command: Command | Group, context: Any) -> str:
+def help_of(command: Explained, context: Any) -> str:
     """Usage, text, arguments, options, commands and example."""
     blocks = [usage_of(command, context), "\n\n".join(map(_indented, _paragraphs(command.told.text.ja)))]
     texts = texts_of(command)
@@ -67,7 +67,7 @@ def help_of(command: Command | Group, context: Any) -> str:
     return "\n\n".join(blocks)
 
 
-def texts_of(command: Command | Group) -> dict[str | None, str]:
+def texts_of(command: Explained) -> dict[str | None, str]:
     """Of arguments and options, by name. As they were declared: typer keeps but the English of an option."""
     texts: dict[str | None, str] = {"help": _HELP_OPTION}
     hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True) if command.callback else {}

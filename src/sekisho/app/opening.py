@@ -29,6 +29,7 @@ from sekisho.gateway.policies.stops import Stops
 from sekisho.ledger.tally import Tally
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.private_files import private_directory
+from sekisho.tables.spent import SpentUnknown
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.spools import settle_left, spool_of
 from sekisho.tables.supervise import Committer
@@ -101,7 +102,7 @@ async def _kept(running: Installation, reloader: Reloader, worker: Worker | None
         running.committer.start()
     if worker is not None:
         worker.join(running)
-    watches = [asyncio.ensure_future(_keep(running, reloader, worker)), asyncio.ensure_future(_obey(reloader))]
+    watches = [asyncio.ensure_future(_keep(running, reloader, worker)), asyncio.ensure_future(_obey(running, reloader))]
     try:
         yield
     finally:
@@ -175,23 +176,26 @@ async def _keep(running: Installation, reloader: Reloader, worker: Worker | None
 
 
 async def _look(running: Installation, reloader: Reloader) -> None:
-    """At the configuration and the control database; without the latter all else goes on."""
+    """At the configuration and the control database. Rules may have to wait for that, for the counters' server or for
+    rows; all else goes on."""
     try:
         await reloader.look()
-        running.database_up = True
-    except StoreUnavailable as error:
-        running.database_up = False
-        log.warning("the control database does not answer; the keys known last stay in force: %s", error)
+    except (SpentUnknown, StoreUnavailable) as error:
+        if running.database_up:  # or `_obey` says so
+            log.warning("new limits and budgets wait, and the old ones go on: %s", error)
 
 
-async def _obey(reloader: Reloader) -> None:
-    """Stops and keys, about once a second, whatever the rest of housekeeping waits for."""
+async def _obey(running: Installation, reloader: Reloader) -> None:
+    """Stops and keys, about once a second, whatever the rest of housekeeping waits for. It asks the control database
+    and nothing else, so it knows whether that answers."""
     while True:
         await asyncio.sleep(_TICK_S)
         try:
             reloader.obey()
-        except StoreUnavailable:
-            continue  # `_keep` says so
+            running.database_up = True
+        except StoreUnavailable as error:
+            running.database_up = False
+            log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:
             log.exception("stops and keys could not be taken over; it is tried again")
 

@@ -58,6 +58,8 @@ class Reloader:
         self._path = path
         self._stamp = stamp_in_force(path, running.settings)
         self._prices_at_s = time.monotonic()
+        #: prices were looked up that are not in force yet
+        self._repriced = False
         #: set by SIGHUP
         self.wanted = asyncio.Event()
 
@@ -84,9 +86,9 @@ class Reloader:
         pairs = price_pairs(settings, [one for one in snapshot.direct_targets() if every or one.rates is not None])
         if every:
             self._prices_at_s = time.monotonic()
-        elif not self._prices.outdated(pairs):
-            return
-        if await self._prices.resolve(pairs):
+        if every or self._prices.outdated(pairs):
+            self._repriced |= await self._prices.resolve(pairs)
+        if self._repriced:
             await self._swap(settings)
 
     def obey(self) -> None:
@@ -130,7 +132,7 @@ class Reloader:
         changed = (name for name in FIXED if not _same(getattr(settings, name), getattr(old, name)))
         for name in dict.fromkeys(_WRITTEN.get(name, name) for name in changed):
             log.warning("`%s` has changed, which takes a restart; the rest of the file is in force now", name)
-        await self._prices.resolve(price_pairs(settings))
+        self._repriced |= await self._prices.resolve(price_pairs(settings))
         try:
             await self._swap(settings)
         except (SpentUnknown, StoreUnavailable) as error:
@@ -154,6 +156,7 @@ class Reloader:
         snapshot = build_snapshot(settings, keyring, self._prices, limits.planner())
         self._running.settings = settings
         self._running.pipeline.snapshot = snapshot
+        self._repriced = False
 
     def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:
         records = list(self._keys.all())

@@ -154,7 +154,9 @@ class Limiter:
             elif len(lane.turns) >= MOST_WAITING:
                 return lane.full()
             else:
-                outcome = await self._in_turn(lane, ask, since_s, plan.waits_s[lane.denial.scope])
+                # the scope may be the one that all beyond a bound share, which no plan names
+                wait_s = plan.waits_s.get(lane.denial.scope, lane.denial.wait_s)
+                outcome = await self._in_turn(lane, ask, since_s, wait_s)
             if isinstance(outcome, Reservation) or not self._may_wait(outcome, since_s):
                 return outcome
             lane = self._lanes.setdefault(outcome.scope, Lane(outcome))

@@ -68,8 +68,10 @@ def _through_python(data: bytes) -> int:
 def open_standard_streams() -> None:
     """Let closed standard streams lead nowhere. Else the next files that are opened, those of the spool and of the
     database, take their numbers, and what a library prints is written into them."""
-    for fd in (0, 1, 2):
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:  # which nobody expects who flushes it
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8", closefd=False))

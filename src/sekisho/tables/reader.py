@@ -207,6 +207,8 @@ def _add_table(
     if committed.files:
         options = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}, union_by_name = {committed.widened}"
         files = f"read_parquet([{', '.join(map(_literal, committed.files))}], {options})"
+        if committed.widened:  # until the first commit no file has the columns that the table has already
+            files = f"(FROM {files} UNION ALL BY NAME FROM {tail} WHERE false)"
         sources.insert(0, f"SELECT {there} FROM {files}")
     if committed.dataset is not None:
         connection.register(f"committed_{name}", committed.dataset)

@@ -40,6 +40,9 @@ class SegmentSupply:
             self._preparing = None
         taken, self._ready = self._ready, None
         name = _PREPARED
+        if taken is None or taken.size < needed:
+            # It takes a while anyway, and where large rows come one after another nothing is ever made ahead.
+            self._let_go()
         if taken is None:
             taken = Mapped(self._root / name, max(self.size, needed), self._head)
         elif taken.size < needed:

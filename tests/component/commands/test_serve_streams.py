@@ -27,9 +27,12 @@ def start(tmp_path: Path, port: int):
     """Starts a gateway by a line of the shell that redirects its streams."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(streams: str, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[bytes]:
-        (tmp_path / "sekisho.yaml").write_text(CONFIG)
-        line = f"exec '{SEKISHO}' serve --port {port} {streams}"
+    def run(
+        streams: str, stdout: int | None = None, stderr: int | None = None, workers: int = 1
+    ) -> subprocess.Popen[bytes]:
+        shared = 'state: {url: "redis://127.0.0.1:1"}\n' if workers > 1 else ""
+        (tmp_path / "sekisho.yaml").write_text(CONFIG + shared)
+        line = f"exec '{SEKISHO}' serve --port {port} --workers {workers} {streams}"
         started.append(subprocess.Popen(["sh", "-c", line], cwd=tmp_path, stdout=stdout, stderr=stderr))
         return started[-1]
 
@@ -43,9 +46,10 @@ def live(port: int) -> bool:
     return answers(port, "/health/live")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>&-", ">/dev/full 2>/dev/full"])
-def test_closed_or_full_streams_stop_no_gateway(streams: str, start: Start, port: int) -> None:
-    process = start(streams)
+def test_closed_or_full_streams_stop_no_gateway(streams: str, workers: int, start: Start, port: int) -> None:
+    process = start(streams, workers=workers)
     wait_for(lambda: live(port), "it answers")
     time.sleep(0.3)
     assert live(port)

@@ -179,6 +179,7 @@ keys: [{name: a, key: "${env:NOWHERE_A}"}, {name: b, key: "${file:nowhere}"}]
 admin: {key: "${env:NOWHERE_ADMIN}"}
 state: {url: "redis://:${env:NOWHERE_REDIS}@127.0.0.1/0"}
 database: {url: "postgresql://u:${env:NOWHERE_PG}@127.0.0.1/db"}
+server: {tls_certificate: nowhere.pem, tls_key: nowhere.key}
 """)
     answer = run("sql", "SELECT count(*) AS calls FROM usage", "--config", str(file), "--format", "csv")
     assert (answer.exit_code, answer.stdout.split()) == (0, ["calls", "2"]), answer.stderr

@@ -214,6 +214,14 @@ async def test_prices_that_hold_from_now_on_are_in_force_with_the_next_look(tmp_
     peak = prices.next_rates = Rates(input_nanos_per_mtok=2, output_nanos_per_mtok=2)
     await reloader.look()
     assert await costs() == [peak] * 2
+    # new budgets that cannot be kept just now do not lose what was looked up
+    night = prices.next_rates = Rates(input_nanos_per_mtok=3, output_nanos_per_mtok=3)
+    running.limits.fault = StoreUnavailable("no server")
+    with pytest.raises(StoreUnavailable):
+        await reloader.look()
+    running.limits.fault = None
+    await reloader.look()
+    assert await costs() == [night] * 2
 
 
 async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:

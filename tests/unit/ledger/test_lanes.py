@@ -13,6 +13,7 @@ from sekisho.domain.call import Caller
 from sekisho.ledger import limiter as module
 from sekisho.ledger.plans import Planner, SizeBook
 from sekisho.ledger.scopes import Rules
+from sekisho.stores import memory_counters
 from sekisho.stores.counters import Denial, Outcome, Reservation
 
 CHAT = {"endpoint": "chat"}
@@ -102,6 +103,21 @@ def test_who_waits_at_a_limit_that_was_raised_holds_up_nobody() -> None:
         house.settle(running)
         assert isinstance((await first)[0], Reservation)
         assert isinstance((await second)[0], Reservation)
+        assert house.limiter.waiting == 0
+
+    run_virtually(work())
+
+
+def test_those_who_share_one_scope_beyond_the_bound_wait_at_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_counters, "MOST_SCOPES", 1)
+
+    async def work() -> None:
+        house = House(limit({"user": "*"}, qpm=60, burst_s=1, wait_s=10))
+        house.granted(house.plan(user="first"))
+        house.granted(house.plan(user="second"))
+        calls: list[Any] = [house.reserve(house.plan(user=user)) for user in ("third", "fourth")]
+        assert all(isinstance(outcome, Reservation) for outcome in await asyncio.gather(*calls))
+        assert house.now_s() == pytest.approx(2, abs=0.1)
         assert house.limiter.waiting == 0
 
     run_virtually(work())

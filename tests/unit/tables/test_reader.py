@@ -15,6 +15,7 @@ from sekisho.tables.reader import NotAQuery, SqlFailed, ask, has_data, names, op
 from sekisho.tables.schema import INFERENCE_LOG, TABLES, USAGE
 from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.storage import Storage
 
 
 def rows_of(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -234,3 +235,13 @@ def test_older_files_without_later_columns(tmp_path: Path, spool: SpoolWriter):
     drain(tmp_path)
     got = rows_of(tmp_path, "SELECT request_id, team FROM usage ORDER BY request_id")
     assert got == [(a_row(1).request_id, "research"), (a_row(9).request_id, None)]
+
+
+def test_a_table_that_was_widened_and_has_older_files_alone(tmp_path: Path, spool: SpoolWriter):
+    made_by_an_earlier_version(tmp_path)
+    DeltaFolder(Storage.folder(tmp_path / "tables"), "usage", "spool").open()
+    sql = "SELECT request_id, team, tags, len(attempts) FROM usage ORDER BY request_id"
+    older = (a_row(9).request_id, None, None, None)
+    assert rows_of(tmp_path, sql) == [older]
+    spool.append(record_of(a_row(1)))
+    assert rows_of(tmp_path, sql) == [(a_row(1).request_id, "research", {"feature": "summary"}, 1), older]

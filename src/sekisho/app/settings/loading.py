@@ -41,8 +41,9 @@ from sekisho.costs.currency import UsdJpy
 
 DEFAULT_FILE = "sekisho.yaml"
 #: sections that only a gateway needs whole: whoever reads its rows, or talks to it, may not have its secrets
-OF_THE_GATEWAY = frozenset({"providers", "keys", "admin", "state", "database"})
-_LEADS_NOWHERE = frozenset(
+OF_THE_GATEWAY = frozenset({"providers", "keys", "admin", "state", "database", "server"})
+#: references that lead nowhere, and TLS files that cannot be used
+_UNUSABLE = frozenset(
     say.code
     for say in (
         setting_messages.ENV_UNSET,
@@ -50,6 +51,7 @@ _LEADS_NOWHERE = frozenset(
         setting_messages.FILE_MISSING,
         setting_messages.FILE_UNREADABLE,
         setting_messages.FILE_EMPTY,
+        setting_messages.TLS_REFUSED,
     )
 )
 _LARGEST_FILE = 4 * 1024 * 1024
@@ -93,7 +95,8 @@ def parse(
 ) -> Settings:
     """The settings of a text. Relative paths count from `base_dir`; `demo` allows secrets in the text itself.
 
-    In the sections `unset_in` a reference that leads nowhere is no mistake: what it stands for is missing or empty.
+    In the sections `unset_in` a reference that leads nowhere is no mistake: what it stands for is missing or empty. Nor
+    are TLS files that a server could not use.
     Raises ConfigError with every mistake (and warning) at once, each with its line.
     """
     text = text.removeprefix("\ufeff")
@@ -110,7 +113,7 @@ def parse(
 
 
 def _passed_over(problem: Problem, unset_in: frozenset[str]) -> bool:
-    return problem.code in _LEADS_NOWHERE and re.split(r"[.\[]", problem.path, maxsplit=1)[0] in unset_in
+    return problem.code in _UNUSABLE and re.split(r"[.\[]", problem.path, maxsplit=1)[0] in unset_in
 
 
 def digest_of_file(path: Path) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from tests.support.certificates import write_certificate
 
-from sekisho.app.settings import Problem, Settings
+from sekisho.app.settings import OF_THE_GATEWAY, Problem, Settings, parse
 
 _TEXT = """\
 providers: {local: {type: openai, base_url: "https://llm.example.com/v1"}}
@@ -67,3 +67,14 @@ def test_a_certificate_that_callers_refuse_is_warned_of(
     (warning,) = read(_TEXT).warnings
     assert (warning.severity, warning.line) == ("warning", 3)
     assert said in warning.message
+
+
+def test_who_does_not_serve_needs_no_pair_that_can_be_used(tmp_path: Path) -> None:
+    def taken() -> bool:
+        settings = parse(_TEXT, "sekisho.yaml", environ={}, base_dir=tmp_path, unset_in=OF_THE_GATEWAY)
+        return settings.warnings == ()
+
+    assert taken()
+    write_certificate(tmp_path)
+    (tmp_path / "server.key").write_text("something else")
+    assert taken()

@@ -1,0 +1,81 @@
+"""What happens about once a second in a gateway while something that it asks is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sekisho.app import opening
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.tables.spent import SpentUnknown
+
+
+class _Reloader:
+    """Fails as it is told; counts its looks."""
+
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.of_rules: Exception | None = None
+        self.of_database: Exception | None = None
+        self.looks = 0
+
+    async def look(self) -> None:
+        self.looks += 1
+        if (fault := self.of_database or self.of_rules) is not None:
+            raise fault
+
+    def obey(self) -> None:
+        if self.of_database is not None:
+            raise self.of_database
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+async def _kept(reloader: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The gateway after some seconds, which take no time."""
+    monkeypatch.setattr(opening, "_TICK_S", 0.001)
+    quiet: Any = SimpleNamespace(tick=_nothing, look=_nothing)
+    running: Any = SimpleNamespace(
+        pipeline=quiet, limits=quiet, sink=quiet, committer=None, upkeep=None, settled=True, database_up=True
+    )
+    tasks = [
+        asyncio.ensure_future(opening._obey(running, reloader)),  # pyright: ignore[reportPrivateUsage]
+        asyncio.ensure_future(opening._keep(running, reloader, None)),  # pyright: ignore[reportPrivateUsage]
+    ]
+    while reloader.looks < 5:
+        await asyncio.sleep(0.001)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return running
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("the counters' server does not answer"), SpentUnknown("no rows")])
+async def test_budgets_that_wait_say_nothing_of_the_database(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader = _Reloader()
+    reloader.of_rules = fault
+    with caplog.at_level(logging.WARNING, "sekisho.app"):
+        running = await _kept(reloader, monkeypatch)
+    assert running.database_up
+    assert {record.getMessage() for record in caplog.records} == {
+        f"new limits and budgets wait, and the old ones go on: {fault}"
+    }
+
+
+async def test_a_database_that_is_away_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader = _Reloader()
+    reloader.of_database = StoreUnavailable("no database")
+    with caplog.at_level(logging.WARNING, "sekisho.app"):
+        running = await _kept(reloader, monkeypatch)
+    assert not running.database_up
+    assert "the control database does not answer" in caplog.text
