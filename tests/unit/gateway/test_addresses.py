@@ -94,12 +94,12 @@ def _answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     """The resolver says these, whatever it is asked; what it was asked is in the list."""
     asked: list[str] = []
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         asked.append(host)
         family = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
         return [(kind, 1, 6, "", (address, port)) for kind, address in zip(family, addresses, strict=True)]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
