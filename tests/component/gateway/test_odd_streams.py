@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.component.gateway.raw import Peer, Script, raw_server
 from tests.property.house import ask, request
-from tests.support.gateway import Door, Gateway, running_gateway
+from tests.support.gateway import KEY, Door, Gateway, running_gateway
+
+from sekisho.formats.openai_chunks import assemble
 
 CONFIG = """
 data_dir: ./data
@@ -206,3 +209,22 @@ async def test_what_is_empty_is_no_content(delta: bytes) -> None:
     script = saying(b'{"choices":[{"index":0,"delta":%b}]}' % delta)
     async with raw_server(script) as server, house(server, "hot") as gateway:
         assert (await said(gateway)).status == 502
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [b"[null]", b'["a"]', b'{"a":1}', b'[{"function":"f"}]', b'[{"index":[0],"function":{"name":"f"}}]'],
+    ids=str,
+)
+async def test_odd_tool_calls_cost_no_text(calls: bytes) -> None:
+    """Neither a web page's, nor that of the row."""
+    odd = b'{"choices":[{"index":0,"delta":{"content":" there","tool_calls":%b},"finish_reason":null}]}' % calls
+    async with (
+        raw_server(saying(TEXT, odd, TEXT, STOP, DONE)) as server,
+        house(server, "hot") as gateway,
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session,
+        session.post(f"{gateway.url}/chat/stream", json={"message": "hello"}) as answer,
+    ):
+        frames = [frame.removeprefix(b"data: ") for frame in (await answer.read()).split(b"\n\n") if frame]
+        assert frames == [b'{"content":"hi"}', b'{"content":" there"}', b'{"content":"hi"}', DONE]
+    assert b'"content":"hi therehi"' in assemble([TEXT, odd, TEXT, STOP])
