@@ -57,7 +57,10 @@ async def _look_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> lis
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(tell, *outcome)
 
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="look-up", daemon=True).start()
+    except RuntimeError as error:  # the system gives no more threads
+        raise OSError(f"{host} cannot be looked up: {error}") from None
     return await found
 
 

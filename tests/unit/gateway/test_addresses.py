@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -133,3 +134,14 @@ async def test_a_name_that_points_inside_is_refused(monkeypatch: pytest.MonkeyPa
 async def test_a_literal_that_points_inside_is_refused(host: str) -> None:
     with pytest.raises(AddressRefused):
         await _resolved(host)
+
+
+async def test_a_name_that_no_thread_can_look_up_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no mistake of ours: another target may be reached."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="cannot be looked up"):
+        await _resolved("provider.example")
