@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sekisho.domain.usage import MediaTokens, Usage
+from sekisho.formats.json import UNREADABLE
 
 # msgspec reads `Raw | None` as null only: any other value is then a mistake (checked with 0.22). A field of plain Raw
 # with the default None is what is meant: None where the member is absent, `null` as the bytes b"null".
@@ -140,6 +141,11 @@ class DeltaFacts(msgspec.Struct, gc=False):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: MaybeRaw = None
+    #: of old, before tool calls
+    function_call: MaybeRaw = None
+    audio: MaybeRaw = None
+    #: OpenRouter
+    images: MaybeRaw = None
 
     def text(self) -> str:
         """HOT. What a model wrote: text, reasoning, refusal, or tool calls as their JSON; empty where it is no content,
@@ -152,7 +158,29 @@ class DeltaFacts(msgspec.Struct, gc=False):
         found += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
         if calls is not None and (raw := bytes(calls)) not in (b"null", b"[]", b""):
             found += raw.decode("utf-8", "replace")
-        return found
+        return found or self._other()
+
+    def _other(self) -> str:
+        """What is neither: a call of a function as of old, sound by its transcript, pictures. Where that has no text it
+        is a space, which is content and no token: the length of such bytes says nothing of their tokens."""
+        if (call := self.function_call) is not None and (raw := bytes(call)) not in _EMPTY:
+            return raw.decode("utf-8", "replace")
+        if (sound := self.audio) is not None and (raw := bytes(sound)) not in _EMPTY:
+            try:
+                return str(_decode_sound(raw).transcript or " ")
+            except UNREADABLE:
+                return " "
+        return " " if self.images is not None and bytes(self.images) not in _EMPTY else ""
+
+
+_EMPTY = (b"null", b"[]", b"{}", b"")
+
+
+class _Sound(msgspec.Struct, gc=False):
+    transcript: str | None = None
+
+
+_decode_sound = msgspec.json.Decoder(_Sound).decode
 
 
 def _joined(parts: str | list[msgspec.Raw]) -> str:

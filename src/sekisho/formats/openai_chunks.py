@@ -160,15 +160,21 @@ class _ChoiceState:
         if refusal:
             events.append(RefusalDelta(choice=self.index, text=refusal, logprobs=logprobs))
             logprobs = None
-        events.extend(self._read_call(dict(call)) for call in delta.pop("tool_calls", None) or ())
+        # what is no call must not cost the text beside it
+        calls = delta.pop("tool_calls", None)
+        calls = cast("list[Any]", calls) if isinstance(calls, list) else []
+        events.extend(self._read_call(dict(cast("Json", call))) for call in calls if isinstance(call, dict))
         if logprobs is not None:
             events.append(OtherDelta(choice=self.index, beside={"logprobs": logprobs}))
 
     def _read_call(self, call: Json) -> ToolCallDelta:
         kind = "custom" if isinstance(call.get("custom"), dict) else "function"
-        inner: Json = call.pop(kind, None) or {}
+        inner = call.pop(kind, None)
+        inner = cast("Json", inner) if isinstance(inner, dict) else {}
         call_id = text_of(call.pop("id", None))
         wire_index = call.pop("index", None)
+        if not isinstance(wire_index, int | float | str):
+            wire_index = None
         call.pop("type", None)
         index, first = self._place(wire_index, call_id)
         arguments = inner.get("arguments" if kind == "function" else "input")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
+import threading
+from collections.abc import Callable
+from typing import Any
 
 from sekisho.domain.http import Origin
 
@@ -22,14 +26,42 @@ async def resolve(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[str]:
         ipaddress.ip_address(origin.host)
         found = [origin.host]
     except ValueError:
-        answers = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-        found = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        found = await _look_up(loop, origin.host, origin.port)
     if origin.allow_private:
         return found
     public = [address for address in found if is_public(address)]
     if not public:
         raise AddressRefused(f"{origin.host} has no public address; `allow_private: true` permits private ones")
     return public
+
+
+async def _look_up(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[str]:
+    """Addresses of a name. Raises OSError, UnicodeError.
+
+    In a thread of its own: the loop has few for this (uvloop two), so that a zone whose name server does not answer
+    would keep the names of all other providers, and of fallbacks, from being looked up. A daemon, since the resolver
+    cannot be interrupted, and the end of the process must not wait for it.
+    """
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def tell(take: Callable[[Any], None], value: object) -> None:
+        if not found.done():
+            take(value)
+
+    def ask() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            outcome = found.set_result, list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        except Exception as error:  # whatever it is, somebody waits for it
+            outcome = found.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, *outcome)
+
+    try:
+        threading.Thread(target=ask, name="look-up", daemon=True).start()
+    except RuntimeError as error:  # the system gives no more threads
+        raise OSError(f"{host} cannot be looked up: {error}") from None
+    return await found
 
 
 #: IPv6 that carries an IPv4 address in its last 32 bits and is translated to it on the way: RFC 6052, well-known prefix

@@ -7,8 +7,10 @@ import msgspec
 from sekisho.domain.call import Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.errors import Refusal
+from sekisho.domain.events import Failed
 from sekisho.formats.openai import ChunkFacts
 from sekisho.formats.sse import DONE_FRAME, PING_FRAME, frame
+from sekisho.gateway.odd_events import Broken
 from sekisho.gateway.policies.stops import refusal as stopped
 from sekisho.gateway.snapshot import Provider
 from sekisho.gateway.upstream import EdgeOf
@@ -57,8 +59,11 @@ class Rebuilt:
         self._renderer = renderer
 
     def frames(self, payload: bytes, facts: ChunkFacts) -> bytes:
+        """Raises Broken."""
         out = b""
         for event in self._decoder.feed(frame(payload)):
+            if isinstance(event, Failed):  # and nothing follows it: what came is not the whole answer
+                raise Broken("upstream_error", event.detail)
             for rendered in self._renderer.render(event):
                 out += frame(rendered)
         return out

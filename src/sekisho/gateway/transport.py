@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from functools import partial
 
 from sekisho.domain.http import Origin
 from sekisho.gateway.addresses import AddressRefused, resolve
@@ -19,6 +20,10 @@ MAX_IDLE_PER_ORIGIN = 256
 #: shorter than the 60-75 s after which common servers close an idle connection
 IDLE_S = 50.0
 _SWEEP_S = 0.025
+#: so long an address has for itself before the next one of the same name is tried beside it (RFC 8305, 5)
+_NEXT_ADDRESS_S = 0.5
+#: an address that was refused or overtaken is not the first one to be tried for so long
+_AVOIDED_S = 60.0
 
 
 class Sweeper:
@@ -60,6 +65,10 @@ class Pool:
         self.sweeper = sweeper
         self.active = sweeper.active
         self._idle: deque[Connection] = deque()
+        #: what all that dial now wait for
+        self._look_up: asyncio.Future[list[str]] | None = None
+        #: address -> until when, by the loop's time
+        self._avoided: dict[str, float] = {}
 
     def take(self) -> Connection | None:
         """An open connection that has not been idle for long, or None."""
@@ -77,7 +86,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dial(loop)
+                return await self._dial(loop, timeout_s)
         except TimeoutError:
             raise TransportError("connect_timeout", f"no connection within {timeout_s:g} s", sent=False) from None
         except AddressRefused as error:
@@ -85,22 +94,57 @@ class Pool:
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
             raise TransportError("connect_failed", str(error), sent=False) from error
 
-    async def _dial(self, loop: asyncio.AbstractEventLoop) -> Connection:
+    async def _dial(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> Connection:
+        """A connection to the first address that gives one. Each has a head start before the next, and all go on: one
+        that is dead without a word must not use up the time of those that live."""
+        addresses = await self._addresses(loop)
+        waiting = sorted(addresses, key=lambda address: self._avoided.get(address, 0.0) > loop.time())
+        head_start_s = min(_NEXT_ADDRESS_S, timeout_s / (len(waiting) + 1))
+        racing: dict[asyncio.Task[Connection], str] = {}
+        won: asyncio.Task[Connection] | None = None
+        failure: BaseException | None = None
+        try:
+            while waiting or any(not task.done() for task in racing):
+                if waiting:
+                    address = waiting.pop(0)
+                    racing[loop.create_task(self.connect(loop, address))] = address
+                running = [task for task in racing if not task.done()]
+                limit_s = head_start_s if waiting else None
+                done, _ = await asyncio.wait(running, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                won = next((task for task in done if task.exception() is None), None)
+                if won is not None:
+                    self._avoid(addresses, [racing[task] for task in racing if task is not won], loop.time())
+                    return won.result()
+                failure = next((task.exception() for task in done), failure)
+        finally:
+            for task in racing:
+                if task is not won:
+                    task.cancel()
+                    task.add_done_callback(_let_go)
+        raise failure or OSError(f"{self.origin.host} has no usable address")
+
+    async def connect(self, loop: asyncio.AbstractEventLoop, address: str) -> Connection:
+        """A connection to one address. Raises OSError."""
         origin = self.origin
-        failure: OSError | None = None
-        for address in await resolve(loop, origin):
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self),
-                    address,
-                    origin.port,
-                    ssl=self._tls,
-                    server_hostname=origin.host if self._tls else None,
-                )
-                return connection
-            except OSError as error:
-                failure = error
-        raise failure or OSError(f"{origin.host} has no usable address")
+        name = origin.host if self._tls else None
+        make = partial(Connection, self)
+        return (await loop.create_connection(make, address, origin.port, ssl=self._tls, server_hostname=name))[1]
+
+    async def _addresses(self, loop: asyncio.AbstractEventLoop) -> list[str]:
+        """Looked up once for all that ask meanwhile: a resolver may take long, and each look-up holds a thread."""
+        if (shared := self._look_up) is None:
+            shared = self._look_up = asyncio.ensure_future(resolve(loop, self.origin))
+            shared.add_done_callback(self._looked_up)
+        return await asyncio.shield(shared)
+
+    def _looked_up(self, done: asyncio.Future[list[str]]) -> None:
+        self._look_up = None
+        if not done.cancelled():
+            done.exception()  # asked for, since all that waited may have given up
+
+    def _avoid(self, known: list[str], beaten: list[str], now_s: float) -> None:
+        avoided = {address: until for address, until in self._avoided.items() if address in known and until > now_s}
+        self._avoided = avoided | dict.fromkeys(beaten, now_s + _AVOIDED_S)
 
     def release(self, connection: Connection) -> None:
         connection.reused = True
@@ -121,10 +165,21 @@ class Pool:
     def idle(self) -> int:
         return len(self._idle)
 
+    def close(self) -> None:
+        self.close_idle()
+        if self._look_up is not None:
+            self._look_up.cancel()
+
     def close_idle(self, older_than_s: float = 0.0) -> None:
         now = self.sweeper.now_s
         for connection in [one for one in self._idle if now - one.idle_since_s >= older_than_s]:
             connection.close()
+
+
+def _let_go(task: asyncio.Task[Connection]) -> None:
+    """Of a connection that came too late, or not at all."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 class Transport:
@@ -171,4 +226,4 @@ class Transport:
 
     def close(self) -> None:
         for pool in self._pools.values():
-            pool.close_idle()
+            pool.close()

@@ -173,6 +173,11 @@ class Upstream:
         pool = provider.pool = self._transport.pool(provider.origin)
         return pool
 
+    async def _dialled(self, entry: Entry, pool: Pool, timeouts: Timeouts, deadline_s: float) -> Connection:
+        """A new connection, in time for the exchange that wants it. Raises TransportError."""
+        rest_s = max(0.0, deadline_s - self._loop.time())
+        return await self.waiting.own_task(entry, pool.dial(min(timeouts.connect_s, rest_s)), Connection.close)
+
     def _broken(
         self, entry: Entry, attempt: Attempt, exchange: PlainExchange | StreamExchange, error: TransportError
     ) -> UpstreamError:
@@ -205,7 +210,7 @@ class Upstream:
         while True:
             try:
                 if connection is None:
-                    connection = await self.waiting.own_task(entry, pool.dial(timeouts.connect_s), Connection.close)
+                    connection = await self._dialled(entry, pool, timeouts, exchange.deadline_s)
                 exchange.connection = connection
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)
@@ -284,7 +289,7 @@ class Upstream:
             try:
                 connection = None if fresh else pool.take()
                 if connection is None:
-                    connection = await self.waiting.own_task(entry, pool.dial(timeouts.connect_s), Connection.close)
+                    connection = await self._dialled(entry, pool, timeouts, exchange.deadline_s)
                 exchange.connection = connection
                 self._sent(entry, attempt)
                 connection.send(exchange, provider.head(http), http.body)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.component.gateway.raw import Peer, Script, raw_server
 from tests.property.house import ask, request
-from tests.support.gateway import Door, Gateway, running_gateway
+from tests.support.gateway import KEY, Door, Gateway, running_gateway
+
+from sekisho.formats.openai_chunks import assemble
 
 CONFIG = """
 data_dir: ./data
@@ -171,3 +174,57 @@ async def test_a_text_is_an_answer_whatever_its_usage_looks_like(door: Door, usa
         assert (await said(gateway, stream=False)).status == 200
         row = await gateway.row()
         assert (row.terminal_state, row.usage_source, row.finish_reasons) == ("completed", source, ["stop"])
+
+
+@pytest.mark.parametrize(
+    ("delta", "most_tokens"),
+    [
+        (b'{"function_call":{"name":"f","arguments":""}}', 40),  # before there were tool calls
+        (b'{"audio":{"id":"a","transcript":"hi"}}', 10),
+        (b'{"audio":{"id":"a","data":"%b"}}' % (b"UklGRg" * 5000), 10),  # a second of sound is 20 tokens, and 64 kB
+        (b'{"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}]}' % (b"iVBORw" * 5000), 10),
+    ],
+    ids=["function", "transcript", "sound", "picture"],
+)
+async def test_what_is_no_text_is_content_too_and_its_bytes_are_no_tokens(delta: bytes, most_tokens: int) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        event = b'data: {"choices":[{"index":0,"delta":%b}]}\n\n' % delta
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + event)
+        await peer.gone()
+
+    config = CONFIG.replace("first_token_s: 2, idle_s: 2", "first_token_s: 0.2, idle_s: 0.2")
+    async with raw_server(script) as server, running_gateway(server, config=config) as gateway:  # type: ignore[arg-type]
+        seen = await said(gateway)
+        row = await gateway.row()
+        assert (seen.status, row.error_code, row.usage_source) == (200, "upstream_timeout", "estimated")
+        assert row.time_to_first_byte_us is not None
+        assert row.output_tokens is not None
+        assert row.output_tokens <= most_tokens
+        gateway.check_books()
+
+
+@pytest.mark.parametrize("delta", [b'{"function_call":null}', b'{"audio":null}', b'{"images":[]}', b'{"audio":{}}'])
+async def test_what_is_empty_is_no_content(delta: bytes) -> None:
+    script = saying(b'{"choices":[{"index":0,"delta":%b}]}' % delta)
+    async with raw_server(script) as server, house(server, "hot") as gateway:
+        assert (await said(gateway)).status == 502
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [b"[null]", b'["a"]', b'{"a":1}', b'[{"function":"f"}]', b'[{"index":[0],"function":{"name":"f"}}]'],
+    ids=str,
+)
+async def test_odd_tool_calls_cost_no_text(calls: bytes) -> None:
+    """Neither a web page's, nor that of the row."""
+    odd = b'{"choices":[{"index":0,"delta":{"content":" there","tool_calls":%b},"finish_reason":null}]}' % calls
+    async with (
+        raw_server(saying(TEXT, odd, TEXT, STOP, DONE)) as server,
+        house(server, "hot") as gateway,
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session,
+        session.post(f"{gateway.url}/chat/stream", json={"message": "hello"}) as answer,
+    ):
+        frames = [frame.removeprefix(b"data: ") for frame in (await answer.read()).split(b"\n\n") if frame]
+        assert frames == [b'{"content":"hi"}', b'{"content":" there"}', b'{"content":"hi"}', DONE]
+    assert b'"content":"hi therehi"' in assemble([TEXT, odd, TEXT, STOP])

@@ -161,6 +161,24 @@ async def test_no_connection_in_time_is_504_and_costs_nothing(
         gateway.check_books()
 
 
+@pytest.mark.parametrize(("model", "stream"), [("total", False), ("total", True), ("first", True)], ids=str)
+async def test_the_wait_for_a_connection_is_no_longer_than_the_attempt_may_take(
+    mock: MockProvider, monkeypatch: pytest.MonkeyPatch, model: str, stream: bool
+) -> None:
+    """`connect_s` is 5 here, as by default, and the attempt is to end sooner."""
+
+    async def resolve(*_: Any) -> list[str]:
+        await asyncio.sleep(60)
+        return []
+
+    async with running_gateway(mock, config=CONFIG) as gateway:
+        monkeypatch.setattr(transport_module, "resolve", resolve)
+        async with asyncio.timeout(2):
+            assert (await ask(gateway, model, stream=stream)).status == 504
+        assert "connect" in ((await gateway.row()).error_message or "")
+        gateway.check_books()
+
+
 async def test_events_without_content_do_not_count_as_the_first_token() -> None:
     """Role events and comments for ever: a provider that says hello and nothing more."""
     role = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'

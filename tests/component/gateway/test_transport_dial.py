@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from tests.component.gateway.raw import OK, Peer, answering, exchanged, raw_serv
 
 from sekisho.domain.http import Origin
 from sekisho.gateway import transport as module
-from sekisho.gateway.connection import TransportError
+from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.transport import Pool
 
 
@@ -32,12 +33,12 @@ async def _refused(pool: Pool, timeout_s: float = 1.0) -> TransportError:
 
 
 def _resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, 1, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 # -- addresses
@@ -101,6 +102,76 @@ async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.Mo
         _resolves(monkeypatch, "127.0.0.77", "127.0.0.78", "127.0.0.1")
         origin = Origin(scheme="http", host="provider.example", port=server.port, allow_private=True)
         assert (await exchanged(one.pool(origin))).body == b"ok"
+
+
+async def test_an_address_that_is_dead_without_a_word_does_not_keep_the_next_from_being_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where IPv6 leads nowhere. The connections after it know better."""
+    tried: list[str] = []
+    connect = Pool.connect
+
+    async def watched(pool: Pool, loop: asyncio.AbstractEventLoop, address: str) -> Connection:
+        tried.append(address)
+        if address == "127.0.0.77":
+            await asyncio.sleep(60)
+        return await connect(pool, loop, address)
+
+    monkeypatch.setattr(Pool, "connect", watched)
+    monkeypatch.setattr(module, "_NEXT_ADDRESS_S", 0.02)
+    async with raw_server(answering(OK)) as server, transport() as one:
+        _resolves(monkeypatch, "127.0.0.77", "127.0.0.1")
+        pool = one.pool(Origin(scheme="http", host="provider.example", port=server.port, allow_private=True))
+        for _ in range(2):
+            (await pool.dial(5)).close()
+        assert tried == ["127.0.0.77", "127.0.0.1", "127.0.0.1"]
+
+
+async def test_of_two_addresses_that_answer_one_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = Pool.connect
+
+    async def at_once(pool: Pool, loop: asyncio.AbstractEventLoop, address: str) -> Connection:
+        connection = await connect(pool, loop, "127.0.0.1")
+        await asyncio.sleep(0.05 if address == "127.0.0.2" else 0.03)
+        return connection
+
+    monkeypatch.setattr(Pool, "connect", at_once)
+    monkeypatch.setattr(module, "_NEXT_ADDRESS_S", 0.02)
+    async with raw_server(answering(OK)) as server, transport() as one:
+        _resolves(monkeypatch, "127.0.0.2", "127.0.0.3")
+        pool = one.pool(Origin(scheme="http", host="provider.example", port=server.port, allow_private=True))
+        connection = await pool.dial(5)
+        await until(lambda: (server.connections, server.open) == (2, 1))
+        connection.close()
+        await until(lambda: server.open == 0)
+
+
+async def test_a_name_server_that_does_not_answer_holds_up_no_other_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor its own provider more than once: a look-up cannot be interrupted, and each holds a thread."""
+    answers = threading.Event()
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        if host.endswith(".dead.example"):
+            answers.wait(20)
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with raw_server(answering(OK)) as server, transport() as one:
+        names = [f"{n}.dead.example" for n in range(40)] + ["provider.example"]
+        *dead, alive = [
+            one.pool(Origin(scheme="http", host=name, port=server.port, allow_private=True)) for name in names
+        ]
+        try:
+            waiting = [asyncio.create_task(_refused(pool, 0.1)) for pool in dead * 3]
+            await asyncio.sleep(0)
+            (await alive.dial(5)).close()
+            assert {error.kind for error in await asyncio.gather(*waiting)} == {"connect_timeout"}
+            assert sorted(asked) == sorted(names)
+        finally:
+            answers.set()
+        (await dead[0].dial(5)).close()
 
 
 async def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

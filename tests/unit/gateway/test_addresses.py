@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -94,12 +95,12 @@ def _answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     """The resolver says these, whatever it is asked; what it was asked is in the list."""
     asked: list[str] = []
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         asked.append(host)
         family = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
         return [(kind, 1, 6, "", (address, port)) for kind, address in zip(family, addresses, strict=True)]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -133,3 +134,14 @@ async def test_a_name_that_points_inside_is_refused(monkeypatch: pytest.MonkeyPa
 async def test_a_literal_that_points_inside_is_refused(host: str) -> None:
     with pytest.raises(AddressRefused):
         await _resolved(host)
+
+
+async def test_a_name_that_no_thread_can_look_up_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no mistake of ours: another target may be reached."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="cannot be looked up"):
+        await _resolved("provider.example")
