@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -188,6 +189,11 @@ class _Places(NamedTuple):
     admin_url: str
     settings: Settings | None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may write into the same tables."""
+        return self.storage.s3 is not None or self.storage.path != Path(os.path.abspath(self.data_dir / "tables"))
+
 
 def _show(report: Report, output: str, language: Language) -> None:
     if output == "json":
@@ -225,7 +231,7 @@ def _report(where: _Places, answers: Path | None, export: Opened | None, desk: D
         after = None if gateway is None else counters_at(url, language)
         checks = check_tables(books.doubts())
         if before is not None and after is not None:
-            checks += check_counters(before, counted, after)
+            checks += check_counters(before, counted, after, shared=where.shared)
             checks += _budgets(desk, after, open_books)
         if ids is not None:
             checks.append(check_answers(len(ids), books.missing(ids)))
