@@ -146,6 +146,7 @@ def reconcile(
     """Exit code 1 if something does not agree, 3 if the gateway named cannot be reached."""
     from sekisho.app import speech
     from sekisho.app.commands.reconcile_export import Wanted, open_export
+    from sekisho.app.settings.os_reasons import failure
     from sekisho.tables.reader import SqlFailed
 
     language = speech.language()
@@ -154,7 +155,7 @@ def reconcile(
         where = _places(data_dir, config, gateway, admin)
         report = _report(where, answers, opened, _desk(context, where, key, language), days)
     except (Stopped, SqlFailed, OSError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure(error, language), err=True)
         raise typer.Exit(error.exit_code if isinstance(error, Stopped) else NO) from None
     _show(report, output, language)
     if not report.agrees:
