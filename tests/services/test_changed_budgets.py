@@ -216,6 +216,36 @@ async def test_a_budget_that_only_changes_its_form_goes_on(tmp_path: Path, serve
         assert await one.spent() == 50_000
 
 
+async def test_a_new_budget_leaves_what_others_have_counted_since_their_period_began(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    # with no row when the gateway started, or when the month began
+    async with house(tmp_path, server, RESEARCH) as one, house(tmp_path, server, RESEARCH) as other:
+        await one.spend(50_000)
+        await other.spend(20_000)
+        rows.nanos = 70_000
+        both = "budgets: [{scope: {team: research}, usd: 0.001}, {scope: {organisation: '*'}, usd: 1}]"
+        for worker in (one, other):
+            await worker.change(both)
+        assert await one.spent() == 70_000
+        # and a gateway that starts with one more
+        third = "budgets: [{scope: {team: research}, usd: 0.001}, {scope: {department: '*'}, usd: 1}]"
+        async with house(tmp_path, server, third) as late:
+            assert await late.spent() == 70_000
+
+
+async def test_a_budget_that_began_without_rows_is_not_counted_twice_when_it_comes_back(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    async with house(tmp_path, server, RESEARCH) as one:
+        await one.spend(50_000)
+        await one.change("")
+        long_ago(server)
+        rows.nanos = 70_000
+        await one.change(RESEARCH)
+        assert await one.spent() == 70_000
+
+
 async def test_calls_that_ran_when_a_budget_came_back_are_settled_on_it(
     tmp_path: Path, server: RedisServer, rows: Rows
 ) -> None:
@@ -256,6 +286,22 @@ async def test_a_start_without_the_server_waits_with_budgets_until_it_is_there(
             assert denied.cause == "unavailable"
             rows.nanos = 900_000
             server.resume()
+            await one.budgeted_again()
+            assert await one.spent() == 900_000
+
+
+async def test_who_waits_for_the_server_does_not_say_that_the_budgets_hold_already(
+    tmp_path: Path, server: RedisServer, rows: Rows
+) -> None:
+    async with house(tmp_path, server, "budgets: [{scope: {team: sales}, usd: 1}]"):
+        server.pause()
+        async with house(tmp_path, server, RESEARCH) as one:
+            rows.nanos = 900_000
+            server.resume()
+            async with asyncio.timeout(PATIENCE_S):
+                while not one.counters.up:
+                    await asyncio.sleep(0.01)
+            await one.look()
             await one.budgeted_again()
             assert await one.spent() == 900_000
 

@@ -116,7 +116,9 @@ class LimitsAndBudgets:
         else:
             sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
             met = (spec.key for spec in counters.met() if rules.counts(spec.key))
-            await counters.adopt(sums, wall_s, idle_since({*sums, *met}, held, wall_s))
+            idle = idle_since({*sums, *met}, held, wall_s)
+            # a budget that goes on has counted by itself what the rows hold
+            await counters.adopt({key: sums[key] for key in idle if key in sums}, wall_s, idle)
         await counters.say_held(rules.budgets, wall_s)
 
     async def begin(self) -> None:
@@ -202,7 +204,8 @@ class LimitsAndBudgets:
 
     async def _look(self, now_s: float) -> None:
         try:
-            if not isinstance(self.counters, MemoryCounters):
+            # who waits to hear what was spent must not keep others from asking
+            if not isinstance(self.counters, MemoryCounters) and self.counters.adopted:
                 await self.counters.say_held(self.rules.budgets, time.time())
             _, self._budgets = await self.counters.look(now_s)
             if not isinstance(self.counters, MemoryCounters):

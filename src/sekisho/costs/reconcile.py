@@ -94,27 +94,31 @@ def check_answers(given: int, missing: Doubt) -> Check:
     return Check(name="answers", agrees=not missing.count, values=values, request_ids=missing.request_ids)
 
 
-def check_counters(before: Counters, rows: Sequence[Counted], after: Counters) -> list[Check]:
-    """The counters of one process against the rows since its start."""
+def check_counters(before: Counters, rows: Sequence[Counted], after: Counters, *, shared: bool = False) -> list[Check]:
+    """The counters of one gateway against the rows since its start. `shared`: others may write into the same tables,
+    so what the rows have beyond the counters may be theirs; what they lack is a difference all the same."""
     lost, dropped = after.rows.get("failed", 0), after.rows.get("dropped", 0)
-    checks = [
-        Check(name="rows_failed", agrees=not lost, values={"count": lost}),
-        _between(
-            "rows_appended", before.rows.get("appended", 0), sum(row.rows for row in rows), after.rows["appended"]
-        ),
-        _accounted(after),
-        *(_by_status(before, rows, after, dropped) if not lost else ()),
-    ]
+    found, stored = sum(row.rows for row in rows), after.rows["appended"]
+    others = shared and found > stored
+    checks = [Check(name="rows_failed", agrees=not lost, values={"count": lost})]
+    if others:
+        checks.append(Check(name="rows_of_others", agrees=True, values={"rows": found, "counted": stored}, note=True))
+    else:
+        checks.append(_between("rows_appended", before.rows.get("appended", 0), found, stored))
+    checks.append(_accounted(after))
     if not lost:
         # the money of a row that could not be stored is in the counters alone
-        checks += [
-            *_by_model("cost", before.cost_nanos, _sums(rows, "cost_nanos"), after.cost_nanos),
-            *_by_model("unpriced", before.unpriced, _sums(rows, "unpriced"), after.unpriced),
-            *_by_model("tokens", before.tokens, _sums(rows, "tokens"), after.tokens),
-        ]
+        checks += _money(before, rows, after, dropped, others)
     late = round(after.oldest_s)
     checks.append(Check(name="committer", agrees=after.oldest_s <= LATE_S, values={"oldest_s": late}))
     return checks
+
+
+def _money(before: Counters, rows: Sequence[Counted], after: Counters, dropped: int, others: bool) -> Iterator[Check]:
+    yield from _by_status(before, rows, after, dropped, others)
+    yield from _by_model("cost", before.cost_nanos, _sums(rows, "cost_nanos"), after.cost_nanos, others)
+    yield from _by_model("unpriced", before.unpriced, _sums(rows, "unpriced"), after.unpriced, others)
+    yield from _by_model("tokens", before.tokens, _sums(rows, "tokens"), after.tokens, others)
 
 
 def _accounted(after: Counters) -> Check:
@@ -125,7 +129,9 @@ def _accounted(after: Counters) -> Check:
     return Check(name="calls_accounted", agrees=calls == sum(states.values()), values=values)
 
 
-def _by_status(before: Counters, rows: Sequence[Counted], after: Counters, dropped: int) -> Iterator[Check]:
+def _by_status(
+    before: Counters, rows: Sequence[Counted], after: Counters, dropped: int, others: bool
+) -> Iterator[Check]:
     """Refusals that left no row are counted for no configured model, and their statuses are not told apart."""
     found: dict[tuple[str, int], int] = {}
     for row in rows:
@@ -136,16 +142,19 @@ def _by_status(before: Counters, rows: Sequence[Counted], after: Counters, dropp
 
     keys = sorted(found.keys() | after.requests.keys())
     wrong = [
-        _between("calls", least(key), found.get(key, 0), after.requests.get(key, 0), key[0], key[1]) for key in keys
+        _between("calls", least(key), found.get(key, 0), after.requests.get(key, 0), key[0], key[1], others=others)
+        for key in keys
     ]
     yield from _or_one_that_agrees("calls", wrong, sum(found.values()), sum(after.requests.values()))
 
 
 def _by_model(
-    name: str, before: Mapping[str, int], rows: Mapping[str, int], after: Mapping[str, int]
+    name: str, before: Mapping[str, int], rows: Mapping[str, int], after: Mapping[str, int], others: bool
 ) -> Iterator[Check]:
     models = sorted(rows.keys() | after.keys())
-    checks = [_between(name, before.get(one, 0), rows.get(one, 0), after.get(one, 0), one) for one in models]
+    checks = [
+        _between(name, before.get(one, 0), rows.get(one, 0), after.get(one, 0), one, others=others) for one in models
+    ]
     yield from _or_one_that_agrees(name, checks, sum(rows.values()), sum(after.values()))
 
 
@@ -158,13 +167,15 @@ def _or_one_that_agrees(name: str, checks: Sequence[Check], rows: int, counted: 
         yield Check(name=name, agrees=True, values={"rows": rows, "counted": counted})
 
 
-def _between(name: str, least: int, rows: int, most: int, model: str = "", status: int | None = None) -> Check:
+def _between(
+    name: str, least: int, rows: int, most: int, model: str = "", status: int | None = None, *, others: bool = False
+) -> Check:
     values: dict[str, int | str] = {"rows": rows, "counted": most}
     if model:
         values["model"] = model
     if status is not None:
         values["status"] = status
-    return Check(name=name, agrees=least <= rows <= most, values=values)
+    return Check(name=name, agrees=least <= rows and (rows <= most or others), values=values)
 
 
 def _sums(rows: Iterable[Counted], field: str) -> dict[str, int]:

@@ -6,7 +6,7 @@
 --   end      give back what is held and count what was used
 --   expire   end the reservations whose workers have not been heard of in time
 --   build    forget every budget and lease, because they are not to be trusted, and say so in the epoch
---   adopt    add sums of rows to budgets that are new in the configuration, once
+--   adopt    let budgets that are new in the configuration begin with sums of rows, once
 --   restore  write sums of rows into the budgets, and begin a new epoch
 --   late     add what rows hold of the time before the epoch and came to the tables after it had begun
 -- KEYS: 1 epoch, 2 leases (sorted by expiry, ms), 3 ids that were dispatched, 4 this lease or the prefix of all, then
@@ -243,8 +243,8 @@ local function ms_of(since)
   return tonumber(since) or tonumber(string.match(since, '@(%d+)$') or '0')
 end
 
--- ARGV of adopt: 2 as of when (ms), then for each budget since when it did not hold (ms; 0: it went on), then for each a
--- sum and an expiry (s)
+-- ARGV of adopt: 2 as of when (ms), then for each budget since when it did not hold (ms; 0: unknown), then for each a sum
+-- and an expiry (s)
 local function adopt()
   -- what is rebuilt now will have these sums, or be adopted afterwards
   local epoch = redis.call('GET', KEYS[1]) or 'building:'
@@ -253,7 +253,10 @@ local function adopt()
   for i = 0, budgets - 1 do
     local key, at = KEYS[FIRST_KEY + i], 3 + budgets + 2 * i
     if redis.call('HSETNX', key, 'since', ARGV[2]) == 1 then
-      add(key, 'spent', ARGV[at], '')
+      -- what calls have counted on it by themselves, where no rows were there to begin with, is in the rows by now
+      if tonumber(redis.call('HGET', key, 'spent') or '0') < tonumber(ARGV[at]) then
+        redis.call('HSET', key, 'spent', ARGV[at])
+      end
     elseif ms_of(redis.call('HGET', key, 'since')) < tonumber(ARGV[3 + i]) then
       -- nobody has counted on it meanwhile: what is reserved by calls from before stays
       redis.call('HSET', key, 'since', ARGV[2], 'spent', ARGV[at])

@@ -23,7 +23,7 @@ from sekisho.tables.features import check_append
 from sekisho.tables.files import TableFiles, entry_path
 from sekisho.tables.parts import Part, add_action, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
-from sekisho.tables.storage import Storage, forget_aws_variables
+from sekisho.tables.storage import Storage, TableUnreadable, forget_aws_variables
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -54,7 +54,7 @@ def open_table(path: Path) -> DeltaTable | None:
 
 
 def open_in(storage: Storage, name: str, version: int | None = None) -> DeltaTable | None:
-    """The table as it is now, or was at a version; None when there is none. Raises OSError when it cannot be read."""
+    """The table as it is now, or was at a version; None when there is none. Raises TableUnreadable."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -65,7 +65,7 @@ def open_in(storage: Storage, name: str, version: int | None = None) -> DeltaTab
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise OSError(f"{storage.table(name)} cannot be read: {storage.told(error)}") from None
+        raise TableUnreadable(storage.table(name), storage.told(error)) from None
 
 
 def files_of(storage: Storage, name: str) -> TableFiles:

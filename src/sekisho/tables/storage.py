@@ -97,6 +97,15 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
         return text[:_LONGEST_TOLD]
 
 
+class TableUnreadable(OSError):
+    """A table cannot be read; `place` says which, `reason` why, without credentials."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} cannot be read: {reason}")
+        self.place = place
+        self.reason = reason
+
+
 def forget_aws_variables() -> None:
     """Take AWS variables out of this process: object_store, on which obstore and delta-rs stand, lets some of them
     (`AWS_ENDPOINT_URL_S3`) go before what it is told, and rows and credentials would go elsewhere (2026-11)."""

@@ -273,6 +273,15 @@ def test_a_table_that_cannot_be_read_is_an_answer_and_not_a_crash(data_dir: Path
     assert "no row was lost" in done.stderr
 
 
+def test_a_table_that_cannot_be_read_is_said_in_japanese_too(data_dir: Path):
+    (data_dir / "tables" / "usage" / "_delta_log" / f"{0:020d}.json").write_bytes(b"{}\nnonsense")
+    for words in (["tables", "info"], ["tables", "compact"], ["sql", "SELECT 1 FROM usage"], ["reconcile"]):
+        done = run(*words, "--data-dir", str(data_dir), language="ja_JP.UTF-8")
+        assert done.exit_code == 1
+        assert "usage を読み取れません: " in done.stderr
+        assert "cannot be read" not in done.stderr
+
+
 def test_a_data_file_that_is_damaged_is_named(data_dir: Path):
     damaged = data_files(data_dir / "tables" / "usage")[0]
     damaged.write_bytes(b"PAR1 and then nothing of sense PAR1")

@@ -69,6 +69,21 @@ def test_one_row_one_nano_dollar_one_token(rows: list[Counted], found: list[Any]
     assert wrong(AGREEING, rows, AGREEING) == found
 
 
+def test_in_shared_tables_what_other_gateways_wrote_is_no_difference_and_what_is_missing_is():
+    theirs = [Counted("small", 200, 5, 900, 1, 77), Counted("large", 200, 1, 5, 0, 9)]
+    checks = check_counters(AGREEING, [*ROWS, *theirs], AGREEING, shared=True)
+    assert [check.name for check in checks if not check.agrees] == []
+    assert [(check.name, check.values) for check in checks if check.note] == [
+        ("rows_of_others", {"rows": 10, "counted": 4})
+    ]
+    checks = check_counters(AGREEING, [ROWS[0], *theirs], AGREEING, shared=True)
+    assert [check.values for check in checks if not check.agrees] == [
+        {"rows": 0, "counted": 1, "model": "unknown", "status": 401}
+    ]
+    checks = check_counters(AGREEING, [*ROWS[:1], *theirs[1:]], AGREEING, shared=True)
+    assert "rows_of_others" not in [check.name for check in checks], "no more rows than this gateway's own"
+
+
 def test_rows_that_could_not_be_stored():
     states = {"appended": 2, "dropped": 0, "failed": 2, "committed": 2}
     lost = with_(AGREEING, rows=states)

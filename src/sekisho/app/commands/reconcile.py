@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -145,6 +146,7 @@ def reconcile(
     """Exit code 1 if something does not agree, 3 if the gateway named cannot be reached."""
     from sekisho.app import speech
     from sekisho.app.commands.reconcile_export import Wanted, open_export
+    from sekisho.app.settings.os_reasons import failure
     from sekisho.tables.reader import SqlFailed
 
     language = speech.language()
@@ -153,7 +155,7 @@ def reconcile(
         where = _places(data_dir, config, gateway, admin)
         report = _report(where, answers, opened, _desk(context, where, key, language), days)
     except (Stopped, SqlFailed, OSError) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure(error, language), err=True)
         raise typer.Exit(error.exit_code if isinstance(error, Stopped) else NO) from None
     _show(report, output, language)
     if not report.agrees:
@@ -187,6 +189,11 @@ class _Places(NamedTuple):
     must: bool
     admin_url: str
     settings: Settings | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other gateways may write into the same tables."""
+        return self.storage.s3 is not None or self.storage.path != Path(os.path.abspath(self.data_dir / "tables"))
 
 
 def _show(report: Report, output: str, language: Language) -> None:
@@ -225,7 +232,7 @@ def _report(where: _Places, answers: Path | None, export: Opened | None, desk: D
         after = None if gateway is None else counters_at(url, language)
         checks = check_tables(books.doubts())
         if before is not None and after is not None:
-            checks += check_counters(before, counted, after)
+            checks += check_counters(before, counted, after, shared=where.shared)
             checks += _budgets(desk, after, open_books)
         if ids is not None:
             checks.append(check_answers(len(ids), books.missing(ids)))

@@ -276,6 +276,13 @@ RESTARTED = Say("", "it was restarted in the meantime", "途中で再起動し�
 
 # Notes: neither agreement nor disagreement
 NOTES: Final = {
+    "rows_of_others": Say(
+        "",
+        "{rows} rows since the gateway started, {counted} of its own: others write into these tables too, and of each "
+        "figure the rows have to hold at least what this one counted",
+        "ゲートウェイの起動後の行は {rows} 行、うちこのゲートウェイの行は {counted} 行です。"
+        "ほかのゲートウェイも書き込んでいるため、このゲートウェイのカウンター以上の行があることを確かめました。",
+    ),
     "budgets_no_key": Say(
         "",
         "budgets were not compared: that takes the admin key (--key, SEKISHO_ADMIN_KEY, or admin.key of the file)",

@@ -83,6 +83,7 @@ def sql(
 def _failures(language: Language, catalog: str) -> Generator[None]:
     """Ends the command with a message and an exit code."""
     from sekisho.app.commands import sql_messages as messages
+    from sekisho.app.settings.os_reasons import failure
     from sekisho.tables.qualified import NotAPlace
     from sekisho.tables.reader import NotAQuery, SqlFailed, names
 
@@ -106,7 +107,7 @@ def _failures(language: Language, catalog: str) -> Generator[None]:
         # `| head` has seen enough: nothing went wrong, and there is nobody to tell
         raise
     except OSError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure(error, language), err=True)
         raise typer.Exit(NO) from None
 
 

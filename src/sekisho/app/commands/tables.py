@@ -27,6 +27,7 @@ from sekisho.app.commands.tables_desk import (
 )
 from sekisho.app.commands.tables_rows import ERASE, EXPORT, erase, export
 from sekisho.app.declare import FORMAT, Both, Help, command, group
+from sekisho.app.speech import language
 
 _HELP = Help(
     Both(
@@ -106,6 +107,7 @@ def info(
     output: Annotated[Literal["table", "json"], typer.Option("--format", help=FORMAT)] = "table",
 ) -> None:
     """Exit code 1 if they cannot be read."""
+    from sekisho.app.settings.os_reasons import failure
     from sekisho.tables.maintenance.state import read_state
     from sekisho.tables.overview import overview
 
@@ -113,7 +115,7 @@ def info(
     try:
         tables, spool = overview(folder, storage)
     except OSError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure(error, language()), err=True)
         raise typer.Exit(NO) from None
     if not spool.segments and not any(one.last_commit_us for one in tables):
         typer.echo(said(messages.NOTHING_YET, place=storage.path or storage.url), err=True)

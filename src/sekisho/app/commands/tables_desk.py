@@ -14,6 +14,7 @@ import typer
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands import tables_messages as messages
 from sekisho.app.declare import CONFIG, Both
+from sekisho.app.settings.os_reasons import failure
 from sekisho.app.speech import language
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def work(job: str, config: Path | None, data_dir: Path | None, dry_run: bool) ->
     except typer.Exit:
         raise
     except (OSError, RuntimeError) as error:
-        refuse(messages.FAILED, NO, error=error)
+        refuse(messages.FAILED, NO, error=failure(error, language()))
 
 
 def each(

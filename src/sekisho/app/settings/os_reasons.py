@@ -1,10 +1,11 @@
-"""Why the operating system would not open a file or a connection, in the language of the reader. Must stay text."""
+"""Why a file, a table or a connection could not be opened, in the language of the reader. Must stay text."""
 
 from __future__ import annotations
 
 import errno
 
 from sekisho.app.settings.model import Language
+from sekisho.tables.storage import TableUnreadable
 
 _JAPANESE = {
     errno.EACCES: "アクセス権がありません",
@@ -32,6 +33,8 @@ def os_reason(error: object, language: Language) -> str:
     if not isinstance(error, OSError):
         return str(error)
     if language == "ja":
+        if isinstance(error, TableUnreadable):
+            return failure(error, language)
         # others, as those of TLS and of looking up names, have numbers of their own
         if type(error).__module__ == "builtins" and error.errno in _JAPANESE:
             return _JAPANESE[error.errno]
@@ -40,3 +43,10 @@ def os_reason(error: object, language: Language) -> str:
         if isinstance(error, TimeoutError):
             return _JAPANESE[errno.ETIMEDOUT]
     return error.strerror or str(error)
+
+
+def failure(error: Exception, language: Language) -> str:
+    """A whole sentence, with the name of the file or table where there is one."""
+    if isinstance(error, TableUnreadable) and language == "ja":
+        return f"{error.place} を読み取れません: {error.reason}"
+    return str(error)

@@ -9,6 +9,7 @@ import ssl
 import pytest
 
 from sekisho.app.settings.os_reasons import os_reason
+from sekisho.tables.storage import TableUnreadable
 
 CASES = [
     (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "No such file", "ファイルまたはフォルダーがありません"),
@@ -18,6 +19,7 @@ CASES = [
     (socket.gaierror(-2, "Name not known"), "Name not known", "ホスト名を解決できません"),
     # its numbers are those of TLS: 1 is not "not permitted"
     (ssl.SSLError(1, "[SSL] wrong version"), "[SSL] wrong version", "[SSL] wrong version"),
+    (TableUnreadable("s3://b/usage", "503"), "s3://b/usage cannot be read: 503", "s3://b/usage を読み取れません: 503"),
     (OSError("HTTP 404"), "HTTP 404", "HTTP 404"),
     ("HTTP 404", "HTTP 404", "HTTP 404"),
 ]
