@@ -110,7 +110,7 @@ async def test_limits_are_set_shown_and_removed(run: Run) -> None:
     }
     assert (await run("limits", "remove", made["id"])).code == 0
     unknown = await run("limits", "set", "--team", "nobody-knows-it", "--qpm", "1")
-    assert (unknown.code, "`scope.team`" in unknown.err) == (2, True)
+    assert (unknown.code, "`--team`" in unknown.err) == (2, True)
 
 
 async def test_a_user_is_stopped_listed_and_lifted(run: Run) -> None:
