@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.tables.reader import ask
 from tests.crash.outages import Outage, disk_filled, folder_gone, room_gone, small_disk, spool_full
 
 SEED = 20261128
@@ -33,6 +34,10 @@ async def test_a_full_spool_refuses_calls_rather_than_shed(tmp_path: Path) -> No
     assert found.books.faults == [], f"seed {found.seed}"
     assert found.during[503] > 0
     assert found.shed == 0
+    refused = "error_code = 'rows_unavailable'"
+    (row,) = ask(tmp_path / "data", f"SELECT count(*), count(request) FROM inference_log WHERE {refused}").rows()
+    assert row[0] > 0
+    assert row[1] == 0, "of those that are refused no body is stored"
 
 
 async def test_without_the_tables_folder_calls_go_on_and_their_rows_come_in_later(tmp_path: Path) -> None:

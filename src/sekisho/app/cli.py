@@ -14,8 +14,8 @@ from sekisho import __version__
 from sekisho.app import speech
 from sekisho.app.commands import WRONG_USAGE
 from sekisho.app.declare import Both, Help, whole
-from sekisho.stores.standard_error import open_standard_streams
 from sekisho.tables.lean import leave_out_numpy_and_pandas
+from sekisho.tables.standard_error import open_standard_streams
 
 #: command -> module in sekisho.app.commands, in the order of `sekisho --help`
 COMMANDS = {

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from sekisho.stores.standard_error import StandardError, standard_error
+from sekisho.tables.standard_error import StandardError, standard_error
 
 _LEVELS = {"warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 #: what a record may say beside its message; anything else attached to it is left out

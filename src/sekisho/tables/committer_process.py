@@ -19,11 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sekisho.stores.standard_error import standard_error
 from sekisho.tables.all_spools import AllSpools
 from sekisho.tables.arrow import pa
 from sekisho.tables.committer import Committer
 from sekisho.tables.pulse import Beat, beat_at
+from sekisho.tables.standard_error import standard_error
 from sekisho.tables.status import CommitterStatus, read_status
 from sekisho.tables.storage import Cadence, Storage, from_parent
 

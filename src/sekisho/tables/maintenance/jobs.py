@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from sekisho.stores.standard_error import standard_error
 from sekisho.tables.arrow import pa
 from sekisho.tables.delta import HISTORY_HOURS
 from sekisho.tables.features import UnknownFeatures
@@ -30,6 +29,7 @@ from sekisho.tables.maintenance.snapshot import take_snapshot
 from sekisho.tables.maintenance.state import Busy, Run, TableSize, alone, now_us, read_state, write_state
 from sekisho.tables.maintenance.vacuum import vacuum
 from sekisho.tables.schema import TABLES
+from sekisho.tables.standard_error import standard_error
 
 JOBS = ("light", "night")
 _NICE = 15

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from sekisho.stores.standard_error import StandardError
+from sekisho.tables.standard_error import StandardError
 
 
 @pytest.fixture(params=["pipe", "socket"])
@@ -68,7 +68,7 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
 def test_closed_standard_streams_lead_nowhere_also_in_children() -> None:
     code = """
 import os, subprocess, sys
-from sekisho.stores.standard_error import open_standard_streams
+from sekisho.tables.standard_error import open_standard_streams
 for fd in (0, 1, 2):
     os.close(fd)
 open_standard_streams()
