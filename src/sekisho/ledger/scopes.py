@@ -148,7 +148,5 @@ def _stricter(spec: MeterSpec, rule: Limit, quantity: str) -> MeterSpec:
     changes: dict[str, float] = {quantity: wanted, "wait_s": spec.wait_s if own else max(spec.wait_s, rule.wait_s)}
     if quantity != "concurrency":
         burst = f"{quantity[0]}_burst_s"
-        burst_s = min(rule.burst_s, getattr(spec, burst)) if own else rule.burst_s
-        # a bucket holds one call at least, or it would always say that none is left
-        changes[burst] = max(burst_s, 60.0 / wanted) if quantity == "qpm" else burst_s
+        changes[burst] = min(rule.burst_s, getattr(spec, burst)) if own else rule.burst_s
     return msgspec.structs.replace(spec, **changes)

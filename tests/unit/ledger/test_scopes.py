@@ -126,14 +126,6 @@ def test_a_limit_of_a_team_for_itself_takes_no_larger_burst_along() -> None:
     assert meters(given, limit({"team": "research"}, qpm=90, of_team="research"))["team research"].qpm == 60
 
 
-def test_a_bucket_holds_one_call_however_short_the_burst() -> None:
-    given = limit({"team": "research"}, qpm=10, tpm=60, burst_s=0.5)
-    own = limit({"team": "research"}, qpm=5, burst_s=1, of_team="research")
-    for rules, most in (((given,), 6), ((given, own), 12), ((own, given), 12)):
-        (spec,) = meters(*rules).values()
-        assert (spec.q_burst_s, spec.t_burst_s) == (most, 0.5)
-
-
 def test_no_two_scopes_share_a_key() -> None:
     assert scope_key(scope_of({"team": "a|user=b"})) != scope_key(scope_of({"team": "a", "user": "b"}))
     assert scope_key(scope_of({"team": "営業", "user": "*"})) == "team=%E5%96%B6%E6%A5%AD|user=%2A"
