@@ -319,6 +319,17 @@ async def test_new_limits_hold_at_once_and_keep_what_was_used(house: House) -> N
     assert (await house.meter(spec)).remaining_requests == 0
 
 
+async def test_a_bucket_holds_one_call_however_short_its_burst(house: House) -> None:
+    spec = meter(qpm=10, q_burst_s=0.5)
+    account = house.bind(spec)
+    assert (await house.meter(spec)).remaining_requests == 1
+    reservation = await house.granted(account)
+    told = reservation.account.headroom(reservation, time.perf_counter())
+    assert (told.limit_requests, told.remaining_requests) == (10, 0)
+    assert (await house.meter(spec)).remaining_requests == 0
+    await house.denied(account)
+
+
 async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     account = house.bind(meter(qpm=10, tpm=500, team="a"), meter(qpm=100, tpm=400, team="b"))
     reservation = await house.granted(account, tokens=100)

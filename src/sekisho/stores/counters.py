@@ -40,6 +40,11 @@ class MeterSpec(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     wait_s: float = 0.0
 
+    @property
+    def q_room_s(self) -> float:
+        """The size of the bucket of requests in time: it holds one, however short the burst."""
+        return self.q_burst_s if self.qpm is None else max(self.q_burst_s, 60.0 / self.qpm)
+
 
 class BudgetSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One budget of one instance of a scope. `key` names it without its period's beginning."""

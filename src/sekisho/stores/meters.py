@@ -55,7 +55,7 @@ class Meter:
         #: a second
         self.q_rate, self.t_rate = (spec.qpm or 0) / 60.0, (spec.tpm or 0) / 60.0
         #: what a full bucket holds
-        self.q_size, self.t_size = spec.q_burst_s * self.q_rate, spec.t_burst_s * self.t_rate
+        self.q_size, self.t_size = spec.q_room_s * self.q_rate, spec.t_burst_s * self.t_rate
         self.q_interval_s, self.q_slack_s = 0.0, _ENDLESS
         if spec.qpm is not None:
             self.q_interval_s = interval_s = 60.0 / spec.qpm
@@ -88,7 +88,7 @@ class Meter:
         spec = self.spec
         return MeterState(
             spec=spec,
-            remaining_requests=None if spec.qpm is None else left_of(spec.qpm, spec.q_burst_s, self.q_full_s - now_s),
+            remaining_requests=None if spec.qpm is None else left_of(spec.qpm, spec.q_room_s, self.q_full_s - now_s),
             remaining_tokens=None if spec.tpm is None else left_of(spec.tpm, spec.t_burst_s, self.t_full_s - now_s),
             running=self.running,
         )

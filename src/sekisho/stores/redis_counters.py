@@ -373,9 +373,7 @@ class RedisCounters:
         q_us, t_us = map(float, found.split()) if found else (0.0, 0.0)
         return MeterState(
             spec=spec,
-            remaining_requests=None
-            if spec.qpm is None
-            else left_of(spec.qpm, spec.q_burst_s, (q_us - server_us) / 1e6),
+            remaining_requests=None if spec.qpm is None else left_of(spec.qpm, spec.q_room_s, (q_us - server_us) / 1e6),
             remaining_tokens=None if spec.tpm is None else left_of(spec.tpm, spec.t_burst_s, (t_us - server_us) / 1e6),
             running=count,
         )

@@ -90,7 +90,7 @@ class RedisAccount:
         added = [(seen.reply[at + 2 * i] / 1e6, seen.reply[at + 2 * i + 1] / 1e6, 0) for i in range(len(self.carried))]
         for spec, (q_s, t_s, calls) in zip(self.meters + self.carried, asked + added, strict=True):
             if spec.qpm is not None:
-                found.requests(spec.qpm, spec.q_burst_s, q_s + calls * 60.0 / spec.qpm - passed_s)
+                found.requests(spec.qpm, spec.q_room_s, q_s + calls * 60.0 / spec.qpm - passed_s)
             if spec.tpm is not None:
                 found.tokens(spec.tpm, spec.t_burst_s, t_s + reservation.tokens * 60.0 / spec.tpm - passed_s)
         return found.headroom()
