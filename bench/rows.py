@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from corpus import Corpus
+from sekisho.domain.money import RateLine, Rates
 from sekisho.domain.row import LOG_FULL, LOG_METADATA, RESPONSE_JSON, RESPONSE_NONE, AttemptRow, CallerGroup, ShapeGroup
 from sekisho.tables.arrow import Table
 from sekisho.tables.columns import Batch
@@ -33,6 +34,7 @@ TARGETS = (
     ("gemini", "gemini-2.5-flash", 300, 2_500),
     ("local", "qwen3-32b", 0, 0),
 )
+USD_JPY_NANOS = 152_340_000_000
 TEAMS = 12
 PEOPLE = 400
 PROJECTS = 40
@@ -56,9 +58,19 @@ class Rows:
         self._random = random.Random(seed)
         self._ids = ids
         self._corpus = corpus
+        self._rates = {model: self._lines(price_in, price_out) for _, model, price_in, price_out in TARGETS}
         self._groups: dict[tuple[Any, ...], msgspec.Raw] = {}
         #: bytes of all bodies so far
         self.raw_bytes = 0
+
+    @staticmethod
+    def _lines(price_in: int, price_out: int) -> tuple[RateLine, ...]:
+        million = 1_000_000
+        return Rates(
+            input_nanos_per_mtok=price_in * million,
+            output_nanos_per_mtok=price_out * million,
+            cached_input_nanos_per_mtok=price_in * million // 2,
+        ).lines()
 
     def day(self, day: date, count: int) -> Iterator[bytes]:
         """Records of one day in the order of their time."""
@@ -79,7 +91,7 @@ class Rows:
         used = None if failure else (max(5, int(pick.lognormvariate(6.5, 1))), max(1, int(pick.lognormvariate(5.2, 1))))
         cached = int(used[0] * pick.choice((0, 0, 0, 0.5, 0.8))) // 128 * 128 if used else None
         streaming = pick.random() < 0.4
-        attempts = self._attempts(target, failure, took_us, used)
+        attempts = self._attempts(target, failure, took_us, used, cached or 0)
         cost = sum(attempt.cost_nanos or 0 for attempt in attempts)
         request, response = self._corpus.call(pick) if self._corpus is not None else (None, None)
         self.raw_bytes += len(request or b"") + len(response or b"")
@@ -105,7 +117,7 @@ class Rows:
                 None if used is None else 0,
                 None if used is None else used[1] // 4 if target == 1 else 0,
                 cost,
-                None,  # cost_breakdown
+                None,  # cost_breakdown: made of tokens and rates
                 None,  # end_user
                 {"feature": ENDPOINTS[endpoint], "project": f"p{project}"},
                 attempts,
@@ -116,7 +128,7 @@ class Rows:
         )
 
     def _attempts(
-        self, target: int, failure: tuple[int, str] | None, took_us: int, used: tuple[int, int] | None
+        self, target: int, failure: tuple[int, str] | None, took_us: int, used: tuple[int, int] | None, cached: int
     ) -> list[AttemptRow]:
         provider, model, price_in, price_out = TARGETS[target]
         tries: list[AttemptRow] = []
@@ -126,7 +138,7 @@ class Rows:
             tries.append(AttemptRow(1, *first[:2], 503, late, "upstream_error", "primary", None, None, 0, "none"))
         reason = "fallback" if tries else "primary"
         status, code = failure or (200, None)
-        cost = used[0] * price_in + used[1] * price_out if used else 0
+        cost = (used[0] - cached) * price_in + cached * price_in // 2 + used[1] * price_out if used else 0
         spent = took_us - sum(one.latency_us for one in tries) - 150
         source = "provider" if used else "none"
         tries.append(
@@ -175,6 +187,8 @@ class Rows:
                     logging_error_codes=None,
                     masking=None,
                     response_kind=RESPONSE_JSON if full else RESPONSE_NONE,
+                    rates=self._rates[model],
+                    usd_jpy_nanos=USD_JPY_NANOS,
                 )
             )
         return known

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sekisho import __version__
 from sekisho.app.control import declared_keys
 from sekisho.app.settings.model import EndpointSettings, ProviderSettings, Settings, TargetSettings
+from sekisho.costs.currency import UsdJpy
 from sekisho.costs.prices import MISSING, PriceBook
 from sekisho.domain.call import Caller
 from sekisho.domain.endpoint import Endpoint, Target
@@ -24,6 +25,7 @@ from sekisho.gateway.upstream import Upstream
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner
+from sekisho.ledger.recorder import RateAt
 from sekisho.ledger.tally import Tally
 from sekisho.providers.catalog import CATALOG, chat_dialect, embeddings_dialect
 from sekisho.stores.control import NOTHING, ControlRecords
@@ -72,6 +74,12 @@ def build_snapshot(settings: Settings, keyring: Keyring, prices: PriceBook, plan
         config_hash=settings.digest,
         planner=planner,
     )
+
+
+def rate_of_exchange(settings: Settings) -> RateAt:
+    """Which rate a row keeps: that of the day on which its call came."""
+    rates = UsdJpy(settings.fx_rates)
+    return lambda us: rates.holding_at(us, settings.timezone)
 
 
 def build_provider(settings: ProviderSettings) -> Provider:

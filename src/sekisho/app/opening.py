@@ -14,7 +14,14 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.app.build import build_keyring, build_pipeline, build_snapshot, key_names, price_pairs
+from sekisho.app.build import (
+    build_keyring,
+    build_pipeline,
+    build_snapshot,
+    key_names,
+    price_pairs,
+    rate_of_exchange,
+)
 from sekisho.app.control import control_snapshot, migrated, pepper_of
 from sekisho.app.idempotency import open_idempotency
 from sekisho.app.installation import Installation
@@ -89,7 +96,9 @@ def _pipeline(
     settings: Settings, keyring: Keyring, prices: PriceBook, limits: LimitsAndBudgets, sink: SpoolWriter
 ) -> Pipeline:
     snapshot = build_snapshot(settings, keyring, prices, limits.planner())
-    return build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), limits.limiter)
+    pipeline = build_pipeline(snapshot, sink, Tally(), asyncio.get_running_loop(), limits.limiter)
+    pipeline.convert(rate_of_exchange(settings))
+    return pipeline
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sekisho.app.build import build_keyring, build_snapshot, key_names, price_pairs
+from sekisho.app.build import build_keyring, build_snapshot, key_names, price_pairs, rate_of_exchange
 from sekisho.app.settings.loading import digest_of_file
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
@@ -156,6 +156,7 @@ class Reloader:
         snapshot = build_snapshot(settings, keyring, self._prices, limits.planner())
         self._running.settings = settings
         self._running.pipeline.snapshot = snapshot
+        self._running.pipeline.convert(rate_of_exchange(settings))
         self._repriced = False
 
     def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import overload
+from typing import NamedTuple, overload
 
 import msgspec
 
@@ -23,6 +23,27 @@ TOKEN_TYPES = (
     "output_audio",
     "output_image",
 )
+
+
+class RateLine(NamedTuple):
+    """Rates of text without anything left out, for requests of more than `over_input_tokens`; nano-dollars per million
+    tokens."""
+
+    over_input_tokens: int
+    input: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    output: int
+
+
+class ExchangeRate(NamedTuple):
+    """Yen for a dollar in billionths, None where it is unknown. It holds from one moment to just before another, in
+    microseconds since 1970."""
+
+    usd_jpy_nanos: int | None
+    from_us: int
+    until_us: int
 
 
 class MediaRates(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +124,23 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
             default = msgspec.structs.replace(default, media=_as_text(default))
         tiers = tuple((name, rates or default) for name, rates in self.service_tiers)
         return self if tiers == self.service_tiers else msgspec.structs.replace(self, service_tiers=tiers)
+
+    def lines(self) -> tuple[RateLine, ...]:
+        """The rates of text for every size of request, smallest first: the last one that a request is over holds."""
+        overs = sorted({tier.over_input_tokens for tier in self.tiers})
+        return tuple(self.for_input(over + 1)._line(over) for over in (-1, *overs))
+
+    def _line(self, over: int) -> RateLine:
+        full = self.input_nanos_per_mtok
+        written = _first(self.cache_write_nanos_per_mtok, full)
+        return RateLine(
+            over_input_tokens=over,
+            input=full,
+            cache_read=_first(self.cached_input_nanos_per_mtok, full),
+            cache_write=written,
+            cache_write_1h=_first(self.cache_write_1h_nanos_per_mtok, written),
+            output=self.output_nanos_per_mtok,
+        )
 
     def for_input(self, input_tokens: int) -> Rates:
         """The rates of the size tier that a request with so many input tokens falls into."""

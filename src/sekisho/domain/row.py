@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sekisho.domain.money import RateLine
+
 #: How `response` is encoded: nothing kept, the JSON body as it came, or the JSON payloads of the events of a stream
 #: joined by newlines, which the committer assembles into the shape of a plain answer.
 RESPONSE_NONE, RESPONSE_JSON, RESPONSE_CHAT_EVENTS = 0, 1, 2
@@ -61,6 +63,10 @@ class ShapeGroup(NamedTuple):
     logging_error_codes: list[str] | None
     masking: str | None
     response_kind: int
+    #: by which the cost falls into its parts; None where a row has its parts itself, or none are known
+    rates: tuple[RateLine, ...] | None = None
+    #: yen for a dollar when the call came, in billionths
+    usd_jpy_nanos: int | None = None
 
 
 class CallerGroup(NamedTuple):
@@ -113,7 +119,7 @@ class InferenceRow(NamedTuple):
     service_tier: str | None
     processing: str | None
     cost_nanos: int | None
-    #: token type -> nano-dollars
+    #: token type -> nano-dollars, where `rates` and the tokens do not say it
     cost_breakdown: dict[str, int] | None
     price_source: str | None
     price_version: str | None
@@ -142,6 +148,8 @@ class InferenceRow(NamedTuple):
     request: bytes | None
     response: bytes | None
     response_kind: int
+    rates: tuple[RateLine, ...] | None = None
+    usd_jpy_nanos: int | None = None
 
 
 #: columns that differ from call to call, in the order of the record

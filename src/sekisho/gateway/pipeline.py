@@ -31,6 +31,7 @@ from sekisho.gateway.stream import StreamExchange, WhenDurable
 from sekisho.gateway.transport import Transport
 from sekisho.gateway.upstream import PlainExchange, Upstream
 from sekisho.ledger.book import Ledger
+from sekisho.ledger.recorder import RateAt
 from sekisho.ledger.refusals import rows_unavailable
 from sekisho.ledger.tally import Tally
 from sekisho.wire.messages import language_of
@@ -79,6 +80,10 @@ class Pipeline:
         self._live: dict[str, StreamExchange] = {}
         #: set before the first call, where keys are kept
         self.idempotency: Idempotency | None = None
+
+    def convert(self, rate_at: RateAt) -> None:
+        """Which rate of exchange rows keep from now on."""
+        self._ledger.convert(rate_at)
 
     async def run(self, call: Call) -> Reply:
         """Answer a call. Never raises but for cancellation, and then the entry is closed."""

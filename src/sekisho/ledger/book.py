@@ -14,7 +14,7 @@ from sekisho.domain.call import Attempt, Call, Entry, TerminalState
 from sekisho.domain.money import cost_nanos, served_tier
 from sekisho.domain.usage import estimate_tokens
 from sekisho.ledger.limiter import Limiter
-from sekisho.ledger.recorder import Recorder
+from sekisho.ledger.recorder import RateAt, Recorder
 from sekisho.ledger.refusals import rows_unavailable
 from sekisho.ledger.tally import Tally
 from sekisho.stores.ports import RowSink
@@ -46,6 +46,10 @@ class Ledger:
         self._monotonic_s = monotonic_s
         self._capped_second = 0
         self._capped_left = 0
+
+    def convert(self, rate_at: RateAt) -> None:
+        """Which rate of exchange rows keep from now on."""
+        self._recorder.convert(rate_at)
 
     def open(self, call: Call) -> Entry:
         """From here on exactly one row, whatever happens."""

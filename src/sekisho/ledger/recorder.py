@@ -7,11 +7,13 @@ sixty columns anew costs more than the rest of the bookkeeping together. See `do
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
 from sekisho.domain.call import Attempt, Call, Caller, Entry
+from sekisho.domain.money import ExchangeRate, cost_breakdown, served_tier
 from sekisho.domain.row import (
     LOG_FULL,
     LOG_METADATA,
@@ -38,11 +40,15 @@ class _NoUsage:
     """Stands for a usage that nobody reported."""
 
     input_tokens = output_tokens = cache_read_input_tokens = cache_creation_input_tokens = None
-    cache_creation_1h_input_tokens = reasoning_output_tokens = None
+    cache_creation_1h_input_tokens = reasoning_output_tokens = media = None
 
 
 _NO_USAGE = _NoUsage()
 _NO_IDS = (None, None, None)
+#: no rate is known at any time
+_NO_RATE = ExchangeRate(None, -(2**63), 2**63)
+#: microseconds since 1970 -> the rate in force then
+RateAt = Callable[[int], ExchangeRate]
 _TRACING = frozenset({b"traceparent", b"x-client-request-id", b"x-request-id"})
 
 
@@ -54,13 +60,27 @@ class Recorder:
         self._shapes: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
         self._begun: dict[tuple[Any, ...], tuple[msgspec.Raw, object, object]] = {}
         self._callers: dict[tuple[Any, ...], msgspec.Raw] = {}
+        self._rate_at: RateAt = lambda _: _NO_RATE
+        self._usd_jpy_nanos, self._rate_from_us, self._rate_until_us = _NO_RATE
         self._nobody = msgspec.Raw(_encode(CallerGroup(None, None, None, None, None, None, None)))
+
+    def convert(self, rate_at: RateAt) -> None:
+        """Which rate of exchange rows keep from now on."""
+        self._rate_at = rate_at
+        self._rate_from_us = self._rate_until_us = 0  # the next row asks
+
+    def _turn(self, received_us: int) -> None:
+        """Take the rate that was in force when a call came: groups hold it."""
+        self._usd_jpy_nanos, self._rate_from_us, self._rate_until_us = self._rate_at(received_us)
+        self._shapes.clear()
+        self._begun.clear()
 
     def record(self, entry: Entry, served: Attempt | None, took_s: float) -> Record:
         """The record of a closed entry; `took_s` from the request to the last byte."""
         call = entry.call
-        request = response = None
-        kind = RESPONSE_NONE
+        if not self._rate_from_us <= call.received_us < self._rate_until_us:
+            self._turn(call.received_us)
+        request, response, kind = None, None, RESPONSE_NONE
         if entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full":
             request, response, kind = _bodies(entry)
         client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
@@ -86,21 +106,22 @@ class Recorder:
             usage.cache_creation_1h_input_tokens,
             usage.reasoning_output_tokens,
             entry.cost_nanos,
-            None,  # cost_breakdown comes with the exact prices
+            None if len(attempts) == 1 and usage.media is None else _breakdown(entry),  # or by the committer
             entry.end_user,
             entry.tags,
             [_attempt_row(n, attempt) for n, attempt in enumerate(attempts, 1)]
             if len(attempts) != 1
             else (_attempt_row(1, attempts[0]),),
             None,  # input_hash: made by the committer, off the call path
-            request,
-            response,
+            request, response,
         )  # fmt: skip
 
     def begun(self, entry: Entry, attempt: Attempt, input_tokens: int) -> Record:
         """The row that a call becomes when the process dies before its end. What came back is not known: charged is
         what was reserved, as the counters do whose lease runs out, or else the estimated input alone."""
         call = entry.call
+        if not self._rate_from_us <= call.received_us < self._rate_until_us:
+            self._turn(call.received_us)
         target = attempt.target
         client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
         rates = target.rates
@@ -150,6 +171,7 @@ class Recorder:
             terminal_state="interrupted",
             usage_source="estimated",
             logging_error_codes=["INTERRUPTED"] if full else None,
+            rates=None,  # charged is what was reserved, not tokens
         )
         encoded = msgspec.Raw(_encode(group))
         _remember(self._begun, key, (encoded, endpoint, target), len(encoded))
@@ -194,6 +216,7 @@ class Recorder:
         target = served.target if served is not None else None
         rates = target.rates if target is not None else None
         route = entry.call.route
+        tier = None if rates is None else rates.for_service_tier(served_tier(entry.service_tier))
         return ShapeGroup(
             log_level=LOG_FULL if full else LOG_METADATA,
             endpoint_name=entry.endpoint.name if entry.endpoint is not None else None,
@@ -224,6 +247,8 @@ class Recorder:
             logging_error_codes=entry.logging_errors,
             masking=None,
             response_kind=kind,
+            rates=None if tier is None else tier.lines(),
+            usd_jpy_nanos=self._usd_jpy_nanos,
         )
 
     def _caller(self, call: Call, caller: Caller | None) -> msgspec.Raw:
@@ -293,6 +318,21 @@ def _attempt_row(n: int, attempt: Attempt) -> tuple[Any, ...]:
         attempt.cost_nanos,
         attempt.usage_source,
     )
+
+
+def _breakdown(entry: Entry) -> dict[str, int] | None:
+    """Nano-dollars by token type of all attempts together; None where they are not known to sum to the cost."""
+    parts: dict[str, int] = {}
+    for attempt in entry.attempts:
+        usage, rates = attempt.usage, attempt.target.rates
+        if usage is None or rates is None:
+            continue
+        tier = rates.for_service_tier(served_tier(entry.service_tier), usage.media)
+        if tier is None:
+            return None
+        for name, nanos in cost_breakdown(usage, tier).items():
+            parts[name] = parts.get(name, 0) + nanos
+    return parts if parts and sum(parts.values()) == entry.cost_nanos else None
 
 
 def _bodies(entry: Entry) -> tuple[bytes | None, bytes | None, int]:

@@ -15,6 +15,7 @@ from sekisho.domain.row import LOG_FULL, RESPONSE_CHAT_EVENTS
 from sekisho.tables import nested
 from sekisho.tables.arrow import Array, Table, pa, pc
 from sekisho.tables.bodies import assembled, input_hash, input_preview, output_preview, readable
+from sekisho.tables.breakdown import broken_down
 from sekisho.tables.layout import CALLER, OWN, SHAPE
 from sekisho.tables.nested import Values, flat_of
 from sekisho.tables.schema import INFERENCE_LOG, RENAMED, STEERING, TIME
@@ -27,7 +28,7 @@ _decode_record = msgspec.msgpack.Decoder(tuple[_TYPES]).decode
 _decode_any = msgspec.msgpack.Decoder().decode
 
 _COLUMN_OF = {field: column for column, field in RENAMED.items()}
-_LOG_LEVEL, _RESPONSE_KIND = SHAPE.index("log_level"), SHAPE.index("response_kind")
+_LOG_LEVEL, _RESPONSE_KIND, _RATES = (SHAPE.index(name) for name in ("log_level", "response_kind", "rates"))
 _TAGS, _HASH, _REQUEST, _RESPONSE = (OWN.index(name) for name in ("tags", "input_hash", "request", "response"))
 _UNFIT = (pa.ArrowException, ArithmeticError, TypeError, ValueError, LookupError, AttributeError)
 
@@ -38,6 +39,7 @@ _SPECIAL: dict[str, Build] = {
     "gateway_overhead_ms": nested.fine_milliseconds,
     "cost_usd": nested.money,
     "cost_breakdown": nested.breakdown,
+    "usd_jpy": nested.money,
     "tags": nested.tags,
     "attempts": nested.attempts,
     "guardrails": nested.guardrails,
@@ -113,8 +115,19 @@ class Batch:
         self._add_group(columns, _CALLER_BUILDERS, _decoded_groups(self._groups[1], len(CALLER)), caller_of)
         columns["tags"] = self._built(nested.tags, [*map(_decode_any, self._groups[2])]).take(tags_of)
         columns["request_date"] = columns["event_time"].cast(pa.date32())
+        columns["cost_breakdown"] = self._broken_down(columns, shape_of)
         columns["total_tokens"] = _total(columns["input_tokens"], columns["output_tokens"])
         return pa.table({name: columns[name] for name in INFERENCE_LOG.names})
+
+    def _broken_down(self, columns: dict[str, Array], shape_of: Array) -> Array:
+        """What the rows have themselves, else what their tokens and rates say."""
+        own = columns["cost_breakdown"]
+        found = broken_down(columns, shape_of, [shape[_RATES] for shape in self._shapes()])
+        if own.null_count == len(own):
+            return found
+        places = pa.arange(0, len(own))
+        chosen = pc.if_else(own.is_valid(), places, pc.add(places, pa.scalar(len(own), pa.int64())))
+        return pa.concat_arrays([own, found]).take(chosen)
 
     def full(self) -> Array:
         """Of each row, whether it belongs into `inference_log`."""

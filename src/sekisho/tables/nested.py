@@ -29,8 +29,21 @@ def money(values: Values) -> Array:
     """Nano-dollars to DECIMAL(18,9), exactly: the 128 bits of an integer with another name."""
     if _all_null(values):
         return pa.nulls(len(values), USD)
-    whole = pa.array(values, pa.int64()).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(USD, len(whole), whole.buffers(), whole.null_count, whole.offset)
+    return dollars(pa.array(values, pa.int64()))
+
+
+def dollars(nanos: Array) -> Array:
+    """The same of whole numbers that are Arrow's already."""
+    return _renamed(nanos.cast(pa.decimal128(19, 0)), USD)
+
+
+def whole_nanos(money: Array) -> Array:
+    """DECIMAL(18,9) to nano-dollars."""
+    return _renamed(money, pa.decimal128(18, 0)).cast(pa.int64())
+
+
+def _renamed(array: Array, kind: DataType) -> Array:
+    return pa.Array.from_buffers(kind, len(array), array.buffers(), array.null_count, array.offset)
 
 
 def milliseconds(values: Values) -> Array:

@@ -111,6 +111,7 @@ INFERENCE_LOG: Final = pa.schema(
         ("output_preview", pa.string()),
         ("request", pa.string()),
         ("response", pa.string()),
+        ("usd_jpy", USD),
     ]
 )
 
@@ -126,10 +127,11 @@ RENAMED: Final = {
     "time_to_first_byte_ms": "time_to_first_byte_us",
     "gateway_overhead_ms": "gateway_overhead_us",
     "cost_usd": "cost_nanos",
+    "usd_jpy": "usd_jpy_nanos",
 }
 #: columns that no field of a row holds
 DERIVED: Final = (PARTITION, "total_tokens", "input_preview", "output_preview")
 #: fields of a row that are no columns: they say what to do with it
-STEERING: Final = ("log_level", "response_kind")
+STEERING: Final = ("log_level", "response_kind", "rates")
 
 TABLES: Final = {"usage": USAGE, "inference_log": INFERENCE_LOG}

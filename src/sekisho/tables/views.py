@@ -120,7 +120,10 @@ VIEWS: Final = {
         "usage",
         """
         SELECT request_date, team, endpoint_name, feature, provider, destination_model, count(*) AS calls,
-               sum(cost_usd) AS cost_usd, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls
+               sum(cost_usd) AS cost_usd, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls,
+               CASE WHEN count(*) FILTER (WHERE cost_usd > 0 AND usd_jpy IS NULL) = 0
+                   THEN CAST(sum(cost_usd * usd_jpy) AS DECIMAL(38, 6))
+               END AS cost_jpy
         FROM usage
         GROUP BY ALL
         ORDER BY request_date DESC, cost_usd DESC NULLS LAST

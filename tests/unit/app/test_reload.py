@@ -21,7 +21,7 @@ from sekisho.costs.prices import PriceBook
 from sekisho.domain.call import Call, Caller, Route
 from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import digest_of
-from sekisho.domain.money import Rates
+from sekisho.domain.money import ExchangeRate, Rates
 from sekisho.domain.spending import Budget
 from sekisho.domain.stops import Stop
 from sekisho.gateway.policies.stops import Stops
@@ -84,6 +84,10 @@ class _Pipeline:
 
     snapshot: Any = None
     stops = Stops()
+    rate_at: Any = None
+
+    def convert(self, rate_at: Callable[[int], ExchangeRate]) -> None:
+        self.rate_at = rate_at
 
     def obey(self, stops: Stops) -> None:
         self.stops = stops
@@ -194,13 +198,31 @@ async def test_stops_and_revocations_do_not_wait_while_it_is_read_what_was_spent
         await looking
 
 
+async def test_rows_keep_the_rate_of_exchange_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    reloader, _, running = _control_house(tmp_path)
+    path = tmp_path / "sekisho.yaml"
+    path.write_text(
+        _FILE + "currency: JPY\nfx: {usd_jpy: {2026-10-01: 148.2, 2026-11-01: 150}}\ntimezone: Asia/Tokyo\n"
+    )
+    reloader.wanted.set()
+    await reloader.look()
+    november_us = 1_793_458_800_000_000  # 2026-11-01 in Tokyo
+    assert running.pipeline.rate_at(november_us)[:2] == (150_000_000_000, november_us)
+    assert running.pipeline.rate_at(november_us - 1).usd_jpy_nanos == 148_200_000_000
+    path.write_text(_FILE)
+    reloader.wanted.set()
+    await reloader.look()
+    assert running.pipeline.rate_at(november_us).usd_jpy_nanos is None
+
+
 async def test_prices_that_hold_from_now_on_are_in_force_with_the_next_look(tmp_path: Path) -> None:
     path, prices = tmp_path / "sekisho.yaml", _Prices()
     providers = "providers: {deepseek: {type: deepseek, api_key: '${env:S3_KEY}'}}\n"
     path.write_text(providers + "endpoints: {chat: {targets: [{provider: deepseek, model: deepseek-chat}]}}\n")
     settings = load(path, environ=_ENVIRON)
     snapshot = build_snapshot(settings, build_keyring(settings, b"p" * 32, []), prices)  # type: ignore[arg-type]
-    running: Any = SimpleNamespace(settings=settings, pipeline=SimpleNamespace(snapshot=snapshot), limits=_Limits())
+    running: Any = SimpleNamespace(settings=settings, pipeline=_Pipeline(), limits=_Limits())
+    running.pipeline.snapshot = snapshot
     keys = _Control()
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, None, None)  # type: ignore[arg-type]
     caller = Caller(key_id="k", key_name="k", endpoints=frozenset({"deepseek/*"}))
@@ -232,7 +254,7 @@ async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], capl
     def read() -> Settings:
         return load(path, environ=environ)
 
-    running: Any = SimpleNamespace(settings=read(), pipeline=SimpleNamespace(snapshot=None), limits=_Limits())
+    running: Any = SimpleNamespace(settings=read(), pipeline=_Pipeline(), limits=_Limits())
     keys = MemoryKeyStore()
     prices = PriceBook(folder / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, read, path)
@@ -294,9 +316,7 @@ async def test_budgets_that_cannot_be_kept_leave_the_old_configuration(
 async def test_a_file_that_changed_while_the_gateway_started_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "sekisho.yaml"
     path.write_text(_FILE)
-    running: Any = SimpleNamespace(
-        settings=load(path, environ=_ENVIRON), pipeline=SimpleNamespace(snapshot=None), limits=_Limits()
-    )
+    running: Any = SimpleNamespace(settings=load(path, environ=_ENVIRON), pipeline=_Pipeline(), limits=_Limits())
     path.write_text(_FILE + "language: ja\n")
     keys, prices = MemoryKeyStore(), PriceBook(tmp_path / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, lambda: load(path, environ=_ENVIRON), path)

@@ -33,6 +33,29 @@ def test_a_day_has_the_rate_that_was_in_force(day: date, rate: str, since: date)
     assert TABLE.rate_on(day) == (Decimal(rate), since)
 
 
+@STEADY
+@given(
+    st.lists(
+        st.tuples(st.dates(date(2026, 1, 1), date(2026, 12, 31)), st.decimals("0.001", 1000, places=9)), max_size=4
+    ),
+    st.integers(0, 2 * 365 * 86_400),
+    st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York", "Europe/London"]),
+)
+def test_a_rate_holds_for_as_long_as_is_told(dated: list[tuple[date, Decimal]], second: int, timezone: str) -> None:
+    table = UsdJpy([*dict(dated).items()])
+    us = int(datetime(2025, 10, 1, tzinfo=UTC).timestamp() + second) * 1_000_000 + 1
+    found = table.holding_at(us, timezone)
+    rate = table.rate_at(us, timezone)
+    assert found.usd_jpy_nanos == (None if rate is None else int(rate * 10**9))
+    assert found.from_us <= us < found.until_us
+    for inside in {max(found.from_us, 0), min(found.until_us, 2**52) - 1}:
+        assert table.holding_at(inside, timezone) == found
+    if found.from_us > 0:
+        assert table.holding_at(found.from_us - 1, timezone).until_us == found.from_us
+    if found.until_us < 2**60:
+        assert table.holding_at(found.until_us, timezone).from_us == found.until_us
+
+
 def test_a_rate_without_a_day_holds_always() -> None:
     assert UsdJpy(((None, Decimal(150)),)).rate_on(date(2001, 1, 1)) == (Decimal(150), date.min)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.gateway import read_record
 from tests.unit.ledger.pages import RATES, TARO, Clock, attempt, call, entry, target
 
-from sekisho.domain.call import Caller, Entry
+from sekisho.domain.call import Attempt, Caller, Entry
+from sekisho.domain.money import ExchangeRate, MediaRates, Rates, cost_breakdown, cost_nanos
 from sekisho.domain.row import (
     LOG_FULL,
     LOG_METADATA,
@@ -20,7 +22,7 @@ from sekisho.domain.row import (
     RESPONSE_NONE,
     InferenceRow,
 )
-from sekisho.domain.usage import Usage
+from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger import recorder as module
 from sekisho.ledger.recorder import MAX_BODY_BYTES, Recorder
 
@@ -169,6 +171,78 @@ def test_one_body_over_the_limit_leaves_the_other() -> None:
     found = row(one)
     assert (found.request, found.response) == (b"{}", None)
     assert found.logging_error_codes == ["MAX_RESPONSE_SIZE_EXCEEDED"]
+
+
+# -- money
+
+BUSY = Usage(input_tokens=1_000, output_tokens=20, cache_read_input_tokens=600)
+#: one second into 2023-11-15
+DAY_US = 1_700_006_400_000_000
+
+
+def priced(*attempts: Attempt, cost_nanos: int | None) -> InferenceRow:
+    one = entry()
+    one.attempts, one.cost_nanos = [*attempts], cost_nanos
+    return row(one)
+
+
+def test_a_row_has_the_rates_by_which_its_cost_falls_into_parts() -> None:
+    flex = Rates(input_nanos_per_mtok=7, output_nanos_per_mtok=9)
+    rates = msgspec.structs.replace(RATES, service_tiers=(("flex", flex), ("priority", None)))
+    one = entry()
+    one.attempts = [attempt(target(rates=rates), BUSY)]
+    for tier, wanted in ((None, RATES.lines()), ("flex", flex.lines()), ("priority", None)):
+        one.service_tier = tier
+        found = row(one)
+        assert (found.cost_breakdown, found.rates) == (None, None if wanted is None else [[*line] for line in wanted])
+    assert priced(attempt(target(rates=None), BUSY), cost_nanos=None).rates is None
+
+
+def test_a_row_of_several_attempts_or_of_sound_has_its_parts_itself() -> None:
+    parts = cost_breakdown(BUSY, RATES)
+    both = priced(attempt(usage=BUSY), attempt(), attempt(usage=BUSY), cost_nanos=2 * sum(parts.values()))
+    assert both.cost_breakdown == {name: 2 * nanos for name, nanos in parts.items()}
+    assert priced(attempt(usage=BUSY), attempt(usage=BUSY), cost_nanos=1).cost_breakdown is None
+    assert priced(attempt(usage=BUSY), attempt(target(rates=None), BUSY), cost_nanos=None).cost_breakdown is None
+    assert priced(cost_nanos=0).cost_breakdown is None
+    speaking = msgspec.structs.replace(RATES, media=MediaRates(output_audio_nanos_per_mtok=50_000_000_000))
+    spoken = msgspec.structs.replace(BUSY, media=MediaTokens(output_audio_tokens=15))
+    found = priced(attempt(target(rates=speaking), spoken), cost_nanos=cost_nanos(spoken, speaking)).cost_breakdown
+    assert found == cost_breakdown(spoken, speaking)
+    assert found["output_audio"] == 750_000
+
+
+def test_a_call_that_dies_has_no_parts_for_it_is_charged_what_was_reserved() -> None:
+    found = read_record(Recorder("0.1").begun(entry(), attempt(), 100))
+    assert (found.cost_nanos, found.cost_breakdown, found.rates) == (100_000, None, None)
+
+
+def test_a_row_keeps_the_rate_of_exchange_of_the_moment_its_call_came() -> None:
+    asked: list[int] = []
+
+    def rate_at(us: int) -> ExchangeRate:
+        asked.append(us)
+        return ExchangeRate(150, 0, DAY_US) if us < DAY_US else ExchangeRate(160, DAY_US, 2 * DAY_US)
+
+    recorder = Recorder("0.1")
+
+    def rates(*received_us: int) -> list[tuple[int | None, int | None]]:
+        found: list[tuple[int | None, int | None]] = []
+        for us in received_us:
+            one = entry()
+            one.call.received_us = us
+            begun = recorder.begun(one, attempt(), 1)
+            ended = recorder.record(one, None, 0.0)
+            found.append((read_record(begun).usd_jpy_nanos, read_record(ended).usd_jpy_nanos))
+        return found
+
+    assert rates(DAY_US) == [(None, None)]
+    recorder.convert(rate_at)
+    # a call from before midnight may end after others that came later
+    assert rates(DAY_US - 1, DAY_US - 2, DAY_US, DAY_US - 1, DAY_US) == [(n, n) for n in (150, 150, 160, 150, 160)]
+    assert asked == [DAY_US - 1, DAY_US, DAY_US - 1, DAY_US]
+    recorder.convert(lambda _: ExchangeRate(170, 0, 2 * DAY_US))
+    assert rates(DAY_US) == [(170, 170)]
 
 
 # -- groups that repeat

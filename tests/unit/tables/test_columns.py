@@ -74,6 +74,7 @@ rows = st.lists(
         logging_error_codes=st.none() | st.lists(st.text(max_size=5), max_size=2),
         sampling_fraction=st.floats(0, 1),
         input_hash=words,
+        usd_jpy_nanos=nanos,
     ),
     min_size=1,
     max_size=8,
@@ -119,6 +120,7 @@ def expected(row: InferenceRow) -> dict[str, Any]:
         "total_tokens": sum(tokens) if tokens else None,
         "cost_usd": usd(row.cost_nanos),
         "cost_breakdown": row.cost_breakdown and {name: usd(part) for name, part in row.cost_breakdown.items()},
+        "usd_jpy": usd(row.usd_jpy_nanos),
         "attempts": [
             {
                 **{name: value for name, value in one._asdict().items() if name not in ("latency_us", "cost_nanos")},

@@ -95,6 +95,21 @@ def test_cost_by_day_keeps_the_unknown_unknown(tmp_path: Path, spool: SpoolWrite
     ]
 
 
+def test_cost_by_day_is_in_yen_where_every_call_has_a_rate(tmp_path: Path, spool: SpoolWriter):
+    yen = 10**9
+    record(
+        spool, a_row(0, cost_nanos=2 * 10**9, usd_jpy_nanos=150 * yen), a_row(1, cost_nanos=1, usd_jpy_nanos=160 * yen)
+    )
+    record(
+        spool, a_row(2, team="法務", cost_nanos=10**9), a_row(3, team="法務", cost_nanos=10**9, usd_jpy_nanos=150 * yen)
+    )
+    record(spool, a_row(4, team="free", cost_nanos=0), a_row(5, team="free", cost_nanos=10**8, usd_jpy_nanos=yen // 8))
+    drain(tmp_path)
+    record(spool, a_row(6, cost_nanos=10**9, usd_jpy_nanos=160 * yen))
+    got = dict(rows_of(tmp_path, "SELECT team, cost_jpy FROM cost_by_day"))
+    assert got == {"research": Decimal("460.000000"), "法務": None, "free": Decimal("0.012500")}
+
+
 def test_growing_inputs_are_measured_against_the_week_before(tmp_path: Path, spool: SpoolWriter):
     for day, tokens in ((8, 9_000), (5, 100), (4, 300), (0, 400)):
         record(
