@@ -142,6 +142,8 @@ class Snapshot:
         #: what calls are counted on; None: nothing is limited
         self.planner = planner
         self._direct: dict[str, Endpoint] = {}
+        #: models that only refused bodies have named: without prices, so no call goes there
+        self._refused: dict[str, Endpoint] = {}
 
     def with_keyring(self, keyring: Keyring, planner: Planner | None) -> Snapshot:
         """The same configuration with other keys, whose plans are others too; what is known of direct models is
@@ -166,7 +168,34 @@ class Snapshot:
     async def direct(self, caller: Caller, model: str) -> Endpoint:
         """`provider/model`, or any model of the default provider. Raises Refusal 404: what a key may not address
         does not exist for it."""
+        provider, name = self._address(caller, model)
         known = self._direct.get(model)
+        if known is not None:
+            return known
+        rates = await own_task(self.rates_of(provider, name))
+        endpoint = self._directly(model, Target(provider=provider, model=name, rates=rates))
+        if len(self._direct) < _MAX_DIRECT_ENDPOINTS:
+            self._direct[model] = endpoint
+        return endpoint
+
+    def meant(self, caller: Caller, model: str) -> Endpoint | None:
+        """Where a call was to go that is refused for something else in its body: its row stands with that endpoint's.
+        No price is looked up for it, nothing is sent there. None where this caller has no such model."""
+        endpoint = self.endpoints.get(model) or self._direct.get(model) or self._refused.get(model)
+        if endpoint is not None and not endpoint.direct:
+            return endpoint
+        try:
+            provider, name = self._address(caller, model)
+        except Refusal:
+            return None
+        if endpoint is None:
+            endpoint = self._directly(model, Target(provider=provider, model=name, rates=None))
+            if len(self._refused) < _MAX_DIRECT_ENDPOINTS:
+                self._refused[model] = endpoint
+        return endpoint
+
+    def _address(self, caller: Caller, model: str) -> tuple[str, str]:
+        """Provider and model. Raises Refusal 404."""
         provider, slash, name = model.partition("/")
         if not slash or provider not in self.providers:
             if self.default_provider is None or not caller.may_address(self.default_provider):
@@ -174,20 +203,17 @@ class Snapshot:
             provider, name = self.default_provider, model
         if not caller.may_address(provider) or not name:
             raise Refusal(404, "model_not_found", param="model", model=model)
-        if known is not None:
-            return known
-        rates = await own_task(self.rates_of(provider, name))
-        endpoint = Endpoint(
+        return provider, name
+
+    def _directly(self, model: str, target: Target) -> Endpoint:
+        return Endpoint(
             name=model,
-            targets=(Target(provider=provider, model=name, rates=rates),),
+            targets=(target,),
             timeouts=self.default_timeouts,
             log=self.default_log,
             durability=self.default_durability,
             direct=True,
         )
-        if len(self._direct) < _MAX_DIRECT_ENDPOINTS:
-            self._direct[model] = endpoint
-        return endpoint
 
     def direct_targets(self) -> list[Target]:
         """Models that were addressed directly, with the prices that they have in this snapshot."""
