@@ -70,7 +70,8 @@ class LimitsAndBudgets:
     async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
         """Go on by other rules. Raises SpentUnknown or StoreUnavailable where new budgets cannot be told what was
         spent; then the old rules go on."""
-        rules = rules_of(settings, control)
+        # a tenth of a second where a company has a budget and a limit for each of thousands of people
+        rules = await asyncio.to_thread(rules_of, settings, control)
         self._books.key_names = key_names
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
@@ -116,7 +117,7 @@ class LimitsAndBudgets:
         else:
             sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
             met = (spec.key for spec in counters.met() if rules.counts(spec.key))
-            idle = idle_since({*sums, *met}, held, wall_s)
+            idle = await asyncio.to_thread(idle_since, {*sums, *met}, held, wall_s)
             # a budget that goes on has counted by itself what the rows hold
             await counters.adopt({key: sums[key] for key in idle if key in sums}, wall_s, idle)
         await counters.say_held(rules.budgets, wall_s)
@@ -206,8 +207,8 @@ class LimitsAndBudgets:
         try:
             # who waits to hear what was spent must not keep others from asking
             if not isinstance(self.counters, MemoryCounters) and self.counters.adopted:
-                await self.counters.say_held(self.rules.budgets, time.time())
-            _, self._budgets = await self.counters.look(now_s)
+                await self.counters.say_held(self.rules.budgets, time.time(), again=True)
+            _, self._budgets = await self.counters.look(now_s, meters=False)
             if not isinstance(self.counters, MemoryCounters):
                 self.counters.tell_marks(self._budgets, self.rules.holds)
         except StoreUnavailable:
