@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,8 @@ class LimitsAndBudgets:
         self._looking: asyncio.Future[None] | None = None
         self._adopting: asyncio.Future[None] | None = None
         self._look_at_s = 0.0
-        self._budgets: list[BudgetState] = []
+        #: of every budget that was met, as /metrics shows it
+        self._shown = _gauges((), self._public)
 
     def planner(self) -> Planner | None:
         """Plans of calls by the rules in force, anew for each snapshot; None: nothing is limited."""
@@ -179,23 +180,7 @@ class LimitsAndBudgets:
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
         """Of every budget that was met since the start, as of some seconds ago; the names are there without any."""
-        ratios: dict[str, float] = {}
-        bounds: dict[str, float] = {}
-        for one in self._budgets:
-            label = _label(one.spec, self._public)
-            ratio = (one.spent_nanos + one.reserved_nanos) / one.spec.amount_nanos
-            ratios[label] = max(ratio, ratios.get(label, 0.0))
-            bounds[label] = bounds.get(label, 0.0) + one.bound_nanos / 1e9
-        return {
-            "sekisho_budget_ratio": (
-                "Spent and reserved, as a part of the budget; of those that share a label the fullest one.",
-                ByLabel("budget", ratios),
-            ),
-            "sekisho_budget_bound_dollars": (
-                "By how much the calls in flight can exceed the budget at most.",
-                ByLabel("budget", bounds),
-            ),
-        }
+        return self._shown
 
     async def _write(self) -> None:
         try:
@@ -208,11 +193,33 @@ class LimitsAndBudgets:
             # who waits to hear what was spent must not keep others from asking
             if not isinstance(self.counters, MemoryCounters) and self.counters.adopted:
                 await self.counters.say_held(self.rules.budgets, time.time(), again=True)
-            _, self._budgets = await self.counters.look(now_s, meters=False)
+            _, budgets = await self.counters.look(now_s, meters=False)
             if not isinstance(self.counters, MemoryCounters):
-                self.counters.tell_marks(self._budgets, self.rules.holds)
+                self.counters.tell_marks(budgets, self.rules.holds)
+            # beside the calls, and not whenever somebody asks: with several workers that is every second
+            self._shown = await asyncio.to_thread(_gauges, budgets, self._public)
         except StoreUnavailable:
-            self._budgets = []  # better nothing than old numbers
+            self._shown = _gauges((), self._public)  # better nothing than old numbers
+
+
+def _gauges(budgets: Iterable[BudgetState], public: frozenset[tuple[str, str]]) -> dict[str, tuple[str, ByLabel]]:
+    ratios: dict[str, float] = {}
+    bounds: dict[str, float] = {}
+    for one in budgets:
+        label = _label(one.spec, public)
+        ratio = (one.spent_nanos + one.reserved_nanos) / one.spec.amount_nanos
+        ratios[label] = max(ratio, ratios.get(label, 0.0))
+        bounds[label] = bounds.get(label, 0.0) + one.bound_nanos / 1e9
+    return {
+        "sekisho_budget_ratio": (
+            "Spent and reserved, as a part of the budget; of those that share a label the fullest one.",
+            ByLabel("budget", ratios),
+        ),
+        "sekisho_budget_bound_dollars": (
+            "By how much the calls in flight can exceed the budget at most.",
+            ByLabel("budget", bounds),
+        ),
+    }
 
 
 def _label(spec: BudgetSpec, public: frozenset[tuple[str, str]]) -> str:

@@ -63,9 +63,8 @@ log = logging.getLogger("sekisho.stores")
 _LOCAL = "-"
 #: how long new budgets wait for others that are rebuilt
 _ADOPT_TRIES, _ADOPT_RETRY_S = 100, 0.1
-_EXPIRED_AT_ONCE = 200
 #: of ten thousand the server would stand still longer than a call waits for it
-_ADOPTED_AT_ONCE = 500
+_EXPIRED_AT_ONCE, _ADOPTED_AT_ONCE = 200, 500
 
 
 class RedisCounters:
@@ -256,8 +255,10 @@ class RedisCounters:
         for state in states:
             spec, spent = state.spec, state.spent_nanos
             begins_s, ends_s = self._windows[spec.period]
-            if spent >= next_mark(spec.amount_nanos, 0) and state.resets_at_s == ends_s and holds(spec):
-                self._fire(spec, budget_key(spec.key, begins_s), spent)
+            key = budget_key(spec.key, begins_s)
+            fired = self._fired.get(f"{key}:{spec.amount_nanos}", 0)
+            if spent >= next_mark(spec.amount_nanos, fired) and state.resets_at_s == ends_s and holds(spec):
+                self._fire(spec, key, spent)
 
     async def _ask(self, reservation: Reservation) -> Outcome:
         account: RedisAccount = reservation.account
