@@ -37,11 +37,11 @@ from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Shapes
 from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
-from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
+from sekisho.stores.redis_held import HeldBudgets
+from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink, in_turn
 from sekisho.stores.redis_memory import GRACE_S, LATE_S, LEASE_S, Keeper, SpentReader
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
-    RULES,
     SENT,
     Place,
     RedisAccount,
@@ -53,8 +53,6 @@ from sekisho.stores.redis_words import (
     budget_key,
     ending,
     expiring,
-    held_of,
-    holding,
     levels,
     meter_keys,
 )
@@ -65,7 +63,8 @@ log = logging.getLogger("sekisho.stores")
 _LOCAL = "-"
 #: how long new budgets wait for others that are rebuilt
 _ADOPT_TRIES, _ADOPT_RETRY_S = 100, 0.1
-_EXPIRED_AT_ONCE = 200
+#: of ten thousand the server would stand still longer than a call waits for it
+_EXPIRED_AT_ONCE, _ADOPTED_AT_ONCE = 200, 500
 
 
 class RedisCounters:
@@ -106,6 +105,7 @@ class RedisCounters:
         self._windows = self._windows_at(wall_s)
         self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
+        self._held = HeldBudgets(self._sure, self._name)
         #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
         self.adopted = True
 
@@ -131,22 +131,27 @@ class RedisCounters:
             # what the dead had reserved is in the rows, and must not come on top of them
             while len(await self._sure(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
                 pass
-            words = adopting(int(wall_s * 1000), sums, self._windows_at(wall_s), idle_ms)
-            for _ in range(_ADOPT_TRIES):
-                if await self._sure(words) != -1:
-                    break
-                await asyncio.sleep(_ADOPT_RETRY_S)
-            else:
-                raise StoreUnavailable("the counters' server has no budgets that can be trusted")
+            names = list(sums)
+            for at in range(0, len(names), _ADOPTED_AT_ONCE):
+                some = {key: sums[key] for key in names[at : at + _ADOPTED_AT_ONCE]}
+                await self._adopt(adopting(int(wall_s * 1000), some, self._windows_at(wall_s), idle_ms))
         self.adopted = True
 
-    async def say_held(self, budgets: Iterable[Budget], wall_s: float) -> None:
-        """That these hold here, every few seconds. Raises StoreUnavailable."""
-        await asyncio.gather(*map(self._sure, holding(budgets, int(wall_s * 1000))))
+    async def _adopt(self, words: Words) -> None:
+        for _ in range(_ADOPT_TRIES):
+            if await self._sure(words) != -1:
+                return
+            await asyncio.sleep(_ADOPT_RETRY_S)
+        raise StoreUnavailable("the counters' server has no budgets that can be trusted")
+
+    async def say_held(self, budgets: Sequence[Budget], wall_s: float, *, again: bool = False) -> None:
+        """That these hold here; `again`, every few seconds, by one worker for all that have the same. Raises
+        StoreUnavailable."""
+        await self._held.say(budgets, wall_s, again=again)
 
     async def held(self) -> list[tuple[Budget, float]]:
         """The budgets that held anywhere, and when that was said last (seconds since 1970). Raises StoreUnavailable."""
-        return held_of(await self._sure(("ZRANGE", RULES, 0, -1, "WITHSCORES")))
+        return await self._held.said()
 
     async def _sure(self, words: Words) -> Any:
         """The answer. For who cannot go on without it a server that refuses (read-only, out of memory) is none."""
@@ -238,11 +243,11 @@ class RedisCounters:
         self._keeper.tick(now_s)
         return forgot
 
-    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+    async def look(self, now_s: float, *, meters: bool = True) -> tuple[list[MeterState], list[BudgetState]]:
         """Of the scopes that this worker has met. Raises StoreUnavailable."""
         server_us = (now_s + self._offset_s) * 1e6
-        meters = await asyncio.gather(*(self._look_at_meter(spec, server_us) for spec in self._meters.values()))
-        return meters, await asyncio.gather(*map(self._look_at_budget, self._budgets.values()))
+        looked = await in_turn(lambda spec: self._look_at_meter(spec, server_us), self._meters if meters else {})
+        return looked, await in_turn(self._look_at_budget, self._budgets)
 
     def tell_marks(self, states: Iterable[BudgetState], holds: Callable[[BudgetSpec], bool]) -> None:
         """Events of what `look` has seen: sums that were adopted, and other amounts, pass marks without a settlement.
@@ -250,8 +255,10 @@ class RedisCounters:
         for state in states:
             spec, spent = state.spec, state.spent_nanos
             begins_s, ends_s = self._windows[spec.period]
-            if spent >= next_mark(spec.amount_nanos, 0) and state.resets_at_s == ends_s and holds(spec):
-                self._fire(spec, budget_key(spec.key, begins_s), spent)
+            key = budget_key(spec.key, begins_s)
+            fired = self._fired.get(f"{key}:{spec.amount_nanos}", 0)
+            if spent >= next_mark(spec.amount_nanos, fired) and state.resets_at_s == ends_s and holds(spec):
+                self._fire(spec, key, spent)
 
     async def _ask(self, reservation: Reservation) -> Outcome:
         account: RedisAccount = reservation.account

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import hiredis
 
@@ -20,8 +20,12 @@ from sekisho.stores.redis_address import Address
 
 log = logging.getLogger("sekisho.stores")
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
 #: how long a connection or an answer may take
 TIMEOUT_S = 0.25
+_AT_ONCE = 200
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.1, 1.0
 
 
@@ -210,3 +214,12 @@ class RedisLink:
             if self.up:
                 log.warning("the connection to the counters' server has broken")
             self._drop()
+
+
+async def in_turn(ask: Callable[[Item], Awaitable[Answer]], about: Mapping[str, Item]) -> list[Answer]:
+    """The answers to all, a few at once: calls wait behind what was asked before them, and no longer than the
+    time-out."""
+    items, found = list(about.values()), list[Answer]()
+    for at in range(0, len(items), _AT_ONCE):
+        found += await asyncio.gather(*map(ask, items[at : at + _AT_ONCE]))
+    return found
