@@ -22,6 +22,8 @@ from sekisho.providers.signing import sign
 #: rates of a model nobody has asked for yet; may have to wait for the price library
 RatesOf = Callable[[str, str], Awaitable[Rates | None]]
 _MAX_DIRECT_ENDPOINTS = 1000
+#: what is shorter is no secret, and is a word of ordinary texts
+_LEAST_SECRET_CHARS = 8
 
 
 class Provider:
@@ -56,6 +58,7 @@ class Provider:
         self._api_key = api_key
         self._headers = headers
         self._heads: dict[str, bytes] = {}
+        self._secrets = _told(api_key, headers)
         #: its connections, once there are any; they outlive this object
         self.pool: Pool | None = None
 
@@ -71,6 +74,16 @@ class Provider:
         length = sum(map(len, body)) if len(body) > 1 else len(body[0])
         return b"%b%d\r\n\r\n" % (head, length)
 
+    def hide(self, text: str) -> str:
+        """What the provider wrote, without the credentials that it was sent: some repeat those that they refuse. Where
+        the text was cut in the middle of one, its beginning is no part of the text either."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+            sizes = range(len(secret) - 1, _LEAST_SECRET_CHARS - 1, -1)
+            cut = next((size for size in sizes if text.endswith(secret[:size])), 0)
+            text = f"{text[:-cut]}***" if cut else text
+        return text
+
     def _render(self, path: str) -> bytes:
         fields = {"host": self.origin.authority, **self._fixed}
         if self._api_key is not None:
@@ -81,6 +94,13 @@ class Provider:
 
     def __repr__(self) -> str:
         return f"Provider({self.name!r})"
+
+
+def _told(api_key: Secret | None, headers: dict[str, Secret]) -> tuple[str, ...]:
+    """The credentials that requests carry, the longest first; of `Bearer TOKEN` the token by itself, too."""
+    values = [secret.reveal() for secret in (api_key, *headers.values()) if secret is not None]
+    found = {*values, *(value.rpartition(" ")[2] for value in values)}
+    return tuple(sorted((one for one in found if len(one) >= _LEAST_SECRET_CHARS), key=len, reverse=True))
 
 
 class Choice:

@@ -122,8 +122,7 @@ class Upstream:
                 exchange = await self._answered(entry, attempt, provider, dialect, request, endpoint.timeouts)
                 return self._taken(entry, attempt, exchange, dialect, type(request) is ChatRequest)
             except UpstreamError as error:
-                attempt.error_code, attempt.status = error.code, error.status
-                self._ledger.failed(entry, attempt)
+                self._note(entry, attempt, error, snapshot.providers[target.provider])
                 failure = failure or error
                 if not error.fallback:
                     break
@@ -148,14 +147,20 @@ class Upstream:
             try:
                 return await self._stream(opening, request, snapshot)
             except UpstreamError as error:
-                attempt.error_code, attempt.status = error.code, error.status
-                self._ledger.failed(entry, attempt)
+                self._note(entry, attempt, error, snapshot.providers[target.provider])
                 failure = failure or error
                 if not error.fallback:
                     break
         entry.events = None  # what a failed attempt began was nobody's answer
         assert failure is not None
         raise failure
+
+    def _note(self, entry: Entry, attempt: Attempt, error: UpstreamError, provider: Provider) -> None:
+        """An attempt that failed. What stands in the row of it, or in our answer, holds nothing secret."""
+        attempt.error_code, attempt.status = error.code, error.status
+        error.detail = provider.hide(error.detail)
+        error.param = error.param and provider.hide(error.param)
+        self._ledger.failed(entry, attempt)
 
     async def _let_in(
         self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot, target: Target

@@ -281,12 +281,13 @@ class Desk:
     # -- checks
 
     def teams_of_user(self, name: str) -> set[str | None]:
-        """To which a user belongs, by the database, else by the keys that name the user; empty for a new one."""
+        """To which a user belongs, by the database, else by the keys whose rows have this requester; empty for a new
+        one."""
         whole = self.whole()
         for user in whole.records.users:
             if user.name == name and user.team is not None:
                 return {user.team}
-        return {key.team for key in whole.current_keys if key.user == name}
+        return {key.team for key in whole.current_keys if (key.user or key.name) == name}
 
     def check_team(self, whole: Whole, team: str | None, param: str) -> None:
         """A team that nobody has made would be a typing mistake; where there are none at all, it is a label."""
