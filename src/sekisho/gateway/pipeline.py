@@ -225,8 +225,9 @@ class Pipeline:
         self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
-        if detail is not None and (provider := self.snapshot.providers.get(entry.attempts[-1].target.provider)):
-            detail = provider.hide(detail)
+        if detail is not None and entry.attempts:
+            provider = self.snapshot.providers.get(entry.attempts[-1].target.provider)
+            detail = detail if provider is None else provider.hide(detail)
         self._ledger.close(entry, status, state, code, detail)
         durable = self._ledger.when_durable if _waits_for_disk(entry) else None
         if entry.claim is None or self.idempotency is None:
