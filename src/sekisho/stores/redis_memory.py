@@ -76,7 +76,12 @@ class Keeper:
         grace_s: float,
         windows_at: Callable[[float], Windows],
         late_s: Sequence[float] = LATE_S,
+        *,
+        rebuilt: Callable[[], None],
+        saying: Callable[[str], Words],
     ) -> None:
+        """`rebuilt` is called when another worker has rebuilt the budgets, before they are trusted here; `saying` are
+        the words, for an epoch, of which budgets hold here."""
         self._link = link
         self._outbox = outbox
         self._name = name
@@ -84,6 +89,7 @@ class Keeper:
         self._grace_s = grace_s
         self._windows_at = windows_at
         self._late_s = late_s
+        self._rebuilt, self._saying = rebuilt, saying
         self.lease_ms = int(lease_s * 1000)
         #: the epoch in which this worker's reservations are known
         self.epoch = ""
@@ -146,6 +152,8 @@ class Keeper:
         if epoch.startswith(_BUILDING):
             self._hold_all(epoch)
         elif epoch and self._run in epoch:
+            if self._held_in not in ("", epoch):
+                self._rebuilt()
             self._hold_all(epoch)
             self.epoch = epoch
             self._look_after_late_rows(epoch)
@@ -225,7 +233,10 @@ class Keeper:
                 return
             await asyncio.sleep(started_s + self._grace_s - loop.time())
             epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
-            if await self._link.send(restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))) == 1:
+            words = restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))
+            # in one go: who learns of the epoch asks at once which budgets are rebuilt
+            restored, _ = await asyncio.gather(self._link.send(words), self._link.send(self._saying(epoch)))
+            if restored == 1:
                 # what was put back while it was building needs not be put back again
                 self._held_in = self.epoch = epoch
                 log.info("budgets are counted again, from %d sums", len(sums))

@@ -31,8 +31,6 @@ LOADING = ("SCRIPT", "LOAD", SCRIPT)
 _NEVER = 10**18
 #: how long the sums of a period stay after its end, for settlements that come late
 _KEPT_S = 3 * 86_400
-#: how long it is remembered that a budget held: longer than any period
-_REMEMBERED_MS = 40 * 86_400_000
 _json = msgspec.json.Encoder().encode
 _budget = msgspec.json.Decoder(Budget).decode
 Windows = Mapping[Period, tuple[float, float]]
@@ -149,7 +147,7 @@ def expiring(most: int) -> Words:
 def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
     """`build`."""
     patterns = [f"{_PREFIX}{kind}:*" for kind in "blc"]
-    return ("EVALSHA", SCRIPT_SHA, 4, EPOCH, LEASES, SENT, LEASE, "build", old_epoch, epoch, life_ms, *patterns)
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "build", old_epoch, epoch, life_ms, *patterns)
 
 
 def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
@@ -201,15 +199,10 @@ def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[in
     return keys, values
 
 
-def holding(budgets: Iterable[Budget], now_ms: int) -> list[Words]:
-    """That these budgets hold now; amounts do not matter."""
+def holding(budgets: Iterable[Budget], epoch: str) -> Words:
+    """`say`: that these budgets hold now; amounts do not matter."""
     names = [_json(msgspec.structs.replace(one, amount_nanos=0, strict=False)) for one in budgets]
-    if not names:
-        return []
-    return [
-        ("ZADD", RULES, *(word for name in names for word in (now_ms, name))),
-        ("ZREMRANGEBYSCORE", RULES, "-inf", now_ms - _REMEMBERED_MS),
-    ]
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "say", epoch, *names)
 
 
 def held_of(reply: list[bytes]) -> list[tuple[Budget, float]]:
