@@ -252,7 +252,7 @@ class RedisCounters:
         if self._shares != self._keeper.workers:
             self._shares = self._keeper.workers
             self._share.bind(map(self._shared, self._meters.values()), (), ())
-        self._keeper.tick(now_s)
+        self._keeper.tick(now_s, wall_s)
         return forgot
 
     async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:

@@ -61,6 +61,8 @@ _BUILD_MS = 30_000
 #: a worker that was heard of within this time has its share of the limits
 _WORKER_MS = 10_000
 _EXPIRED_AT_ONCE = 200
+#: a clock that is off by more is told of: it is compared with one that was read up to a second before
+_CLOCK_OFF_S = 3.0
 
 
 class Keeper:
@@ -100,12 +102,15 @@ class Keeper:
         self._run = ""
         self._renewed_s = 0.0
         self._server_ms = 0
+        #: this machine's clock, and whether it was told of
+        self._wall_s, self._clock_off = 0.0, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: asyncio.Task[None] | None = None
         self._beating = self._building = False
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float, wall_s: float) -> None:
         """Leases are renewed three times in their life."""
+        self._wall_s = wall_s
         if not self._link.up or self._beating:
             return
         renew = (now_s - self._renewed_s) * 3000 >= self.lease_ms
@@ -121,9 +126,10 @@ class Keeper:
 
     def heed(self, error: RedisError) -> None:
         """A server that has forgotten the script gets it again: somebody flushed scripts, or another server took over
-        behind a proxy that kept the connection."""
+        behind a proxy that kept the connection, with a memory that may be an old one."""
         if str(error).startswith("NOSCRIPT"):
             self._load()
+            self.epoch = self._run = ""
 
     async def ready(self) -> None:
         """Until there is an epoch, or no server."""
@@ -171,6 +177,7 @@ class Keeper:
                     _warn_of_eviction(memory)
                 self._run = _said(server, "run_id") or "unnamed"
             now_ms = self._server_ms = await self._now_ms()
+            self._warn_of_clock()
             renewed: list[Words] = []
             if renew and self.live:
                 until_ms = now_ms + self.lease_ms
@@ -201,6 +208,19 @@ class Keeper:
     async def _now_ms(self) -> int:
         seconds, micros = await self._link.call("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    def _warn_of_clock(self) -> None:
+        """Rows have the time of their machine; what is rebuilt from them goes by the server's."""
+        ahead_s = self._wall_s - self.server_s()
+        off = self._wall_s > 0 and abs(ahead_s) > _CLOCK_OFF_S
+        if off and not self._clock_off:
+            log.warning(
+                "this machine's clock is %.0f s %s that of the counters' server: budgets that are rebuilt from rows may "
+                "miss that much or count it twice; set it right",
+                abs(ahead_s),
+                "ahead of" if ahead_s > 0 else "behind",
+            )
+        self._clock_off = off
 
     def _hold_all(self, epoch: str) -> None:
         """Put the running reservations back, once an epoch."""
