@@ -215,8 +215,8 @@ class Keeper:
         off = self._wall_s > 0 and abs(ahead_s) > _CLOCK_OFF_S
         if off and not self._clock_off:
             log.warning(
-                "this machine's clock is %.0f s %s that of the counters' server: budgets that are rebuilt from rows may "
-                "miss that much or count it twice; set it right",
+                "this machine's clock is %.0f s %s that of the counters' server: budgets that are rebuilt from rows "
+                "may miss that much or count it twice; set it right",
                 abs(ahead_s),
                 "ahead of" if ahead_s > 0 else "behind",
             )
