@@ -72,6 +72,8 @@ class RedisCounters:
     a second, `close` at the end. `spent` reads what was spent before, from rows."""
 
     remote = True
+    #: budgets that hold here, and so are rebuilt here
+    in_force: Sequence[Budget] = ()
 
     def __init__(
         self,
@@ -111,8 +113,6 @@ class RedisCounters:
         self._fired: dict[str, int] = {}
         #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
         self.adopted = True
-        #: budgets that hold here, and so are rebuilt here
-        self.in_force: Sequence[Budget] = ()
         #: called when another worker has rebuilt the budgets: it may know others than this one does
         self.on_rebuilt: Callable[[], None] = lambda: None
 
