@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -56,7 +57,7 @@ async def test_no_call_waits_behind_thousands_of_budgets(server: RedisServer) ->
         counters.bind(meters, (), specs)
         waits = _watched(counters)
         await counters.adopt({spec.key: 7 for spec in specs}, time.time())
-        await counters.say_held(BUDGETS, time.time())
+        await counters.say_held(BUDGETS)
         looked, budgets = await counters.look(time.perf_counter())
         assert (len(looked), len(budgets), sum(one.spent_nanos for one in budgets)) == (MANY, MANY, 7 * MANY)
         assert [one.spec for one in budgets] == specs
@@ -79,19 +80,26 @@ async def test_who_only_wants_budgets_does_not_ask_for_limits(server: RedisServe
 async def test_workers_with_the_same_budgets_say_once_that_they_hold(server: RedisServer) -> None:
     one, other = await _opened(server), await _opened(server)
     try:
-        now_s = time.time()
-        await one.say_held(BUDGETS, now_s, again=True)
+        await one.say_held(BUDGETS, again=True)
         waits = _watched(other)
-        await other.say_held(BUDGETS, now_s + 1, again=True)
+        await other.say_held(BUDGETS, again=True)
         assert len(waits) == 1
-        assert all(at < now_s + 0.5 for _, at in await other.held())
+        await asyncio.sleep(0.002)
+        since_s = int(await other.clock_s() * 1000) / 1000
+        assert all(at < since_s for _, at in await other.held())
         # others have to be said, and so has what is new somewhere
-        await other.say_held(BUDGETS[:5], now_s + 2, again=True)
-        await other.say_held(BUDGETS[5:9], now_s + 3)
-        assert len([at for _, at in await one.held() if at > now_s + 1]) == 9
-        # a server that has lost its memory hears it anew
+        await other.say_held(BUDGETS[:5], again=True)
+        await other.say_held(BUDGETS[5:9])
+        assert len([at for _, at in await one.held() if at >= since_s]) == 9
+        # a server that has lost its memory hears it anew, once it is rebuilt
+        old = other.epoch
         assert server.ask("FLUSHALL") == b"+OK\r\n"
-        await other.say_held(BUDGETS[:5], now_s + 4, again=True)
+        await other.say_held(BUDGETS[:5], again=True)
+        assert await one.held() == []
+        while other.epoch in ("", old):
+            other.tick(time.perf_counter(), time.time())
+            await asyncio.sleep(0.01)
+        await other.say_held(BUDGETS[:5], again=True)
         assert len(await one.held()) == 5
     finally:
         await one.close()

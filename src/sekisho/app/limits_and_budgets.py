@@ -60,6 +60,8 @@ class LimitsAndBudgets:
         self._look_at_s = 0.0
         #: of every budget that was met, as /metrics shows it
         self._shown = _gauges((), self._public)
+        if not isinstance(counters, MemoryCounters):
+            counters.in_force, counters.on_rebuilt = rules.budgets, self._rebuilt_elsewhere
 
     def planner(self) -> Planner | None:
         """Plans of calls by the rules in force, anew for each snapshot; None: nothing is limited."""
@@ -80,6 +82,8 @@ class LimitsAndBudgets:
         if rules.limits != self.rules.limits:
             self.limiter.limits_changed()
         self.rules = self._books.rules = rules
+        if not isinstance(self.counters, MemoryCounters):
+            self.counters.in_force = rules.budgets
         self._public = _public(rules, settings)
         if changed:
             # other amounts are taken over at once, also where nobody calls: their marks may be passed already
@@ -110,17 +114,21 @@ class LimitsAndBudgets:
             raise
 
     async def _adopt_shared(self, counters: RedisCounters, rules: Rules) -> None:
-        wall_s = time.time()
-        held = await counters.held()
-        if all_held(rules.budgets, held, wall_s):
-            await counters.adopt({}, wall_s)
-        else:
-            sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
-            met = await asyncio.to_thread(_keys, counters.met(), rules, True)
-            idle = await asyncio.to_thread(idle_since, sums.keys() | met, held, wall_s)
-            # a budget that goes on has counted by itself what the rows hold
-            await counters.adopt({key: sums[key] for key in idle if key in sums}, wall_s, idle)
-        await counters.say_held(rules.budgets, wall_s)
+        epoch = None
+        while epoch != counters.epoch:  # rebuilt meanwhile, perhaps without these
+            epoch = counters.epoch
+            # by the server's clock: that of another machine may be ahead of ours by more than a budget stays fresh
+            now_s = await counters.clock_s()
+            held = await counters.held()
+            if all_held(rules.budgets, held, now_s):
+                await counters.adopt({}, now_s)
+            else:
+                sums = await spent_before(self._books.settings, rules, self._books.spent)(now_s)
+                met = await asyncio.to_thread(_keys, counters.met(), rules, True)
+                idle = await asyncio.to_thread(idle_since, sums.keys() | met, held, now_s)
+                # a budget that goes on has counted by itself what the rows hold
+                await counters.adopt({key: sums[key] for key in idle if key in sums}, now_s, idle)
+        await counters.say_held(rules.budgets)
 
     async def begin(self) -> None:
         """At the start. Where the counters' server is away, the budgets wait for it."""
@@ -143,6 +151,14 @@ class LimitsAndBudgets:
             self._look_at_s = now_s + _LOOK_EVERY_S
             self._looking = asyncio.ensure_future(self._look(now_s))
         if self._unadopted and (self._adopting is None or self._adopting.done()):
+            self._adopting = asyncio.ensure_future(self._adopt_late())
+
+    def _rebuilt_elsewhere(self) -> None:
+        """By a worker whose configuration may lack budgets of this one: what was spent on those is read here."""
+        if isinstance(self.counters, MemoryCounters) or not self.rules.budgets:
+            return
+        self.counters.adopted = False
+        if self._adopting is None or self._adopting.done():
             self._adopting = asyncio.ensure_future(self._adopt_late())
 
     @property
@@ -191,7 +207,7 @@ class LimitsAndBudgets:
         try:
             # who waits to hear what was spent must not keep others from asking
             if not isinstance(self.counters, MemoryCounters) and self.counters.adopted:
-                await self.counters.say_held(self.rules.budgets, time.time(), again=True)
+                await self.counters.say_held(self.rules.budgets, again=True)
             _, budgets = await self.counters.look(now_s, meters=False)
             if not isinstance(self.counters, MemoryCounters):
                 self.counters.tell_marks(budgets, self.rules.holds)

@@ -144,6 +144,10 @@ class RedisLink:
             return
         if isinstance(answer, RedisError):
             future.set_exception(answer)
+            if self.up and "READONLY" in str(answer):
+                # it has become a replica, and the address may lead to another by now
+                log.warning("the counters' server takes no writes any more; the connection is opened anew")
+                self._drop()
         else:
             future.set_result(answer)
 
@@ -162,15 +166,19 @@ class RedisLink:
         self._down.set()
 
     async def _keep(self) -> None:
-        retry_s = _FIRST_RETRY_S
+        retry_s, loop = _FIRST_RETRY_S, asyncio.get_running_loop()
         while True:
             if self.up:
-                retry_s = _FIRST_RETRY_S
+                began_s = loop.time()
                 self._down.clear()
                 await self._down.wait()
-            elif not await self._connect():
-                await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, _MOST_RETRY_S)
+                if loop.time() - began_s > _MOST_RETRY_S:
+                    retry_s = _FIRST_RETRY_S
+                    continue
+            elif await self._connect():
+                continue
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _MOST_RETRY_S)
 
     async def _connect(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -205,8 +213,10 @@ class RedisLink:
             await self.send(("AUTH", *((at.user,) if at.user else ()), at.password))
         if at.database:
             await self.send(("SELECT", at.database))
-        # also what finds a server that takes connections and does not answer
-        await self.send(("PING",))
+        # also what finds a server that takes connections and does not answer. A replica is none to count with: where a
+        # failover has only just begun, the address still leads to it
+        if b"role:slave" in await self.send(("INFO", "replication")):
+            raise RedisError("it is a replica, and takes no writes")
 
     def lost(self, connection: _Connection) -> None:
         """A connection has ended by itself."""

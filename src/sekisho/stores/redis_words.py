@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -146,7 +146,7 @@ def expiring(most: int) -> Words:
 def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
     """`build`."""
     patterns = [f"{_PREFIX}{kind}:*" for kind in "blc"]
-    return ("EVALSHA", SCRIPT_SHA, 4, EPOCH, LEASES, SENT, LEASE, "build", old_epoch, epoch, life_ms, *patterns)
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "build", old_epoch, epoch, life_ms, *patterns)
 
 
 def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
@@ -196,6 +196,11 @@ def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[in
         keys.append(budget_key(key, begins_s))
         values += [spent, kept_until(ends_s)]
     return keys, values
+
+
+def saying(epoch: str, names: Sequence[bytes]) -> Words:
+    """`say`: that the budgets of these names hold now."""
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "say", epoch, *names)
 
 
 def levels(reply: list[Any], meters: int) -> list[tuple[float, float, int]]:
