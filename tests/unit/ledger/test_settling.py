@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from tests.support.gateway import ListSink
-from tests.unit.ledger.pages import RATES, TARO, attempt, entry, target
+from tests.unit.ledger.pages import RATES, TARO, Clock, attempt, entry, target
 
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.money import Rates
@@ -37,14 +37,15 @@ class House:
 
     def __init__(self) -> None:
         self.sink = ListSink()
-        self.counters = MemoryCounters(ZoneInfo("UTC"), lambda _: None, time.perf_counter(), time.time())
-        self.limiter = Limiter(self.counters)
+        clock = self.clock = Clock()
+        self.counters = MemoryCounters(ZoneInfo("UTC"), lambda _: None, clock(), time.time())
+        self.limiter = Limiter(self.counters, clock)
         self.planner = Planner(RULES, self.counters, SizeBook())
-        self.ledger = Ledger(self.sink, Tally(), gateway_version="0.1", limiter=self.limiter)
+        self.ledger = Ledger(self.sink, Tally(), gateway_version="0.1", limiter=self.limiter, monotonic_s=clock)
 
     def held(self, rates: Rates | None = RATES) -> Reservation:
         plan = self.planner.plan_for(TARO, "taro", "chat", target(rates=rates))
-        outcome = self.limiter.reserve(plan, time.perf_counter(), 100, 50)
+        outcome = self.limiter.reserve(plan, self.clock(), 100, 50)
         assert type(outcome) is Reservation
         return outcome
 
@@ -61,6 +62,11 @@ class House:
         assert (budget.held, budget.exposed, meter.running) == (budget.spent, 0, 0)
         return budget.spent
 
+    def tokens(self) -> int:
+        """How many the limit counts as used."""
+        (meter,) = self.counters._meters.values()  # pyright: ignore[reportPrivateUsage]
+        return 10**6 - (meter.state(self.clock()).remaining_tokens or 0)
+
 
 @pytest.fixture
 def house() -> House:
@@ -69,8 +75,10 @@ def house() -> House:
 
 def test_what_a_row_says_is_what_is_counted(house: House) -> None:
     one = house.opened(attempt(usage=USAGE, sent_s=1.0, held=house.held()))
+    assert house.tokens() == 150
     house.ledger.close(one, 200, "completed")
     assert house.spent() == house.sink.rows[0].cost_nanos == COST
+    assert house.tokens() == 1_500
 
 
 def test_a_second_close_settles_nothing_again(house: House) -> None:
@@ -82,7 +90,7 @@ def test_a_second_close_settles_nothing_again(house: House) -> None:
 
 def test_a_call_that_was_never_sent_costs_nothing(house: House) -> None:
     house.ledger.close(house.opened(attempt(held=house.held())), 503, "refused", "rows_unavailable")
-    assert house.spent() == 0
+    assert (house.spent(), house.tokens()) == (0, 0)
 
 
 def test_what_was_held_for_an_attempt_that_was_never_made_is_given_back(house: House) -> None:
@@ -97,7 +105,7 @@ def test_a_failed_attempt_is_free_before_the_next_one_asks(house: House) -> None
     failed = attempt(sent_s=1.0, status=500, error_code="upstream_error", held=house.held())
     one = house.opened(failed)
     house.ledger.failed(one, failed)
-    assert house.spent() == 0
+    assert (house.spent(), house.tokens()) == (0, 0)
     one.attempts.append(attempt(usage=USAGE, sent_s=2.0, held=house.held()))
     house.ledger.close(one, 200, "completed")
     assert house.spent() == house.sink.rows[0].cost_nanos == COST
