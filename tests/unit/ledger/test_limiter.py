@@ -154,14 +154,6 @@ def test_an_unknown_price_under_a_blocking_budget_is_refused_and_under_a_warning
     assert house.settle(house.granted(house.plan(FREE)), cost=None)
 
 
-def test_the_first_call_of_a_day_meets_its_budget_whether_or_not_the_clock_was_told() -> None:
-    house = House(budget(1_000, period="day"))
-    house.settle(house.granted(house.plan(), most=0), cost=1_000)
-    midnight_s = 86_400.0 - 1_795_000_000 % 86_400
-    assert isinstance(house.limiter.reserve(house.plan(), midnight_s - 0.001, 10, 0), Denial)
-    assert isinstance(house.limiter.reserve(house.plan(), midnight_s, 10, 0), Reservation)
-
-
 # -- plans
 
 
