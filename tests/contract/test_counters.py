@@ -333,6 +333,18 @@ async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     assert nothing.account.headroom(nothing, time.perf_counter()) is None
 
 
+async def test_tokens_used_far_beyond_the_estimate_leave_nothing_until_they_are_made_up_for(house: House) -> None:
+    spec = meter(tpm=100)
+    account = house.bind(spec)
+    house.settle(await house.granted(account, tokens=50), tokens=500)
+    await house.meter(spec)
+    denial = await house.denied(account, tokens=10)
+    assert (denial.cause, denial.headroom and denial.headroom.remaining_tokens) == ("tokens", 0)
+    assert denial.headroom is not None
+    assert denial.headroom.reset_tokens_s == pytest.approx(300, abs=10)
+    assert denial.retry_after_s == pytest.approx(246, abs=10)
+
+
 async def test_headroom_of_a_fallback_tells_of_all_limits_of_its_call_and_of_what_was_used(house: House) -> None:
     model, key = meter(qpm=100, tpm=9_000, team="model"), meter(qpm=10, tpm=6_000, team="key")
     house.settle(await house.granted(house.bind(model, key)))
