@@ -131,6 +131,19 @@ async def test_tokens_are_debited_by_estimate_and_corrected_by_what_was_used(hou
     assert (await house.denied(account, tokens=200)).cause == "tokens"
 
 
+async def test_what_was_used_is_corrected_on_every_limit_of_the_call(house: House) -> None:
+    specs = [meter(tpm=tpm, team=f"team {tpm}", concurrency=9) for tpm in (10_000, 20_000, 40_000, 80_000)]
+    one = await house.granted(house.bind(*specs[:2], carried=tuple(specs[2:])), tokens=1_000)
+    for spec in specs:
+        assert (await house.meter(spec)).running == 1
+    house.settle(one, tokens=4_000)
+    for spec in specs:
+        state = await house.meter(spec)
+        assert state.running == 0
+        assert spec.tpm is not None
+        assert state.remaining_tokens == pytest.approx(spec.tpm - 4_000, abs=spec.tpm / 60 * 5)
+
+
 async def test_a_call_larger_than_a_bucket_passes_when_the_bucket_is_full(house: House) -> None:
     account = house.bind(meter(tpm=100))
     await house.granted(account, tokens=250)
