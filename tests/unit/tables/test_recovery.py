@@ -75,6 +75,23 @@ def test_an_open_call_is_carried_from_segment_to_segment(tmp_path: Path) -> None
     again.close()
 
 
+def test_a_call_that_ended_is_carried_nowhere(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, SMALL)
+    writer.begin(record(0))
+    writer.append(record(0))
+    n = 1
+    while len(segment_numbers(tmp_path)) < 3:
+        writer.append(record(n))
+        n += 1
+    for number in segment_numbers(tmp_path)[:-1]:
+        segment_path(tmp_path, number).unlink()
+    killed(writer)
+    again = SpoolWriter(tmp_path, SMALL)
+    assert again.recovered == 0
+    assert f"req_{0:032x}" not in ids(tmp_path)
+    again.close()
+
+
 @given(st.lists(st.sampled_from(["begin", "end", "refused", "kill"]), max_size=60))
 def test_every_call_is_a_row_once(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     root = tmp_path_factory.mktemp("spool")
