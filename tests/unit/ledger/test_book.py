@@ -11,7 +11,9 @@ from tests.unit.ledger.pages import RATES, Clock, attempt, call, entry, target
 
 from sekisho.domain.call import Entry
 from sekisho.domain.endpoint import Endpoint
+from sekisho.domain.errors import Refusal
 from sekisho.domain.money import MediaRates, Rates
+from sekisho.domain.row import Record
 from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
@@ -181,6 +183,33 @@ def test_sound_in_a_tier_without_a_price_for_sound_is_unknown_and_not_text(house
         house.ledger.close(one, 200, "completed")
         costs.append(house.sink.rows[-1].cost_nanos)
     assert costs == [1_500, None, None, 1_500]
+
+
+# -- calls that are about to be dispatched
+
+
+@pytest.mark.parametrize("takes_calls", [True, False])
+def test_a_call_that_could_not_be_noted_goes_on_where_calls_are_taken_then(house: House, takes_calls: bool) -> None:
+    def begin(record: Record) -> bool:
+        house.sink.takes_calls = takes_calls
+        return False
+
+    house.sink.begin = begin  # type: ignore[method-assign]
+    if takes_calls:
+        house.ledger.begin(house.opened(), attempt())
+    else:
+        with pytest.raises(Refusal, match="rows_unavailable"):
+            house.ledger.begin(house.opened(), attempt())
+
+
+def test_a_call_that_was_noted_is_dispatched_whatever_came_since(house: House) -> None:
+    one = house.opened()
+    house.ledger.begin(one, attempt())
+    house.sink.takes_calls = False
+    house.ledger.begin(one, attempt())
+    assert len(house.sink.begun) == 1, "a fallback notes nothing anew"
+    with pytest.raises(Refusal, match="rows_unavailable"):
+        house.ledger.begin(house.opened(), attempt())
 
 
 # -- refusals that anyone can cause

@@ -12,6 +12,7 @@ from tests.unit.ledger.pages import RATES, TARO, Clock, attempt, entry, target
 
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.money import Rates
+from sekisho.domain.row import InferenceRow
 from sekisho.domain.spending import Budget, Limit, scope_of
 from sekisho.domain.usage import Usage
 from sekisho.ledger.book import Ledger
@@ -138,11 +139,19 @@ def test_counters_that_break_cost_no_row(house: House, caplog: pytest.LogCapture
 
 def test_what_dies_in_flight_costs_what_it_held(house: House) -> None:
     """As the counters of several workers charge it, whose lease runs out."""
-    one = house.opened(attempt(held=house.held()))
-    house.ledger.begin(one, one.attempts[0])
-    (row,) = house.sink.begun
-    assert (row.cost_nanos, row.attempts[0].cost_nanos, row.usage_source) == (RESERVED, RESERVED, "estimated")
-    assert (row.input_tokens or 0) + (row.output_tokens or 0) == 150
-    without = house.opened(attempt())
-    house.ledger.begin(without, without.attempts[0])
-    assert house.sink.begun[1].output_tokens == 0
+
+    def row(dying: Attempt) -> InferenceRow:
+        one = entry(body=b"x" * 200)
+        house.ledger.open(one.call)
+        house.ledger.begin(one, dying)
+        return house.sink.begun[-1]
+
+    died = row(attempt(held=house.held()))
+    assert (died.cost_nanos, died.attempts[0].cost_nanos, died.usage_source) == (RESERVED, RESERVED, "estimated")
+    assert (died.input_tokens, died.output_tokens) == (50, 100)
+    without = row(attempt())
+    assert (without.input_tokens, without.output_tokens, without.cost_nanos) == (50, 0, 50_000)
+    house.planner = Planner(Rules(RULES.limits, ()), house.counters, SizeBook())
+    limited = row(attempt(held=house.held()))
+    assert (limited.output_tokens, limited.cost_nanos) == (0, 50_000), "nothing was reserved but tokens"
+    assert row(attempt(target(rates=None))).cost_nanos is None
