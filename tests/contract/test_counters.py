@@ -193,6 +193,21 @@ async def test_a_budget_holds_what_is_reserved_and_then_what_was_spent(house: Ho
     await house.granted(account, reserve=15)
 
 
+async def test_every_budget_of_a_call_holds_it_and_is_charged_for_it(house: House) -> None:
+    specs = [budget(1_000, team) for team in ("sales", "research", "legal")]
+    warns, counted = budget(1_000, "sales", "warn"), budget(1_000, "others")
+    account = house.bind(meter(qpm=10, concurrency=9), budgets=(*specs, warns), counted=(counted,))
+    one = await house.granted(account, reserve=60, most=90)
+    every = [*specs, warns, counted]
+    for spec in every:
+        state = await house.budget(spec)
+        assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (0, 60, 30)
+    house.settle(one, cost=75)
+    for spec in every:
+        state = await house.budget(spec)
+        assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (75, 0, 0)
+
+
 async def test_a_reservation_ends_once(house: House) -> None:
     spec = budget(100)
     account = house.bind(meter(tpm=1000, concurrency=5), budgets=(spec,))

@@ -21,7 +21,7 @@ from tests.services.redis_workers import (
 from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
-from sekisho.stores.redis_words import EPOCH, adding_late, adopting, ending
+from sekisho.stores.redis_words import EPOCH, adding_late, adopting, budget_key, ending
 
 CARRIED = msgspec.structs.replace(METER, key="user=taro", scope=scope_of({"user": "taro"}))
 
@@ -36,6 +36,11 @@ async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
         for _ in range(3):
             assert await one.counters._link.send(words) == [0]
         assert (await one.budget()).reserved_nanos == 50
+        assert (await one.budget(WARN)).reserved_nanos == 50
+        for spec in (BLOCK, WARN):
+            # kept until its period has ended, and for what is settled late
+            begins_s, _ = one.counters._keeper._windows_at(time.time())[spec.period]
+            assert await one.counters._link.send(("TTL", budget_key(spec.key, begins_s))) > 86_400
         one.settle(other, 50)
         await agree(one, rows)
 
