@@ -116,6 +116,25 @@ def test_segments_wholly_before_a_position_are_trimmed_and_the_newest_stays(tmp_
     writer.close()
 
 
+def test_what_is_to_be_on_the_disk_is_synced_and_no_other_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    writer = SpoolWriter(tmp_path, SMALL)
+    while len(segment_numbers(tmp_path)) < 4:
+        writer.append(record_of(a_row()))
+    reader = SpoolReader(tmp_path)
+    ends = [chunk.last_seq for chunk in reader.chunks(0)]
+    synced: list[int] = []
+    monkeypatch.setattr(segments.Segment, "sync", lambda self: synced.append(self.number))
+    numbers = segment_numbers(tmp_path)
+    reader.sync(0, ends[-1])
+    assert sorted(synced) == numbers
+    synced.clear()
+    after, upto = (next(end for end in ends if end >> 32 == number) for number in numbers[1:3])
+    reader.sync(after, upto)
+    assert sorted(synced) == numbers[1:3]
+    reader.close()
+    writer.close()
+
+
 def test_the_count_goes_on_after_a_restart_and_the_id_stays(tmp_path: Path):
     first = SpoolWriter(tmp_path, SMALL)
     first.append(record_of(a_row(1)))
