@@ -48,6 +48,16 @@ def test_marks_that_a_smaller_amount_passes_have_the_time_at_which_it_came() -> 
     assert [(event.percent, event.at_s) for event in house.events] == [(50, START_S + 5_000), (80, START_S + 5_000)]
 
 
+def test_marks_are_told_anew_every_day() -> None:
+    house = House(budget(1_000, period="day"))
+    house.settle(house.granted(house.plan(), most=0), cost=600)
+    tomorrow = house.limiter.reserve(house.plan(), MIDNIGHT_S, 10, 0)
+    assert isinstance(tomorrow, Reservation)
+    assert house.limiter.settle(tomorrow, MIDNIGHT_S + 1, 10, 900)
+    assert [(event.percent, event.spent_nanos) for event in house.events] == [(50, 600), (50, 900), (80, 900)]
+    assert len({event.id for event in house.events}) == 3
+
+
 @pytest.mark.parametrize("limited", [{"qpm": 1}, {"tpm": 10}, {"concurrency": 1}])
 def test_limits_that_are_in_use_are_not_forgotten_where_there_are_many(
     limited: dict[str, int], monkeypatch: pytest.MonkeyPatch
