@@ -123,7 +123,11 @@ def test_what_is_to_be_on_the_disk_is_synced_and_no_other_segment(tmp_path: Path
     reader = SpoolReader(tmp_path)
     ends = [chunk.last_seq for chunk in reader.chunks(0)]
     synced: list[int] = []
-    monkeypatch.setattr(segments.Segment, "sync", lambda self: synced.append(self.number))
+
+    def sync(segment: segments.Segment) -> None:
+        synced.append(segment.number)
+
+    monkeypatch.setattr(segments.Segment, "sync", sync)
     numbers = segment_numbers(tmp_path)
     reader.sync(0, ends[-1])
     assert sorted(synced) == numbers
