@@ -34,6 +34,8 @@ def test_of_others_it_is_known_since_when_they_do_not() -> None:
         "team=sales|month|block": NOW_S - 500,
         "user=%E5%A4%AA%E9%83%8E|month|block": NOW_S - UNKNOWN_S,
     }
+    named = msgspec.structs.replace(EVERY, scope=scope_of({"team": "sales"}))
+    assert idle_since(keys[:1], [(EVERY, NOW_S - 500), (named, NOW_S - 300)], NOW_S) == {keys[0]: NOW_S - 300}
 
 
 def test_a_night_without_a_gateway_takes_no_time_however_many_budgets_there_are() -> None:
