@@ -26,6 +26,8 @@ MOST_TOKENS = 10**12
 #: what an `error` is by which nobody says that anything failed: what is false to official SDKs
 NO_ERROR = frozenset({b"null", b"{}", b'""', b"false", b"0", b"[]"})
 
+_NO_SOUND = frozenset({b"null", b"{}", b"0"})
+
 
 class InputDetails(msgspec.Struct, gc=False):
     cached_tokens: Count = None
@@ -51,6 +53,8 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: OutputDetails | None = None
     #: DeepSeek's name for cached prompt tokens
     prompt_cache_hit_tokens: Count = None
+    #: Mistral's, of sound; its tokens stand in the total alone
+    prompt_audio_seconds: MaybeRaw = None
 
     def normalised(self) -> Usage | None:
         """HOT. Our counts; None when the provider sent an object without counts, or an impossible one."""
@@ -59,8 +63,9 @@ class WireUsage(msgspec.Struct, gc=False):
         if (
             type(read_in) is int
             and type(out) is int
-            and 0 <= read_in <= MOST_TOKENS
-            and 0 <= out <= MOST_TOKENS
+            and read_in >= 0
+            and out >= 0
+            and self.total_tokens == read_in + out <= MOST_TOKENS
             and (
                 details is None
                 or not (
@@ -82,10 +87,9 @@ class WireUsage(msgspec.Struct, gc=False):
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        # xAI counts reasoning beside completion_tokens and inside the total only.
-        # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
-        if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
-            out += reasoning
+        if thoughts := self._beside(read_in, out, cached):
+            out += thoughts
+            reasoning = max(reasoning, thoughts)
         usage = Usage(
             input_tokens=read_in,
             output_tokens=out,
@@ -96,6 +100,19 @@ class WireUsage(msgspec.Struct, gc=False):
         if not (rare or written.audio_tokens or written.image_tokens):
             return usage
         return _with_rarities(usage, sent, written)
+
+    def _beside(self, read_in: int, out: int, cached: int) -> int:
+        """Thoughts that stand in the total alone, and are billed as output. xAI names them in the details too, Google
+        nowhere. https://docs.x.ai/docs/key-information/consumption-and-rate-limits,
+        https://discuss.ai.google.dev/t/127400 (9 tokens in, 1 out, 103 in all)
+
+        None where the rest of a total may be input: cached tokens that a server counts beside the others, or sound.
+        """
+        rest = int(self.total_tokens or 0) - read_in - out
+        sound = self.prompt_audio_seconds
+        if not 0 < rest <= MOST_TOKENS or not read_in or self.completion_tokens is None or rest == cached:
+            return 0
+        return rest if sound is None or bytes(sound) in _NO_SOUND else 0
 
     def _total_only(self) -> Usage | None:
         """Embeddings of some servers count nothing but the total, which is all input."""

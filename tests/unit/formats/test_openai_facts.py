@@ -33,6 +33,29 @@ from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
             ),
             Usage(input_tokens=32, output_tokens=103, reasoning_output_tokens=94),
         ),
+        # Google's OpenAI door: thoughts stand in the total and nowhere else
+        (
+            b'{"completion_tokens":1,"prompt_tokens":9,"total_tokens":103}',
+            Usage(input_tokens=9, output_tokens=94, reasoning_output_tokens=93),
+        ),
+        (
+            (
+                b'{"completion_tokens":0,"prompt_tokens":21,"total_tokens":81,'
+                b'"completion_tokens_details":{"reasoning_tokens":60}}'
+            ),
+            Usage(input_tokens=21, output_tokens=60, reasoning_output_tokens=60),
+        ),
+        # what else a total may hold is input: sound at Mistral, cached tokens that stand beside
+        (
+            b'{"prompt_tokens":4,"completion_tokens":635,"total_tokens":3264,"prompt_audio_seconds":203}',
+            Usage(input_tokens=4, output_tokens=635),
+        ),
+        (
+            b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":60,"prompt_tokens_details":{"cached_tokens":50}}',
+            Usage(input_tokens=4, output_tokens=6, cache_read_input_tokens=4),
+        ),
+        (b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":0}', Usage(input_tokens=4, output_tokens=6)),
+        (b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":1e30}', Usage(input_tokens=4, output_tokens=6)),
         (b"{}", None),
         (b'{"prompt_tokens":null,"completion_tokens":null}', None),
         (b'{"prompt_tokens":-1,"completion_tokens":3}', None),
