@@ -26,6 +26,12 @@ MOST_TOKENS = 10**12
 #: what an `error` is by which nobody says that anything failed: what is false to official SDKs
 NO_ERROR = frozenset({b"null", b"{}", b'""', b"false", b"0", b"[]"})
 
+#: finish reasons of an answer that broke off, of Mistral and OpenRouter, of vLLM and SGLang, of DeepSeek:
+#: https://docs.mistral.ai/api, https://openrouter.ai/docs/api/reference/overview,
+#: https://github.com/vllm-project/vllm/issues/57082, https://api-docs.deepseek.com/api/create-chat-completion
+BROKE_OFF = frozenset(("error", "abort", "insufficient_system_resource"))
+#: finish reasons of nearly all answers, as a row has them; nobody changes them
+USUAL_REASONS = {reason: [reason] for reason in ("stop", "length", "tool_calls", "content_filter")}
 _NO_SOUND = frozenset({b"null", b"{}", b"0"})
 
 
