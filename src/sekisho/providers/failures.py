@@ -26,9 +26,10 @@ _BYTES_OF_CHARS = 4
 #: OpenAI and Groq: code context_length_exceeded. The others say it in words: vLLM, DeepSeek and OpenRouter "maximum
 #: context length is", vLLM also "longer than the maximum model length" and "context length is only"; Mistral "too
 #: large for model with … maximum context length"; Ollama and llama.cpp "exceeds the available context size", "input
-#: length exceeds the context length", "exceeded max context length"; xAI "maximum prompt length is"; Together and SGLang
-#: "longer than the model's context length", Together before "`inputs` tokens + `max_new_tokens` must be <="; LM Studio
-#: "greater than the context length"; Gemini "exceeds the maximum number of tokens"; Kimi "exceeded model token limit".
+#: length exceeds the context length", "exceeded max context length"; xAI "maximum prompt length is"; Together AI and
+#: SGLang "longer than the model's context length", Together AI before "`inputs` tokens + `max_new_tokens` must be <=";
+#: LM Studio "greater than the context length"; Gemini "exceeds the maximum number of tokens"; Kimi "exceeded model
+#: token limit".
 _CONTEXT = re.compile(
     r"context[_ ]length[_ ]exceeded|maximum context length|maximum model length|maximum prompt length"
     r"|exceeds? (?:the )?(?:available |maximum |model'?s? )?context (?:length|size|window)"
