@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sekisho.domain.usage import MediaTokens, Usage
+from sekisho.formats.delta_texts import text_of_calls, text_of_function, text_of_part
 from sekisho.formats.json import UNREADABLE
 
 # msgspec reads `Raw | None` as null only: any other value is then a mistake (checked with 0.22). A field of plain Raw
@@ -171,8 +172,8 @@ class DeltaFacts(msgspec.Struct, gc=False):
     images: MaybeRaw = None
 
     def text(self) -> str:
-        """HOT. What a model wrote: text, reasoning, refusal, or tool calls as their JSON; empty where it is no content,
-        as a role alone. For an estimate of tokens where the provider reports none."""
+        """HOT. What a model wrote: text, reasoning, refusal, or names and arguments of tool calls; empty where it is no
+        content, as a role alone. For an estimate of tokens where the provider reports none."""
         content = self.content
         calls = self.tool_calls
         if content and calls is None and not (self.reasoning_content or self.reasoning or self.refusal):
@@ -180,14 +181,14 @@ class DeltaFacts(msgspec.Struct, gc=False):
         found = (content if isinstance(content, str) else _joined(content)) if content else ""
         found += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
         if calls is not None and (raw := bytes(calls)) not in (b"null", b"[]", b""):
-            found += raw.decode("utf-8", "replace")
+            found = found + text_of_calls(raw) or " "
         return found or self._other()
 
     def _other(self) -> str:
         """What is neither: a call of a function as of old, sound by its transcript, pictures. Where that has no text it
         is a space, which is content and no token: the length of such bytes says nothing of their tokens."""
         if (call := self.function_call) is not None and (raw := bytes(call)) not in _EMPTY:
-            return raw.decode("utf-8", "replace")
+            return text_of_function(raw) or " "
         if (sound := self.audio) is not None and (raw := bytes(sound)) not in _EMPTY:
             try:
                 return str(_decode_sound(raw).transcript or " ")
@@ -207,7 +208,7 @@ _decode_sound = msgspec.json.Decoder(_Sound).decode
 
 
 def _joined(parts: str | list[msgspec.Raw]) -> str:
-    return parts if isinstance(parts, str) else b"".join(map(bytes, parts)).decode("utf-8", "replace")
+    return parts if isinstance(parts, str) else "".join(text_of_part(bytes(part)) for part in parts)
 
 
 class ChunkChoice(msgspec.Struct, gc=False):

@@ -141,6 +141,20 @@ async def test_a_plain_answer_that_broke_off_is_none(door: Door, reason: bytes) 
             gateway.check_books()
 
 
+async def test_a_tool_call_in_pieces_is_estimated_by_its_text_and_not_by_the_json_around_it() -> None:
+    pieces = [f"word{n} " for n in range(60)]
+    call = b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]}}]}'
+    estimated: list[int] = []
+    for form in (call, TEXT.replace(b"hi", b"%b")):
+        script = saying(*(form % piece.encode() for piece in pieces), STOP, DONE)
+        async with raw_server(script) as server, house(server, "hot") as gateway:
+            assert (await said(gateway)).status == 200
+            row = await gateway.row()
+            assert row.usage_source == "estimated"
+            estimated.append(row.output_tokens or 0)
+    assert estimated[0] == pytest.approx(estimated[1], rel=0.1)
+
+
 async def test_a_content_filter_as_the_first_event_is_not_passed_by(door: Door) -> None:
     error = b'{"error":{"message":"x","code":"content_filter"}}'
     async with raw_server(saying(error)) as server, house(server, door) as gateway:
