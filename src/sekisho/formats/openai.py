@@ -60,6 +60,8 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: OutputDetails | None = None
     #: DeepSeek's name for cached prompt tokens
     prompt_cache_hit_tokens: Count = None
+    #: Kimi's, https://platform.kimi.ai/docs/api/chat
+    cached_tokens: Count = None
     #: Mistral's, of sound; its tokens stand in the total alone
     prompt_audio_seconds: MaybeRaw = None
 
@@ -80,7 +82,7 @@ class WireUsage(msgspec.Struct, gc=False):
                 )
             )
             and (written is None or not (written.reasoning_tokens or written.audio_tokens or written.image_tokens))
-            and not self.prompt_cache_hit_tokens
+            and not (self.prompt_cache_hit_tokens or self.cached_tokens)
         ):
             return Usage(input_tokens=read_in, output_tokens=out)
         return self._in_parts(details or InputDetails(), written or OutputDetails())
@@ -89,7 +91,7 @@ class WireUsage(msgspec.Struct, gc=False):
         """What has parts of their own, or is written unusually."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return self._total_only()
-        cached = int(sent.cached_tokens or self.prompt_cache_hit_tokens or 0)
+        cached = int(sent.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0)
         reasoning = int(written.reasoning_tokens or 0)
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):

@@ -19,6 +19,10 @@ from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
             Usage(input_tokens=9, output_tokens=1, cache_read_input_tokens=4),
         ),
         (
+            b'{"prompt_tokens":19,"completion_tokens":13,"total_tokens":32,"cached_tokens":12}',
+            Usage(input_tokens=19, output_tokens=13, cache_read_input_tokens=12),
+        ),
+        (
             (
                 b'{"prompt_tokens":9,"completion_tokens":8,'
                 b'"prompt_tokens_details":{"cached_tokens":30},"completion_tokens_details":{"reasoning_tokens":6}}'
