@@ -33,7 +33,6 @@ NO_ERROR = frozenset({b"null", b"{}", b'""', b"false", b"0", b"[]"})
 BROKE_OFF = frozenset(("error", "abort", "insufficient_system_resource"))
 #: finish reasons of nearly all answers, as a row has them; nobody changes them
 USUAL_REASONS = {reason: [reason] for reason in ("stop", "length", "tool_calls", "content_filter")}
-_NO_SOUND = frozenset({b"null", b"{}", b"0"})
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -63,7 +62,7 @@ class WireUsage(msgspec.Struct, gc=False):
     #: Kimi's, https://platform.kimi.ai/docs/api/chat
     cached_tokens: Count = None
     #: Mistral's, of sound; its tokens stand in the total alone
-    prompt_audio_seconds: MaybeRaw = None
+    prompt_audio_seconds: Any = None
 
     def normalised(self) -> Usage | None:
         """HOT. Our counts; None when the provider sent an object without counts, or an impossible one."""
@@ -96,7 +95,7 @@ class WireUsage(msgspec.Struct, gc=False):
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        if thoughts := self._beside(read_in, out, cached):
+        if thoughts := self._beside(read_in, out, cached, reasoning):
             out += thoughts
             reasoning = max(reasoning, thoughts)
         usage = Usage(
@@ -110,7 +109,7 @@ class WireUsage(msgspec.Struct, gc=False):
             return usage
         return _with_rarities(usage, sent, written)
 
-    def _beside(self, read_in: int, out: int, cached: int) -> int:
+    def _beside(self, read_in: int, out: int, cached: int, reasoning: int) -> int:
         """Thoughts that stand in the total alone, and are billed as output. xAI names them in the details too, Google
         nowhere. https://docs.x.ai/docs/key-information/consumption-and-rate-limits,
         https://discuss.ai.google.dev/t/127400 (9 tokens in, 1 out, 103 in all)
@@ -118,10 +117,12 @@ class WireUsage(msgspec.Struct, gc=False):
         None where the rest of a total may be input: cached tokens that a server counts beside the others, or sound.
         """
         rest = int(self.total_tokens or 0) - read_in - out
-        sound = self.prompt_audio_seconds
-        if not 0 < rest <= MOST_TOKENS or not read_in or self.completion_tokens is None or rest == cached:
+        if not 0 < rest <= MOST_TOKENS:
             return 0
-        return rest if sound is None or bytes(sound) in _NO_SOUND else 0
+        if rest == reasoning:
+            return rest
+        may_be_input = rest == cached or self.prompt_audio_seconds
+        return 0 if may_be_input or not read_in or self.completion_tokens is None else rest
 
     def _total_only(self) -> Usage | None:
         """Embeddings of some servers count nothing but the total, which is all input."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sekisho.domain.usage import Usage
 from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
+from sekisho.formats.openai_answers import read_usage
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,13 @@ from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
                 b'"completion_tokens_details":{"reasoning_tokens":94}}'
             ),
             Usage(input_tokens=32, output_tokens=103, reasoning_output_tokens=94),
+        ),
+        (
+            (
+                b'{"prompt_tokens":32,"completion_tokens":9,"total_tokens":47,'
+                b'"prompt_tokens_details":{"cached_tokens":6},"completion_tokens_details":{"reasoning_tokens":6}}'
+            ),
+            Usage(input_tokens=32, output_tokens=15, cache_read_input_tokens=6, reasoning_output_tokens=6),
         ),
         # Google's OpenAI door: thoughts stand in the total and nowhere else
         (
@@ -70,6 +80,7 @@ def test_usage_is_counted_by_one_convention(wire: bytes, usage: Usage | None) ->
     facts = decode_answer(b'{"usage":%b}' % wire)
     assert facts.usage is not None
     assert facts.usage.normalised() == usage
+    assert read_usage(json.loads(wire))[0] == usage, "and where an answer has been decoded already"
 
 
 @pytest.mark.parametrize(
