@@ -19,7 +19,7 @@ from sekisho.domain.http import Headers
 from sekisho.formats.halves import with_whole_characters
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import answer_despite_counts
-from sekisho.formats.openai import NO_ERROR, AnswerFacts, decode_answer
+from sekisho.formats.openai import BROKE_OFF, NO_ERROR, USUAL_REASONS, AnswerChoice, AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
@@ -262,9 +262,9 @@ class Upstream:
         choices = facts.choices
         if choices is not None and len(choices) == 1:
             reason = choices[0].finish_reason
-            entry.finish_reasons = [reason] if reason else None
+            entry.finish_reasons = USUAL_REASONS.get(reason) or _reasons(choices)  # pyright: ignore[reportArgumentType]
         elif choices:
-            entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
+            entry.finish_reasons = _reasons(choices)
         elif chat or facts.data is None:
             raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
         usage = facts.usage.normalised() if facts.usage is not None else None
@@ -375,6 +375,14 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
     entry.held = None
     attempts.append(attempt)
     return attempt
+
+
+def _reasons(choices: list[AnswerChoice]) -> list[str] | None:
+    """For the row. Raises UpstreamError where one says that its answer broke off."""
+    reasons = [choice.finish_reason for choice in choices if choice.finish_reason]
+    for reason in BROKE_OFF.intersection(reasons):
+        raise UpstreamError("upstream_error", status=200, detail=f"an answer that broke off: {reason}")
+    return reasons or None
 
 
 def _another_look(body: bytes, error: Exception) -> tuple[bytes, AnswerFacts]:
