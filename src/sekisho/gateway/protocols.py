@@ -5,8 +5,10 @@ from __future__ import annotations
 from sekisho.domain.call import Call, Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
+from sekisho.domain.errors import Refusal
 from sekisho.gateway.annotations import annotate
 from sekisho.wire import chat_stream, openai_chat, openai_embeddings
+from sekisho.wire.bodies import model_of_refused
 
 
 def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | EmbeddingRequest:
@@ -14,18 +16,23 @@ def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | E
 
     `default_model` is for the plain chat of a web page, which need not name one.
     """
-    match call.route.protocol:
-        case "openai_chat":
-            request = openai_chat.parse(call.body)
-            fields = request.fields or {}
-            entry.streaming = request.stream
-        case "openai_embeddings":
-            request = openai_embeddings.parse(call.body)
-            fields = request.fields
-        case "chat_stream":
-            request = chat_stream.parse(call.body, default_model)
-            fields = {}
-            entry.streaming = True
+    try:
+        match call.route.protocol:
+            case "openai_chat":
+                request = openai_chat.parse(call.body)
+                fields = request.fields or {}
+                entry.streaming = request.stream
+            case "openai_embeddings":
+                request = openai_embeddings.parse(call.body)
+                fields = request.fields
+            case "chat_stream":
+                request = chat_stream.parse(call.body, default_model)
+                fields = {}
+                entry.streaming = True
+    except Refusal:
+        # the row says what was asked for all the same
+        entry.request_model = model_of_refused(call.body)
+        raise
     entry.request_model = request.model
     if openai_chat.NOTES.isdisjoint(fields):
         annotate(entry, None, None)

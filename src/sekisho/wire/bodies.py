@@ -94,6 +94,14 @@ def read_model(fields: Fields) -> str:
     return model
 
 
+def model_of_refused(body: bytes) -> str | None:
+    """The model that a body names which was refused for something else; None where there is none to read."""
+    try:
+        return read_model(decode_fields(body))
+    except (Refusal, *UNREADABLE):
+        return None
+
+
 def read_flag(raw: msgspec.Raw, param: str) -> bool:
     """true, false or null. Raises Refusal 400 invalid_value."""
     text = bytes(raw)
