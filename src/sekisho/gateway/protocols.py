@@ -41,7 +41,7 @@ def named_model(call: Call, default_model: str | None) -> str | None:
     """The model that a refused body names all the same; None where that cannot be read."""
     try:
         fields = decode_fields(call.body)
-        if call.route.protocol == "chat_stream" and default_model and "model" not in fields:
+        if call.route.protocol == "chat_stream" and default_model and chat_stream.is_unnamed(fields):
             return default_model
         return read_model(fields)
     except (*UNREADABLE, Refusal):
