@@ -73,6 +73,8 @@ class RedisCounters:
     remote = True
     #: budgets that hold here, and so are rebuilt here
     in_force: Sequence[Budget] = ()
+    #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
+    adopted = True
 
     def __init__(
         self,
@@ -111,8 +113,6 @@ class RedisCounters:
         self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
         self._held = HeldBudgets(self._sure, self._name)
-        #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
-        self.adopted = True
         #: called when another worker has rebuilt the budgets: it may know others than this one does
         self.on_rebuilt: Callable[[], None] = lambda: None
 
