@@ -231,7 +231,10 @@ MONEY: Final = (
         expr=f"{_BUDGET} >= {BUDGET_USED_UP}",
         lasts="1m",
         severity="warning",
-        summary=Words("The budget `{{ $labels.budget }}` is used up", "予算 `{{ $labels.budget }}` を使い切りました"),
+        summary=Words(
+            "The budget `{{ $labels.budget }}` is used up ({{ $value | humanizePercentage }})",
+            "予算 `{{ $labels.budget }}` を使い切りました（{{ $value | humanizePercentage }}）",
+        ),
         description=Words(
             "99 % or more is spent or reserved. The end of the name says what happens: `block` refuses calls with 429, "
             "`degrade` sends them to a cheaper endpoint, `warn` lets them in. `sekisho budgets list` says when it "

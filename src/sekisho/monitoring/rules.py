@@ -22,20 +22,22 @@ _SERVED: Final = 'llm_requests_total{status!~"4.."}'
 
 
 class Burn(NamedTuple):
-    """One row of the table: how fast, over which windows, and how much of 30 days it uses up in the longer one."""
+    """One row of the table: how fast, over which windows, and how much of 30 days it uses up in the longer one, which
+    is called `time`."""
 
     name: str
     rate: float
     long: str
     short: str
     severity: Severity
-    uses: Words
+    time: Words
+    uses: str
 
 
 _BURNS: Final = (
-    Burn("SekishoErrorBudgetBurnsFast", BURN_FAST, "1h", "5m", "critical", Words("2 % in an hour", "1 時間で 2 %")),
-    Burn("SekishoErrorBudgetBurns", BURN_SLOW, "6h", "30m", "critical", Words("5 % in six hours", "6 時間で 5 %")),
-    Burn("SekishoErrorBudgetLeaks", BURN_ALL, "3d", "6h", "warning", Words("10 % in three days", "3 日で 10 %")),
+    Burn("SekishoErrorBudgetBurnsFast", BURN_FAST, "1h", "5m", "critical", Words("hour", "1 時間"), "2 %"),
+    Burn("SekishoErrorBudgetBurns", BURN_SLOW, "6h", "30m", "critical", Words("six hours", "6 時間"), "5 %"),
+    Burn("SekishoErrorBudgetLeaks", BURN_ALL, "3d", "6h", "warning", Words("three days", "3 日間"), "10 %"),
 )
 _WINDOWS: Final = ("5m", "30m", "1h", "6h", "3d")
 _HEAD: Final = Words(
@@ -82,14 +84,14 @@ def _burn(row: Burn) -> Alert:
         lasts="0m",
         severity=row.severity,
         summary=Words(
-            f"{{{{ $value | humanizePercentage }}}} of the calls of the last {row.long} failed, and it goes on",
-            f"直近 {row.long} の呼び出しの {{{{ $value | humanizePercentage }}}} が失敗し、今も続いています",
+            f"{{{{ $value | humanizePercentage }}}} of the calls of the last {row.time.en} failed, and it goes on",
+            f"直近 {row.time.ja}の呼び出しの {{{{ $value | humanizePercentage }}}} が失敗し、今も続いています",
         ),
         description=Words(
-            f"At least {row.rate:g} times as many as 99.9 % allows: {row.uses.en} of what 30 days may have. The view "
+            f"At least {row.rate:g} times as many as 99.9 % allows: {row.uses} of what 30 days may have. The view "
             "`recent_errors` of `sekisho sql` names them; look at the providers first, and at the fallbacks of the "
             f"endpoint. Below {FEWEST_FAILED} failed calls this stays silent.",
-            f"99.9 % で許される数の {row.rate:g} 倍以上です（30 日分のエラーバジェットを、{row.uses.ja}消費する速さ）。"
+            f"99.9 % で許される数の {row.rate:g} 倍以上で、30 日分のエラーバジェットの {row.uses} にあたります。"
             "内容は `sekisho sql` のビュー `recent_errors` でわかります。まずプロバイダーの状態と、エンドポイントの"
             f"フォールバックを確認してください。失敗が {FEWEST_FAILED} 件未満のときは通知しません。",
         ),

@@ -73,9 +73,16 @@ class Watched:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def port() -> int:
+    """Where the gateway will be."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def watched(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Started once."""
     folder = tmp_path_factory.mktemp("watched")
-    port, mock = free_port(), free_port()
+    mock = free_port()
     (folder / "sekisho.yaml").write_text(CONFIG.replace("MOCK", str(mock)))
     _maintained(folder / "data")
     started: list[subprocess.Popen[Any]] = []

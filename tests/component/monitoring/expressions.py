@@ -25,19 +25,28 @@ class Expression(NamedTuple):
 
     @property
     def metrics(self) -> set[str]:
-        labels = {label for pairs in _BY.findall(self.text) for label in re.split(r",\s*", pairs)}
-        inside = {label for _, pairs in _SELECTOR.findall(self.text) for label in re.findall(r"(\w+)[=!]", pairs)}
-        return set(_METRIC.findall(self.text)) - labels - inside
+        return set(_METRIC.findall(self.text)) - self.by - {label for _, label in self.selected}
+
+    @property
+    def by(self) -> set[str]:
+        """The labels that it groups by."""
+        return {label for labels in _BY.findall(self.text) for label in re.split(r",\s*", labels)}
+
+    @property
+    def selected(self) -> set[tuple[str, str]]:
+        """The labels that it selects by, each with its metric."""
+        return {
+            (metric, label)
+            for metric, pairs in _SELECTOR.findall(self.text)
+            for label in re.findall(r"(\w+)[=!]", pairs)
+        }
 
     @property
     def labels(self) -> set[str]:
         """Those it groups by or selects by, as the gateway calls them."""
-        by = {label for pairs in _BY.findall(self.text) for label in re.split(r",\s*", pairs)}
-        inside = {label for _, pairs in _SELECTOR.findall(self.text) for label in re.findall(r"(\w+)\s*[=!]", pairs)}
+        named = (self.by | {label for _, label in self.selected}) - TARGET
         # Prometheus renames a label of ours that it has itself
-        return {label.removeprefix("exported_") for label in by | inside} - TARGET | (
-            {"job"} if "exported_job" in by | inside else set()
-        )
+        return {label.removeprefix("exported_") for label in named}
 
 
 def of_panels() -> Iterator[Expression]:

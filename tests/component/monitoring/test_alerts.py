@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 CASES = [
     # the gateway
-    Case("all is well", {_OK: "0+60x120"}, "2h"),
+    Case("all is well", {_OK: "0+60x120"}, "1h"),
     Case("no answer", {_UP: "1 0x10"}, "5m", "SekishoGatewayDown"),
     Case("one scrape without an answer", {_UP: "1x5 0 1x5"}, "7m"),
     Case("no target of the name", {_UP: "_x10"}, "5m", "SekishoGatewayDown"),
@@ -74,13 +74,13 @@ CASES = [
     Case("a restart is no failure", {_OK: "0+60x60 0+60x60", _FAILED: "500x60 0x60"}, "100m"),
     # rows
     Case("rows are lost", {'sekisho_rows_total{state="failed"}': "0x5 3x3"}, "7m", "SekishoRowsLost"),
-    Case("rows were lost before", {'sekisho_rows_total{state="failed"}': "3x60"}, "1h"),
-    Case("refusals are dropped", {'sekisho_rows_total{state="dropped"}': "0+100x60"}, "1h"),
+    Case("rows were lost before", {'sekisho_rows_total{state="failed"}': "3x60"}, "30m"),
+    Case("refusals are dropped", {'sekisho_rows_total{state="dropped"}': "0+100x60"}, "30m"),
     Case("rows wait", {"sekisho_spool_oldest_seconds": "0+60x10"}, "5m", "SekishoRowsWait"),
     Case("rows waited for a moment", {"sekisho_spool_oldest_seconds": "5 61 5x10"}, "2m"),
     Case("no committer", {"sekisho_committer_up": "1 0x5"}, "3m", "SekishoCommitterDown"),
-    Case("it hung", {'sekisho_committer_restarts_total{reason="hung"}': "0x5 1x600"}, "10h", "SekishoCommitterHung"),
-    Case("it died once", {'sekisho_committer_restarts_total{reason="died"}': "0x5 1x60"}, "1h"),
+    Case("it hung", {'sekisho_committer_restarts_total{reason="hung"}': "0x5 1x60"}, "1h", "SekishoCommitterHung"),
+    Case("it died once", {'sekisho_committer_restarts_total{reason="died"}': "0x5 1x60"}, "30m"),
     Case("it dies", {'sekisho_committer_restarts_total{reason="died"}': "0+1x10"}, "10m", "SekishoCommitterDies"),
     Case("a night ago", {_NIGHT % "night": "0x600"}, "24h", step="5m"),
     Case("two nights and more ago", {_NIGHT % "night": "0x600"}, "50h", "SekishoMaintenanceLate", "5m"),
