@@ -32,6 +32,7 @@ COMMANDS = {
     "stop": "stop",
     "sql": "sql",
     "reconcile": "reconcile",
+    "monitoring": "monitoring",
     "tables": "tables",
 }
 

@@ -161,12 +161,12 @@ def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise refused(messages.BAD_KEY, language)
     url = DEFAULT_URL if gateway is None else gateway
-    if not _is_address(url):
+    if not is_address(url):
         raise refused(messages.BAD_URL, language, url=url)
     return Door(url, key, language, settings)
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
