@@ -1,9 +1,9 @@
 """The tables as Unity Catalog wants them: a script in Databricks' SQL, and columns for its REST API. Must neither open
 nor send anything, and a script must not write into the tables.
 
-It names no columns: Delta compares those of a CREATE TABLE with the log that is there, comments included, and would
-make a log of its own where there is none yet; without them it takes over what the log says. Nor is there a COMMENT ON:
-for a Delta table each is a commit, and takes the right to write. See docs/decisions/0031.
+It names no columns: Delta compares those of a CREATE TABLE with the log that is there, comments included; without them
+it takes over what the log says. Nor is there a COMMENT ON: for a Delta table each is a commit, and takes the right to
+write. See docs/decisions/0031.
 Sources: delta-io/delta, CreateDeltaTableCommand; Databricks SQL reference: Names, Identifiers, SET TAGS, GRANT;
 unitycatalog/unitycatalog, api/all.yaml (2026-11).
 """
@@ -85,6 +85,7 @@ def script(registration: Registration) -> str:
     parts = [
         _comment("Tables of Sekisho in Unity Catalog, in Databricks' SQL. Made by `sekisho tables register`."),
         _comment("The tables stay where they are, and nothing is written into them. Can be executed again."),
+        _comment("Both have to be there before: where there is none, Databricks makes an empty one in its place."),
         *(_comment(f"Warning: {text}") for text in registration.warnings),
         f"\nCREATE SCHEMA IF NOT EXISTS {place} COMMENT {_text(SCHEMA_MEANING)};",
     ]
