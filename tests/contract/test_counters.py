@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.support.redis_server import RedisServer
 
+from sekisho.domain.periods import window
 from sekisho.domain.spending import BudgetEvent, OnExceed, scope_of, scope_text
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, MeterState, Reservation
@@ -130,6 +131,19 @@ async def test_tokens_are_debited_by_estimate_and_corrected_by_what_was_used(hou
     assert (await house.denied(account, tokens=200)).cause == "tokens"
 
 
+async def test_what_was_used_is_corrected_on_every_limit_of_the_call(house: House) -> None:
+    specs = [meter(tpm=tpm, team=f"team {tpm}", concurrency=9) for tpm in (10_000, 20_000, 40_000, 80_000)]
+    one = await house.granted(house.bind(*specs[:2], carried=tuple(specs[2:])), tokens=1_000)
+    for spec in specs:
+        assert (await house.meter(spec)).running == 1
+    house.settle(one, tokens=4_000)
+    for spec in specs:
+        state = await house.meter(spec)
+        assert state.running == 0
+        assert spec.tpm is not None
+        assert state.remaining_tokens == pytest.approx(spec.tpm - 4_000, abs=spec.tpm / 60 * 5)
+
+
 async def test_a_call_larger_than_a_bucket_passes_when_the_bucket_is_full(house: House) -> None:
     account = house.bind(meter(tpm=100))
     await house.granted(account, tokens=250)
@@ -168,7 +182,7 @@ async def test_a_budget_holds_what_is_reserved_and_then_what_was_spent(house: Ho
     first = await house.granted(account, reserve=60, most=90)
     denial = await house.denied(account, reserve=41)
     assert (denial.cause, denial.spent_nanos, denial.reserved_nanos, denial.wanted_nanos) == ("budget", 0, 60, 41)
-    assert denial.retry_after_s > 1
+    assert denial.retry_after_s == pytest.approx(window("month", ZONE, time.time())[1] - time.time(), abs=10)
     second = await house.granted(account, reserve=40, most=40)
     state = await house.budget(spec)
     assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (0, 100, 30)
@@ -177,6 +191,21 @@ async def test_a_budget_holds_what_is_reserved_and_then_what_was_spent(house: Ho
     state = await house.budget(spec)
     assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (85, 0, 0)
     await house.granted(account, reserve=15)
+
+
+async def test_every_budget_of_a_call_holds_it_and_is_charged_for_it(house: House) -> None:
+    specs = [budget(1_000, team) for team in ("sales", "research", "legal")]
+    warns, counted = budget(1_000, "sales", "warn"), budget(1_000, "others")
+    account = house.bind(meter(qpm=10, concurrency=9), budgets=(*specs, warns), counted=(counted,))
+    one = await house.granted(account, reserve=60, most=90)
+    every = [*specs, warns, counted]
+    for spec in every:
+        state = await house.budget(spec)
+        assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (0, 60, 30)
+    house.settle(one, cost=75)
+    for spec in every:
+        state = await house.budget(spec)
+        assert (state.spent_nanos, state.reserved_nanos, state.bound_nanos) == (75, 0, 0)
 
 
 async def test_a_reservation_ends_once(house: House) -> None:
@@ -253,6 +282,7 @@ async def test_every_mark_of_a_budget_is_told_once(house: House) -> None:
     assert len({event.id for event in house.events}) == 3
     assert house.events[-1].spent_nanos == 1_000
     assert house.events[0].scope == "team sales"
+    assert all(abs(event.at_s - time.time()) < 60 for event in house.events)
 
 
 async def test_a_call_far_above_its_reservation_passes_several_marks(house: House) -> None:
@@ -340,6 +370,18 @@ async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     assert told.reset_tokens_s == pytest.approx(15, abs=0.5)
     nothing = await house.granted(house.bind())
     assert nothing.account.headroom(nothing, time.perf_counter()) is None
+
+
+async def test_tokens_used_far_beyond_the_estimate_leave_nothing_until_they_are_made_up_for(house: House) -> None:
+    spec = meter(tpm=100)
+    account = house.bind(spec)
+    house.settle(await house.granted(account, tokens=50), tokens=500)
+    await house.meter(spec)
+    denial = await house.denied(account, tokens=10)
+    assert (denial.cause, denial.headroom and denial.headroom.remaining_tokens) == ("tokens", 0)
+    assert denial.headroom is not None
+    assert denial.headroom.reset_tokens_s == pytest.approx(300, abs=10)
+    assert denial.retry_after_s == pytest.approx(246, abs=10)
 
 
 async def test_headroom_of_a_fallback_tells_of_all_limits_of_its_call_and_of_what_was_used(house: House) -> None:

@@ -366,3 +366,51 @@ async def test_an_amount_that_does_not_hold_any_more_tells_nothing(
         await other.change("budgets: [{scope: {team: sales}, usd: 1}]")
         await other.look()
         assert other.noted == []
+
+
+@pytest.mark.parametrize("ahead_s", [600, -600], ids=["ahead", "behind"])
+async def test_a_machine_whose_clock_is_wrong_leaves_what_others_have_counted(
+    tmp_path: Path, server: RedisServer, rows: Rows, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    rows.nanos = 10_000
+    async with house(tmp_path, server, RESEARCH) as one:
+        # of which the tables have nothing yet
+        await one.spend(50_000)
+        counted_long_ago(server)
+        await one.look()
+        with monkeypatch.context() as wrong:
+            wrong.setattr(time, "time", lambda: time.time_ns() / 1e9 + ahead_s)
+            async with house(tmp_path, server, RESEARCH) as other:
+                assert await other.spent() == 60_000
+                await other.look()
+        async with house(tmp_path, server, RESEARCH) as third:
+            assert await third.spent() == 60_000
+
+
+@pytest.mark.parametrize("memory", ["lost", "old"])
+async def test_a_budget_of_one_machine_alone_is_rebuilt_although_another_rebuilds_the_others(
+    tmp_path: Path, server: RedisServer, rows: Rows, memory: str
+) -> None:
+    rows.nanos = 10_000
+    sales = "budgets: [{scope: {team: sales}, usd: 1}]"
+    async with house(tmp_path, server, RESEARCH) as one, house(tmp_path, server, sales) as other:
+        await one.spend(10_000)
+        await one.look()
+        if memory == "old":
+            server.save()
+        await one.spend(40_000)
+        rows.nanos = 60_000
+        server.kill()
+        async with asyncio.timeout(PATIENCE_S):
+            while one.counters.up or other.counters.up:
+                await asyncio.sleep(0.01)
+        keeper = one.counters._keeper  # pyright: ignore[reportPrivateUsage]
+        keeper._building = True  # pyright: ignore[reportPrivateUsage]  # the other one is faster
+        server.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while not other.counters.epoch:
+                other.limits.tick()
+                await asyncio.sleep(0.05)
+        keeper._building = False  # pyright: ignore[reportPrivateUsage]
+        await one.budgeted_again()
+        assert await one.spent() == 60_000

@@ -5,10 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.services.redis_workers import BLOCK, Rows, Worker, agree, budgeted_again, granted, until, workers
+import msgspec
+from tests.services.redis_workers import (
+    BLOCK,
+    METER,
+    WARN,
+    Rows,
+    Worker,
+    agree,
+    budgeted_again,
+    granted,
+    until,
+    workers,
+)
 from tests.support.redis_server import RedisServer
 
-from sekisho.stores.redis_words import EPOCH, adding_late, ending
+from sekisho.domain.spending import scope_of
+from sekisho.stores.redis_words import EPOCH, adding_late, adopting, budget_key, ending
+
+CARRIED = msgspec.structs.replace(METER, key="user=taro", scope=scope_of({"user": "taro"}))
 
 
 async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
@@ -21,6 +36,11 @@ async def test_what_is_told_twice_counts_once(server: RedisServer) -> None:
         for _ in range(3):
             assert await one.counters._link.send(words) == [0]
         assert (await one.budget()).reserved_nanos == 50
+        assert (await one.budget(WARN)).reserved_nanos == 50
+        for spec in (BLOCK, WARN):
+            # kept until its period has ended, and for what is settled late
+            begins_s, _ = one.counters._keeper._windows_at(time.time())[spec.period]
+            assert await one.counters._link.send(("TTL", budget_key(spec.key, begins_s))) > 86_400
         one.settle(other, 50)
         await agree(one, rows)
 
@@ -29,7 +49,7 @@ async def test_what_is_put_back_and_told_twice_counts_once(server: RedisServer) 
     """A connection that breaks after the server has taken everything and before it could say so."""
     rows = Rows()
     async with workers(server, 2, rows) as (one, other):
-        reservation = await granted(one, 400)
+        reservation = await granted(one, 400, one.counters.bind([METER], [CARRIED], [BLOCK, WARN]))
         told = _noted(one)
         server.kill()
         await until(lambda: not one.counters.up)
@@ -37,8 +57,10 @@ async def test_what_is_put_back_and_told_twice_counts_once(server: RedisServer) 
         other.settle(await budgeted_again(other), 5)
         await until(lambda: bool(one.counters._keeper.epoch and told) and not one.counters.untold)
         assert "hold" in told[0]
+        assert await _running(one) == {METER.key: 1, CARRIED.key: 1}
         one.settle(reservation, 300)
         await until(lambda: not one.counters.untold)
+        assert await _running(one) == {METER.key: 0, CARRIED.key: 0}
         await agree(other, rows)
         for words in told:
             assert await one.counters._link.send(words) == [0]
@@ -65,6 +87,23 @@ async def test_late_rows_that_are_told_twice_count_once(server: RedisServer) -> 
         assert (await one.budget()).spent_nanos == 300
 
 
+async def test_late_rows_are_added_to_what_had_none_and_not_to_what_was_adopted_with_them(server: RedisServer) -> None:
+    async with workers(server, 1, Rows()) as (one,):
+        await granted(one)
+        counters, epoch = one.counters, one.counters._keeper.epoch
+        windows = counters._keeper._windows_at(time.time())
+        adopted, unknown = (
+            msgspec.structs.replace(BLOCK, key=BLOCK.key.replace("month", period), period=period)
+            for period in ("day", "week")
+        )
+        counters.bind([], [], [adopted, unknown])
+        assert await counters._link.send(adopting(int(time.time() * 1000), {adopted.key: 500}, windows, {})) == 1
+        for _ in range(2):
+            assert await counters._link.send(adding_late(epoch, {adopted.key: 500, unknown.key: 300}, windows)) == 1
+            assert (await one.budget(adopted)).spent_nanos == 500
+            assert (await one.budget(unknown)).spent_nanos == 300
+
+
 async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server: RedisServer) -> None:
     rows = Rows()
     async with workers(server, 1, rows) as (one,):
@@ -81,6 +120,11 @@ async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server:
         server.ask("DEL", EPOCH)
         assert await told("too early to say", now_ms, 50) == [-1]
         assert (await one.budget()).spent_nanos == 77
+
+
+async def _running(worker: Worker) -> dict[str, int]:
+    meters, _ = await worker.counters.look(time.perf_counter())
+    return {state.spec.key: state.running for state in meters}
 
 
 def _noted(worker: Worker) -> list[tuple[str | bytes | int, ...]]:

@@ -71,6 +71,11 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def hand_over(self, successor: RedisServer) -> None:
+        """The address leads to another server from now on; connections stay."""
+        self._socket.unlink()
+        self._socket.symlink_to(successor._socket)
+
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
 

@@ -13,7 +13,7 @@ from sekisho.stores.control import NOTHING, ControlRecords, ControlStore
 from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
 from sekisho.stores.pepper import FILE_NAME, load_or_create_pepper
 from sekisho.stores.polled_snapshot import PolledSnapshot
-from sekisho.stores.ports import ClientMissing, ControlSnapshot, KeyRecord, KeyStore, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, KeyRecord, KeyStore, StoreUnavailable
 from sekisho.stores.postgres_pepper import agree
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sqlite_snapshot import SqliteSnapshot
@@ -126,11 +126,11 @@ async def migrated(settings: Settings) -> None:
         raise StoreUnavailable(errors.decode("utf-8", "replace").strip() or "the control database was not made")
 
 
-def control_snapshot(settings: Settings) -> ControlSnapshot:
-    """What the serving process reads about once a second; it never waits for long. Raises StoreUnavailable."""
-    if settings.database_url is None:
-        return SqliteSnapshot(settings.database_path)
-    return PolledSnapshot(_reader(settings.database_url.reveal()))
+def control_snapshot(settings: Settings) -> PolledSnapshot:
+    """What the serving process looks at about once a second; it never waits for it, nor for thousands of rows. To be
+    closed. Raises StoreUnavailable."""
+    url = settings.database_url
+    return PolledSnapshot(SqliteSnapshot(settings.database_path) if url is None else _reader(url.reveal()))
 
 
 def _postgres(url: str) -> PostgresSnapshot:

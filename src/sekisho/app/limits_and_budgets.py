@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,10 @@ class LimitsAndBudgets:
         self._looking: asyncio.Future[None] | None = None
         self._adopting: asyncio.Future[None] | None = None
         self._look_at_s = 0.0
-        self._budgets: list[BudgetState] = []
+        #: of every budget that was met, as /metrics shows it
+        self._shown = _gauges((), self._public)
+        if not isinstance(counters, MemoryCounters):
+            counters.in_force, counters.on_rebuilt = rules.budgets, self._rebuilt_elsewhere
 
     def planner(self) -> Planner | None:
         """Plans of calls by the rules in force, anew for each snapshot; None: nothing is limited."""
@@ -70,7 +73,8 @@ class LimitsAndBudgets:
     async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
         """Go on by other rules. Raises SpentUnknown or StoreUnavailable where new budgets cannot be told what was
         spent; then the old rules go on."""
-        rules = rules_of(settings, control)
+        # a tenth of a second where a company has a budget and a limit for each of thousands of people
+        rules = await asyncio.to_thread(rules_of, settings, control)
         self._books.key_names = key_names
         if rules.budgets and rules.budgets != self.rules.budgets:
             await self.adopt(rules)
@@ -78,6 +82,8 @@ class LimitsAndBudgets:
         if rules.limits != self.rules.limits:
             self.limiter.limits_changed()
         self.rules = self._books.rules = rules
+        if not isinstance(self.counters, MemoryCounters):
+            self.counters.in_force = rules.budgets
         self._public = _public(rules, settings)
         if changed:
             # other amounts are taken over at once, also where nobody calls: their marks may be passed already
@@ -94,11 +100,10 @@ class LimitsAndBudgets:
         """Tell the counters what was spent of budgets that are about to hold and did not until now. Raises SpentUnknown
         or StoreUnavailable."""
         if isinstance(self.counters, MemoryCounters):
+            gone = await asyncio.to_thread(_keys, self.counters.met(), self.rules, False)
             wall_s = time.time()
             sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
-            met = (spec.key for spec in self.counters.met())
-            astray = self.counters.astray
-            self.counters.adopt(sums, wall_s, [key for key in met if key in astray or not self.rules.counts(key)])
+            self.counters.adopt(sums, wall_s, gone | self.counters.astray)
             return
         # before anything is read, so that a rebuild meanwhile knows of them
         before, self._books.rules = self._books.rules, rules
@@ -109,17 +114,21 @@ class LimitsAndBudgets:
             raise
 
     async def _adopt_shared(self, counters: RedisCounters, rules: Rules) -> None:
-        wall_s = time.time()
-        held = await counters.held()
-        if all_held(rules.budgets, held, wall_s):
-            await counters.adopt({}, wall_s)
-        else:
-            sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
-            met = (spec.key for spec in counters.met() if rules.counts(spec.key))
-            idle = idle_since({*sums, *met}, held, wall_s)
-            # a budget that goes on has counted by itself what the rows hold
-            await counters.adopt({key: sums[key] for key in idle if key in sums}, wall_s, idle)
-        await counters.say_held(rules.budgets, wall_s)
+        epoch = None
+        while epoch != counters.epoch:  # rebuilt meanwhile, perhaps without these
+            epoch = counters.epoch
+            # by the server's clock: that of another machine may be ahead of ours by more than a budget stays fresh
+            now_s = await counters.clock_s()
+            held = await counters.held()
+            if all_held(rules.budgets, held, now_s):
+                await counters.adopt({}, now_s)
+            else:
+                sums = await spent_before(self._books.settings, rules, self._books.spent)(now_s)
+                met = await asyncio.to_thread(_keys, counters.met(), rules, True)
+                idle = await asyncio.to_thread(idle_since, sums.keys() | met, held, now_s)
+                # a budget that goes on has counted by itself what the rows hold
+                await counters.adopt({key: sums[key] for key in idle if key in sums}, now_s, idle)
+        await counters.say_held(rules.budgets)
 
     async def begin(self) -> None:
         """At the start. Where the counters' server is away, the budgets wait for it."""
@@ -142,6 +151,14 @@ class LimitsAndBudgets:
             self._look_at_s = now_s + _LOOK_EVERY_S
             self._looking = asyncio.ensure_future(self._look(now_s))
         if self._unadopted and (self._adopting is None or self._adopting.done()):
+            self._adopting = asyncio.ensure_future(self._adopt_late())
+
+    def _rebuilt_elsewhere(self) -> None:
+        """By a worker whose configuration may lack budgets of this one: what was spent on those is read here."""
+        if isinstance(self.counters, MemoryCounters) or not self.rules.budgets:
+            return
+        self.counters.adopted = False
+        if self._adopting is None or self._adopting.done():
             self._adopting = asyncio.ensure_future(self._adopt_late())
 
     @property
@@ -178,23 +195,7 @@ class LimitsAndBudgets:
 
     def gauges(self) -> dict[str, tuple[str, ByLabel]]:
         """Of every budget that was met since the start, as of some seconds ago; the names are there without any."""
-        ratios: dict[str, float] = {}
-        bounds: dict[str, float] = {}
-        for one in self._budgets:
-            label = _label(one.spec, self._public)
-            ratio = (one.spent_nanos + one.reserved_nanos) / one.spec.amount_nanos
-            ratios[label] = max(ratio, ratios.get(label, 0.0))
-            bounds[label] = bounds.get(label, 0.0) + one.bound_nanos / 1e9
-        return {
-            "sekisho_budget_ratio": (
-                "Spent and reserved, as a part of the budget; of those that share a label the fullest one.",
-                ByLabel("budget", ratios),
-            ),
-            "sekisho_budget_bound_dollars": (
-                "By how much the calls in flight can exceed the budget at most.",
-                ByLabel("budget", bounds),
-            ),
-        }
+        return self._shown
 
     async def _write(self) -> None:
         try:
@@ -206,12 +207,39 @@ class LimitsAndBudgets:
         try:
             # who waits to hear what was spent must not keep others from asking
             if not isinstance(self.counters, MemoryCounters) and self.counters.adopted:
-                await self.counters.say_held(self.rules.budgets, time.time())
-            _, self._budgets = await self.counters.look(now_s)
+                await self.counters.say_held(self.rules.budgets, again=True)
+            _, budgets = await self.counters.look(now_s, meters=False)
             if not isinstance(self.counters, MemoryCounters):
-                self.counters.tell_marks(self._budgets, self.rules.holds)
+                self.counters.tell_marks(budgets, self.rules.holds)
+            # beside the calls, and not whenever somebody asks: with several workers that is every second
+            self._shown = await asyncio.to_thread(_gauges, budgets, self._public)
         except StoreUnavailable:
-            self._budgets = []  # better nothing than old numbers
+            self._shown = _gauges((), self._public)  # better nothing than old numbers
+
+
+def _keys(met: Iterable[BudgetSpec], rules: Rules, hold: bool) -> set[str]:
+    """Of the budgets that were met those that hold, or that do not: a quarter of a second where it is ten thousand."""
+    return {spec.key for spec in met if rules.counts(spec.key) is hold}
+
+
+def _gauges(budgets: Iterable[BudgetState], public: frozenset[tuple[str, str]]) -> dict[str, tuple[str, ByLabel]]:
+    ratios: dict[str, float] = {}
+    bounds: dict[str, float] = {}
+    for one in budgets:
+        label = _label(one.spec, public)
+        ratio = (one.spent_nanos + one.reserved_nanos) / one.spec.amount_nanos
+        ratios[label] = max(ratio, ratios.get(label, 0.0))
+        bounds[label] = bounds.get(label, 0.0) + one.bound_nanos / 1e9
+    return {
+        "sekisho_budget_ratio": (
+            "Spent and reserved, as a part of the budget; of those that share a label the fullest one.",
+            ByLabel("budget", ratios),
+        ),
+        "sekisho_budget_bound_dollars": (
+            "By how much the calls in flight can exceed the budget at most.",
+            ByLabel("budget", bounds),
+        ),
+    }
 
 
 def _label(spec: BudgetSpec, public: frozenset[tuple[str, str]]) -> str:

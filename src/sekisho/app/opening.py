@@ -34,7 +34,7 @@ from sekisho.gateway.pipeline import Pipeline
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.policies.stops import Stops
 from sekisho.ledger.tally import Tally
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import ControlSnapshot, StoreUnavailable
 from sekisho.stores.private_files import private_directory
 from sekisho.tables.spent import SpentUnknown
 from sekisho.tables.spool import SpoolWriter
@@ -67,29 +67,41 @@ async def installation(
     # Each takes a process of its own for a second or two, the first time.
     await asyncio.gather(migrated(settings), priced(prices, price_pairs(settings)))
     pepper = await asyncio.to_thread(pepper_of, settings)
+    async with _control(settings) as keys:
+        sink = _spool(settings, worker)
+        committer = None if worker is not None else _committer(settings, sink)
+        try:
+            settled = worker is not None or await _settled(settings)
+            version = keys.version()
+            records, control = list(keys.all()), keys.control()
+            keyring = build_keyring(settings, pepper, records, control)
+            # after the spool, where calls that died in flight have become rows
+            limits = await open_limits_and_budgets(settings, key_names(keyring, records), control)
+            pipeline = _pipeline(settings, keyring, prices, limits, sink)
+            pipeline.obey(Stops(control.stops))
+            pipeline.idempotency = await open_idempotency(settings, pepper, pipeline.tally)
+            running = Installation(settings, pipeline, committer, sink, limits)
+            running.settled = settled
+            running.office = functools.partial(_office, running, pepper)
+            reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
+            async with _kept(running, reloader, worker):
+                yield running
+        finally:
+            sink.close()
+            if committer is not None and not await asyncio.to_thread(committer.stop, DRAIN_S):
+                log.warning(
+                    "the committer did not finish in time; its rows stay in the spool and go in at the next start"
+                )
+
+
+@contextlib.asynccontextmanager
+async def _control(settings: Settings) -> AsyncGenerator[ControlSnapshot]:
+    """What the control database holds, read in a thread for as long as the gateway runs."""
     keys = await asyncio.to_thread(control_snapshot, settings)
-    sink = _spool(settings, worker)
-    committer = None if worker is not None else _committer(settings, sink)
     try:
-        settled = worker is not None or await _settled(settings)
-        version = keys.version()
-        records, control = list(keys.all()), keys.control()
-        keyring = build_keyring(settings, pepper, records, control)
-        # after the spool, where calls that died in flight have become rows
-        limits = await open_limits_and_budgets(settings, key_names(keyring, records), control)
-        pipeline = _pipeline(settings, keyring, prices, limits, sink)
-        pipeline.obey(Stops(control.stops))
-        pipeline.idempotency = await open_idempotency(settings, pepper, pipeline.tally)
-        running = Installation(settings, pipeline, committer, sink, limits)
-        running.settled = settled
-        running.office = functools.partial(_office, running, pepper)
-        reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
-        async with _kept(running, reloader, worker):
-            yield running
+        yield keys
     finally:
-        sink.close()
-        if committer is not None and not await asyncio.to_thread(committer.stop, DRAIN_S):
-            log.warning("the committer did not finish in time; its rows stay in the spool and go in at the next start")
+        await asyncio.to_thread(keys.close)
 
 
 def _pipeline(

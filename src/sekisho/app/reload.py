@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from sekisho.costs.prices import PriceBook
 from sekisho.domain.http import Secret
 from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.policies.stops import Stops
-from sekisho.stores.ports import ControlSnapshot, StoreUnavailable
+from sekisho.stores.control import ControlRecords
+from sekisho.stores.ports import ControlSnapshot, KeyRecord, StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Reloader:
         self._path = path
         self._stamp = stamp_in_force(path, running.settings)
         self._prices_at_s = time.monotonic()
+        #: a keyring and the names of its keys, behind what they were made of
+        self._made: tuple[Settings, Sequence[KeyRecord], ControlRecords, Keyring, dict[str, str]] | None = None
         #: prices were looked up that are not in force yet
         self._repriced = False
         #: set by SIGHUP
@@ -122,7 +125,8 @@ class Reloader:
             return
         old = self._running.settings
         try:
-            settings = self._load()
+            # a file with thousands of keys and budgets takes seconds to read, and calls go on meanwhile
+            settings = await asyncio.to_thread(self._load)
         except ConfigError as error:
             log.error("the configuration has mistakes; the old one stays in force:\n%s", error)
             return
@@ -160,9 +164,13 @@ class Reloader:
         self._repriced = False
 
     def _keyring(self, settings: Settings) -> tuple[Keyring, dict[str, str]]:
-        records = list(self._keys.all())
-        keyring = build_keyring(settings, self._pepper, records, self._keys.control())
-        return keyring, key_names(keyring, records)
+        """Made once of the same: a change asks for it several times, and ten thousand keys hold up every call."""
+        records, control = self._keys.all(), self._keys.control()
+        made = self._made
+        if made is None or made[0] is not settings or made[1] is not records or made[2] is not control:
+            keyring = build_keyring(settings, self._pepper, records, control)
+            made = self._made = settings, records, control, keyring, key_names(keyring, records)
+        return made[3], made[4]
 
 
 def _same(one: object, other: object) -> bool:

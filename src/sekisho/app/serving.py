@@ -22,6 +22,7 @@ from sekisho.app.running import metrics_door
 from sekisho.app.settings.model import Settings
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
+from sekisho.ledger.tally_sums import sums_of
 
 if TYPE_CHECKING:
     from sekisho.app.workers.worker import Worker
@@ -116,9 +117,14 @@ def _watched(running: Installation, worker: Worker | None) -> tuple[Callable[[],
     """What /metrics and /health/ready show: of all workers, where there are several."""
     if worker is not None:
         return worker.metrics, worker.ready
-    from sekisho.entrypoints.http.metrics import exposition
+    from sekisho.entrypoints.http.metrics import rendered
 
-    return exposition(running.tally, running.gauges), running.ready
+    async def metrics() -> bytes:
+        # first, because they may find that a row which counts as appended was lost
+        gauges = running.gauges()
+        return await asyncio.to_thread(rendered, sums_of(running.tally), gauges)
+
+    return metrics, running.ready
 
 
 def _beside(running: Installation, clock: Clock, worker: Worker | None, sock: socket.socket) -> uvicorn.Server:

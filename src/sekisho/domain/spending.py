@@ -86,6 +86,11 @@ def scope_of(wanted: Mapping[str, str]) -> Scope:
     return tuple((name, found[name]) for name in SCOPE_NAMES if name in found)
 
 
+def place_of(scope: Scope) -> tuple[tuple[int, str], ...]:
+    """To sort scopes by, as people look for them: by what they name, in the order of SCOPE_NAMES, then by the names."""
+    return tuple((SCOPE_NAMES.index(name), value) for name, value in scope)
+
+
 def shape(scope: Scope) -> tuple[str, ...]:
     """The names alone: rules of one shape replace each other, rules of different shapes all hold."""
     return tuple(name for name, _ in scope)

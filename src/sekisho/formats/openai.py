@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sekisho.domain.usage import MediaTokens, Usage
+from sekisho.formats.delta_texts import text_of_calls, text_of_function, text_of_part
 from sekisho.formats.json import UNREADABLE
 
 # msgspec reads `Raw | None` as null only: any other value is then a mistake (checked with 0.22). A field of plain Raw
@@ -25,6 +26,13 @@ Count = int | float | None
 MOST_TOKENS = 10**12
 #: what an `error` is by which nobody says that anything failed: what is false to official SDKs
 NO_ERROR = frozenset({b"null", b"{}", b'""', b"false", b"0", b"[]"})
+
+#: finish reasons of an answer that broke off, of Mistral and OpenRouter, of vLLM and SGLang, of DeepSeek:
+#: https://docs.mistral.ai/api, https://openrouter.ai/docs/api/reference/overview,
+#: https://github.com/vllm-project/vllm/issues/57082, https://api-docs.deepseek.com/api/create-chat-completion
+BROKE_OFF = frozenset(("error", "abort", "insufficient_system_resource"))
+#: finish reasons of nearly all answers, as a row has them; nobody changes them
+USUAL_REASONS = {reason: [reason] for reason in ("stop", "length", "tool_calls", "content_filter")}
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -51,6 +59,10 @@ class WireUsage(msgspec.Struct, gc=False):
     completion_tokens_details: OutputDetails | None = None
     #: DeepSeek's name for cached prompt tokens
     prompt_cache_hit_tokens: Count = None
+    #: Kimi's, https://platform.kimi.ai/docs/api/chat
+    cached_tokens: Count = None
+    #: Mistral's, of sound; its tokens stand in the total alone
+    prompt_audio_seconds: Any = None
 
     def normalised(self) -> Usage | None:
         """HOT. Our counts; None when the provider sent an object without counts, or an impossible one."""
@@ -59,8 +71,9 @@ class WireUsage(msgspec.Struct, gc=False):
         if (
             type(read_in) is int
             and type(out) is int
-            and 0 <= read_in <= MOST_TOKENS
-            and 0 <= out <= MOST_TOKENS
+            and read_in >= 0
+            and out >= 0
+            and self.total_tokens == read_in + out <= MOST_TOKENS
             and (
                 details is None
                 or not (
@@ -68,7 +81,7 @@ class WireUsage(msgspec.Struct, gc=False):
                 )
             )
             and (written is None or not (written.reasoning_tokens or written.audio_tokens or written.image_tokens))
-            and not self.prompt_cache_hit_tokens
+            and not (self.prompt_cache_hit_tokens or self.cached_tokens)
         ):
             return Usage(input_tokens=read_in, output_tokens=out)
         return self._in_parts(details or InputDetails(), written or OutputDetails())
@@ -77,15 +90,14 @@ class WireUsage(msgspec.Struct, gc=False):
         """What has parts of their own, or is written unusually."""
         if self.prompt_tokens is None and self.completion_tokens is None:
             return self._total_only()
-        cached = int(sent.cached_tokens or self.prompt_cache_hit_tokens or 0)
+        cached = int(sent.cached_tokens or self.prompt_cache_hit_tokens or self.cached_tokens or 0)
         reasoning = int(written.reasoning_tokens or 0)
         read_in, out = int(self.prompt_tokens or 0), int(self.completion_tokens or 0)
         if not (0 <= read_in <= MOST_TOKENS and 0 <= out <= MOST_TOKENS):
             return None
-        # xAI counts reasoning beside completion_tokens and inside the total only.
-        # https://docs.x.ai/docs/key-information/consumption-and-rate-limits
-        if reasoning > 0 and self.total_tokens == read_in + out + reasoning:
-            out += reasoning
+        if thoughts := self._beside(read_in, out, cached, reasoning):
+            out += thoughts
+            reasoning = max(reasoning, thoughts)
         usage = Usage(
             input_tokens=read_in,
             output_tokens=out,
@@ -96,6 +108,21 @@ class WireUsage(msgspec.Struct, gc=False):
         if not (rare or written.audio_tokens or written.image_tokens):
             return usage
         return _with_rarities(usage, sent, written)
+
+    def _beside(self, read_in: int, out: int, cached: int, reasoning: int) -> int:
+        """Thoughts that stand in the total alone, and are billed as output. xAI names them in the details too, Google
+        nowhere. https://docs.x.ai/docs/key-information/consumption-and-rate-limits,
+        https://discuss.ai.google.dev/t/127400 (9 tokens in, 1 out, 103 in all)
+
+        None where the rest of a total may be input: cached tokens that a server counts beside the others, or sound.
+        """
+        rest = int(self.total_tokens or 0) - read_in - out
+        if not 0 < rest <= MOST_TOKENS:
+            return 0
+        if rest == reasoning:
+            return rest
+        may_be_input = rest == cached or self.prompt_audio_seconds
+        return 0 if may_be_input or not read_in or self.completion_tokens is None else rest
 
     def _total_only(self) -> Usage | None:
         """Embeddings of some servers count nothing but the total, which is all input."""
@@ -148,8 +175,8 @@ class DeltaFacts(msgspec.Struct, gc=False):
     images: MaybeRaw = None
 
     def text(self) -> str:
-        """HOT. What a model wrote: text, reasoning, refusal, or tool calls as their JSON; empty where it is no content,
-        as a role alone. For an estimate of tokens where the provider reports none."""
+        """HOT. What a model wrote: text, reasoning, refusal, or names and arguments of tool calls; empty where it is no
+        content, as a role alone. For an estimate of tokens where the provider reports none."""
         content = self.content
         calls = self.tool_calls
         if content and calls is None and not (self.reasoning_content or self.reasoning or self.refusal):
@@ -157,14 +184,14 @@ class DeltaFacts(msgspec.Struct, gc=False):
         found = (content if isinstance(content, str) else _joined(content)) if content else ""
         found += (self.reasoning_content or self.reasoning or "") + (self.refusal or "")
         if calls is not None and (raw := bytes(calls)) not in (b"null", b"[]", b""):
-            found += raw.decode("utf-8", "replace")
+            found = found + text_of_calls(raw) or " "
         return found or self._other()
 
     def _other(self) -> str:
         """What is neither: a call of a function as of old, sound by its transcript, pictures. Where that has no text it
         is a space, which is content and no token: the length of such bytes says nothing of their tokens."""
         if (call := self.function_call) is not None and (raw := bytes(call)) not in _EMPTY:
-            return raw.decode("utf-8", "replace")
+            return text_of_function(raw) or " "
         if (sound := self.audio) is not None and (raw := bytes(sound)) not in _EMPTY:
             try:
                 return str(_decode_sound(raw).transcript or " ")
@@ -184,7 +211,7 @@ _decode_sound = msgspec.json.Decoder(_Sound).decode
 
 
 def _joined(parts: str | list[msgspec.Raw]) -> str:
-    return parts if isinstance(parts, str) else b"".join(map(bytes, parts)).decode("utf-8", "replace")
+    return parts if isinstance(parts, str) else "".join(text_of_part(bytes(part)) for part in parts)
 
 
 class ChunkChoice(msgspec.Struct, gc=False):

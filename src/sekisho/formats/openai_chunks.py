@@ -24,6 +24,7 @@ from sekisho.domain.events import (
     ToolCallDelta,
     UsageReported,
 )
+from sekisho.formats.call_places import CallPlaces
 from sekisho.formats.folding import fold
 from sekisho.formats.json import UNREADABLE, encode
 from sekisho.formats.openai_answers import (
@@ -130,15 +131,13 @@ _CHOICE_KNOWN = ("index", "delta", "finish_reason", "logprobs")
 class _ChoiceState:
     """What one choice has shown so far."""
 
-    __slots__ = ("_calls", "_count", "_had_text", "finished", "index")
+    __slots__ = ("_calls", "_had_text", "finished", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.finished = False
         self._had_text = False
-        #: the provider's index of a tool call -> (our index, its id)
-        self._calls: dict[Any, tuple[int, str]] = {}
-        self._count = 0
+        self._calls = CallPlaces()
 
     def read_delta(self, delta: Json, logprobs: Any, events: list[ChatEvent]) -> None:
         """Take what is known out of `delta`; the rest stays for the caller."""
@@ -172,11 +171,8 @@ class _ChoiceState:
         inner = call.pop(kind, None)
         inner = cast("Json", inner) if isinstance(inner, dict) else {}
         call_id = text_of(call.pop("id", None))
-        wire_index = call.pop("index", None)
-        if not isinstance(wire_index, int | float | str):
-            wire_index = None
+        index, first = self._calls.place(call.pop("index", None), call_id)
         call.pop("type", None)
-        index, first = self._place(wire_index, call_id)
         arguments = inner.get("arguments" if kind == "function" else "input")
         # servers that do not stream arguments (some templates of vLLM, Mistral) send an object
         if arguments is not None and not isinstance(arguments, str):
@@ -190,23 +186,6 @@ class _ChoiceState:
             kind=kind,
             extra={name: value for name, value in call.items() if value is not None},
         )
-
-    def _place(self, wire_index: Any, call_id: str) -> tuple[int, bool]:
-        """Our index of a piece and whether it begins a call.
-
-        Without an index a new id begins a call and no id continues the last one; an index with another id than
-        before is a new call. Ollama sent none, https://github.com/ollama/ollama/issues/7881, and later 0 for each of
-        several calls, https://github.com/ollama/ollama/issues/15457.
-        """
-        if wire_index is None:
-            wire_index = call_id or (next(reversed(self._calls)) if self._calls else 0)
-        known = self._calls.get(wire_index)
-        if known is not None and (not call_id or call_id == known[1]):
-            return known[0], False
-        index = self._count
-        self._count += 1
-        self._calls[wire_index] = (index, call_id)
-        return index, True
 
 
 def _take_text(delta: Json, name: str) -> str | None:

@@ -24,7 +24,7 @@ from sekisho.gateway.policies.idempotency import Idempotency, KeptAnswer
 from sekisho.gateway.policies.spending import Spending
 from sekisho.gateway.policies.stops import Stops
 from sekisho.gateway.policies.stops import refusal as stopped
-from sekisho.gateway.protocols import read
+from sekisho.gateway.protocols import named_model, read
 from sekisho.gateway.refusals import refusal_of
 from sekisho.gateway.snapshot import Snapshot
 from sekisho.gateway.stream import StreamExchange, WhenDurable
@@ -107,6 +107,8 @@ class Pipeline:
                 return await self._stream(entry, request, snapshot)
             body = await self._upstream.plain(entry, request, snapshot) if kept is None else kept.body
         except Refusal as refusal:
+            if refusal.status == 400 and entry.endpoint is None:
+                _place(entry, refusal, snapshot)
             return self._refuse(entry, refusal, "refused")
         except UpstreamError as error:
             return self._failed(entry, error)
@@ -223,6 +225,9 @@ class Pipeline:
         self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
+        if detail is not None and entry.attempts:
+            provider = self.snapshot.providers.get(entry.attempts[-1].target.provider)
+            detail = detail if provider is None else provider.hide(detail)
         self._ledger.close(entry, status, state, code, detail)
         durable = self._ledger.when_durable if _waits_for_disk(entry) else None
         if entry.claim is None or self.idempotency is None:
@@ -281,6 +286,18 @@ class Pipeline:
 def _language(call: Call, snapshot: Snapshot) -> Language:
     wanted = call.headers.get(b"accept-language")
     return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
+
+
+def _place(entry: Entry, refusal: Refusal, snapshot: Snapshot) -> None:
+    """A body that was refused before it was known where it goes says so all the same: its row stands with those of
+    that endpoint, and has the body where they do. Not with a forbidden field, which may hold a credential."""
+    model = named_model(entry.call, snapshot.default_model)
+    if model is None or entry.caller is None:
+        return
+    entry.request_model = model
+    entry.endpoint = snapshot.meant(entry.caller, model)
+    if refusal.code == "forbidden_field":
+        entry.keep_request = False
 
 
 def _waits_for_disk(entry: Entry) -> bool:

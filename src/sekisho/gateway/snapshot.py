@@ -22,6 +22,8 @@ from sekisho.providers.signing import sign
 #: rates of a model nobody has asked for yet; may have to wait for the price library
 RatesOf = Callable[[str, str], Awaitable[Rates | None]]
 _MAX_DIRECT_ENDPOINTS = 1000
+#: what is shorter is no secret, and is a word of ordinary texts
+_LEAST_SECRET_CHARS = 8
 
 
 class Provider:
@@ -56,6 +58,7 @@ class Provider:
         self._api_key = api_key
         self._headers = headers
         self._heads: dict[str, bytes] = {}
+        self._secrets = _told(api_key, headers)
         #: its connections, once there are any; they outlive this object
         self.pool: Pool | None = None
 
@@ -71,6 +74,16 @@ class Provider:
         length = sum(map(len, body)) if len(body) > 1 else len(body[0])
         return b"%b%d\r\n\r\n" % (head, length)
 
+    def hide(self, text: str) -> str:
+        """What the provider wrote, without the credentials that it was sent: some repeat those that they refuse. Where
+        the text was cut in the middle of one, its beginning is no part of the text either."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+            sizes = range(len(secret) - 1, _LEAST_SECRET_CHARS - 1, -1)
+            cut = next((size for size in sizes if text.endswith(secret[:size])), 0)
+            text = f"{text[:-cut]}***" if cut else text
+        return text
+
     def _render(self, path: str) -> bytes:
         fields = {"host": self.origin.authority, **self._fixed}
         if self._api_key is not None:
@@ -81,6 +94,13 @@ class Provider:
 
     def __repr__(self) -> str:
         return f"Provider({self.name!r})"
+
+
+def _told(api_key: Secret | None, headers: dict[str, Secret]) -> tuple[str, ...]:
+    """The credentials that requests carry, the longest first; of `Bearer TOKEN` the token by itself, too."""
+    values = [secret.reveal() for secret in (api_key, *headers.values()) if secret is not None]
+    found = {*values, *(value.rpartition(" ")[2] for value in values)}
+    return tuple(sorted((one for one in found if len(one) >= _LEAST_SECRET_CHARS), key=len, reverse=True))
 
 
 class Choice:
@@ -142,6 +162,8 @@ class Snapshot:
         #: what calls are counted on; None: nothing is limited
         self.planner = planner
         self._direct: dict[str, Endpoint] = {}
+        #: models that only refused bodies have named: without prices, so no call goes there
+        self._refused: dict[str, Endpoint] = {}
 
     def with_keyring(self, keyring: Keyring, planner: Planner | None) -> Snapshot:
         """The same configuration with other keys, whose plans are others too; what is known of direct models is
@@ -166,7 +188,34 @@ class Snapshot:
     async def direct(self, caller: Caller, model: str) -> Endpoint:
         """`provider/model`, or any model of the default provider. Raises Refusal 404: what a key may not address
         does not exist for it."""
+        provider, name = self._address(caller, model)
         known = self._direct.get(model)
+        if known is not None:
+            return known
+        rates = await own_task(self.rates_of(provider, name))
+        endpoint = self._directly(model, Target(provider=provider, model=name, rates=rates))
+        if len(self._direct) < _MAX_DIRECT_ENDPOINTS:
+            self._direct[model] = endpoint
+        return endpoint
+
+    def meant(self, caller: Caller, model: str) -> Endpoint | None:
+        """Where a call was to go that is refused for something else in its body: its row stands with that endpoint's.
+        No price is looked up for it, nothing is sent there. None where this caller has no such model."""
+        endpoint = self.endpoints.get(model) or self._direct.get(model) or self._refused.get(model)
+        if endpoint is not None and not endpoint.direct:
+            return endpoint
+        try:
+            provider, name = self._address(caller, model)
+        except Refusal:
+            return None
+        if endpoint is None:
+            endpoint = self._directly(model, Target(provider=provider, model=name, rates=None))
+            if len(self._refused) < _MAX_DIRECT_ENDPOINTS:
+                self._refused[model] = endpoint
+        return endpoint
+
+    def _address(self, caller: Caller, model: str) -> tuple[str, str]:
+        """Provider and model. Raises Refusal 404."""
         provider, slash, name = model.partition("/")
         if not slash or provider not in self.providers:
             if self.default_provider is None or not caller.may_address(self.default_provider):
@@ -174,20 +223,17 @@ class Snapshot:
             provider, name = self.default_provider, model
         if not caller.may_address(provider) or not name:
             raise Refusal(404, "model_not_found", param="model", model=model)
-        if known is not None:
-            return known
-        rates = await own_task(self.rates_of(provider, name))
-        endpoint = Endpoint(
+        return provider, name
+
+    def _directly(self, model: str, target: Target) -> Endpoint:
+        return Endpoint(
             name=model,
-            targets=(Target(provider=provider, model=name, rates=rates),),
+            targets=(target,),
             timeouts=self.default_timeouts,
             log=self.default_log,
             durability=self.default_durability,
             direct=True,
         )
-        if len(self._direct) < _MAX_DIRECT_ENDPOINTS:
-            self._direct[model] = endpoint
-        return endpoint
 
     def direct_targets(self) -> list[Target]:
         """Models that were addressed directly, with the prices that they have in this snapshot."""

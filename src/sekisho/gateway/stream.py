@@ -17,7 +17,7 @@ from sekisho.domain.endpoint import Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
 from sekisho.formats.json import UNREADABLE
-from sekisho.formats.openai import NO_ERROR, ChunkFacts, decode_chunk
+from sekisho.formats.openai import BROKE_OFF, NO_ERROR, ChunkFacts, decode_chunk
 from sekisho.formats.sse import DONE, EventTooLarge, SseSplitter
 from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
@@ -309,6 +309,9 @@ class StreamExchange:
         finished = bool(self._finished) and all(reason is not None for reason in self._finished.values())
         if not finished:
             self._break("stream_truncated", "the body ended before every choice had a finish reason")
+            return
+        for reason in BROKE_OFF.intersection(self._finished.values()):
+            self._break("stream_truncated", f"an answer that broke off: {reason}")
             return
         self._ended = True
         self.resume()

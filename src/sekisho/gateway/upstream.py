@@ -19,7 +19,7 @@ from sekisho.domain.http import Headers
 from sekisho.formats.halves import with_whole_characters
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import answer_despite_counts
-from sekisho.formats.openai import NO_ERROR, AnswerFacts, decode_answer
+from sekisho.formats.openai import BROKE_OFF, NO_ERROR, USUAL_REASONS, AnswerChoice, AnswerFacts, decode_answer
 from sekisho.gateway.charges import charge_body, charge_part
 from sekisho.gateway.connection import Connection, TransportError
 from sekisho.gateway.drive import Waiter
@@ -122,8 +122,7 @@ class Upstream:
                 exchange = await self._answered(entry, attempt, provider, dialect, request, endpoint.timeouts)
                 return self._taken(entry, attempt, exchange, dialect, type(request) is ChatRequest)
             except UpstreamError as error:
-                attempt.error_code, attempt.status = error.code, error.status
-                self._ledger.failed(entry, attempt)
+                self._note(entry, attempt, error, snapshot.providers[target.provider])
                 failure = failure or error
                 if not error.fallback:
                     break
@@ -148,14 +147,20 @@ class Upstream:
             try:
                 return await self._stream(opening, request, snapshot)
             except UpstreamError as error:
-                attempt.error_code, attempt.status = error.code, error.status
-                self._ledger.failed(entry, attempt)
+                self._note(entry, attempt, error, snapshot.providers[target.provider])
                 failure = failure or error
                 if not error.fallback:
                     break
         entry.events = None  # what a failed attempt began was nobody's answer
         assert failure is not None
         raise failure
+
+    def _note(self, entry: Entry, attempt: Attempt, error: UpstreamError, provider: Provider) -> None:
+        """An attempt that failed. What stands in the row of it, or in our answer, holds nothing secret."""
+        attempt.error_code, attempt.status = error.code, error.status
+        error.detail = provider.hide(error.detail)
+        error.param = error.param and provider.hide(error.param)
+        self._ledger.failed(entry, attempt)
 
     async def _let_in(
         self, entry: Entry, request: ChatRequest | EmbeddingRequest, snapshot: Snapshot, target: Target
@@ -257,9 +262,9 @@ class Upstream:
         choices = facts.choices
         if choices is not None and len(choices) == 1:
             reason = choices[0].finish_reason
-            entry.finish_reasons = [reason] if reason else None
+            entry.finish_reasons = USUAL_REASONS.get(reason) or _reasons(choices)  # pyright: ignore[reportArgumentType]
         elif choices:
-            entry.finish_reasons = [choice.finish_reason for choice in choices if choice.finish_reason] or None
+            entry.finish_reasons = _reasons(choices)
         elif chat or facts.data is None:
             raise UpstreamError("upstream_error", status=200, detail="an answer without choices or data")
         usage = facts.usage.normalised() if facts.usage is not None else None
@@ -370,6 +375,14 @@ def _attempt(entry: Entry, target: Target) -> Attempt:
     entry.held = None
     attempts.append(attempt)
     return attempt
+
+
+def _reasons(choices: list[AnswerChoice]) -> list[str] | None:
+    """For the row. Raises UpstreamError where one says that its answer broke off."""
+    reasons = [choice.finish_reason for choice in choices if choice.finish_reason]
+    for reason in BROKE_OFF.intersection(reasons):
+        raise UpstreamError("upstream_error", status=200, detail=f"an answer that broke off: {reason}")
+    return reasons or None
 
 
 def _another_look(body: bytes, error: Exception) -> tuple[bytes, AnswerFacts]:

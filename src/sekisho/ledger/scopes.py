@@ -104,9 +104,8 @@ class Rules:
         """The budget that is counted under a key, as it is now."""
         if key.startswith(OTHERS):
             return None
-        scope, period, _ = key.rsplit("|", 2)
-        facts = {name: unquote(value) for name, _, value in (part.partition("=") for part in scope.split("|"))}
-        return next((spec for _, spec in self.spending(facts, cast(Period, period)) if spec.key == key), None)
+        period = cast(Period, key.rsplit("|", 2)[1])
+        return next((spec for _, spec in self.spending(facts_of_key(key), period) if spec.key == key), None)
 
     @property
     def periods(self) -> tuple[Period, ...]:
@@ -117,6 +116,12 @@ class Rules:
 def scope_key(scope: Scope) -> str:
     """`team=research|user=taro`, every value escaped, so that no two scopes share a key."""
     return "|".join(f"{name}={quote(value, safe='')}" for name, value in scope)
+
+
+def facts_of_key(key: str) -> Facts:
+    """What calls have in common that are counted under the key of a BudgetSpec."""
+    scope = key.rsplit("|", 2)[0]
+    return {name: unquote(value) for name, _, value in (part.partition("=") for part in scope.split("|"))}
 
 
 def _place(rule: Limit | Budget, what: str) -> tuple[tuple[str, ...], str, bool]:

@@ -24,13 +24,18 @@ _PARAM = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}", re.ASCII)
 _BYTES_OF_CHARS = 4
 
 #: OpenAI and Groq: code context_length_exceeded. The others say it in words: vLLM, DeepSeek and OpenRouter "maximum
-#: context length is", vLLM also "longer than the maximum model length"; Mistral "too large for model with …
-#: maximum context length"; Ollama and llama.cpp "exceeds the available context size", "input length exceeds the
-#: context length"; xAI "maximum prompt length is"; Together "`inputs` tokens + `max_new_tokens` must be <=".
+#: context length is", vLLM also "longer than the maximum model length" and "context length is only"; Mistral "too
+#: large for model with … maximum context length"; Ollama and llama.cpp "exceeds the available context size", "input
+#: length exceeds the context length", "exceeded max context length"; xAI "maximum prompt length is"; Together AI and
+#: SGLang "longer than the model's context length", Together AI before "`inputs` tokens + `max_new_tokens` must be <=";
+#: LM Studio "greater than the context length"; Gemini "exceeds the maximum number of tokens"; Kimi "exceeded model
+#: token limit".
 _CONTEXT = re.compile(
     r"context[_ ]length[_ ]exceeded|maximum context length|maximum model length|maximum prompt length"
     r"|exceeds? (?:the )?(?:available |maximum |model'?s? )?context (?:length|size|window)"
     r"|exceeds? the model'?s? (?:maximum )?(?:context|input)|context window (?:of|is)|prompt is too long"
+    r"|(?:longer|greater) than the (?:model'?s )?context length|exceeded max context length|context length is only"
+    r"|exceeds the maximum number of tokens|exceeded model token limit"
     r"|input is too long|exceed_context_size|tokens? \+ `?max_new_tokens`? must be|reduce the length of",
     re.IGNORECASE,
 )

@@ -267,8 +267,8 @@ class Counters(Protocol):
         """Give back what is held and count what was used. False, and no change, when it had ended before."""
         ...
 
-    def look(self, now_s: float) -> Awaitable[tuple[list[MeterState], list[BudgetState]]]:
-        """Everything that is counted, for people and metrics."""
+    def look(self, now_s: float, *, meters: bool = True) -> Awaitable[tuple[list[MeterState], list[BudgetState]]]:
+        """Everything that is counted, for people and metrics; without `meters` budgets alone."""
         ...
 
 

@@ -228,9 +228,9 @@ class MemoryCounters:
             self._roll(now_s)
         return self._tidied(now_s)
 
-    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
-        meters = [meter.state(now_s) for meter in self._meters.values()]
-        return meters, [budget.state() for budget in self._budgets.values()]
+    async def look(self, now_s: float, *, meters: bool = True) -> tuple[list[MeterState], list[BudgetState]]:
+        looked = [meter.state(now_s) for meter in self._meters.values()] if meters else []
+        return looked, [budget.state() for budget in self._budgets.values()]
 
     def _tidied(self, now_s: float) -> bool:
         """Forget meters on which nothing is counted, where there are many, and such budgets once a period has ended."""

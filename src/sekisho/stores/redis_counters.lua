@@ -9,6 +9,7 @@
 --   adopt    let budgets that are new in the configuration begin with sums of rows, once
 --   restore  write sums of rows into the budgets, and begin a new epoch
 --   late     add what rows hold of the time before the epoch and came to the tables after it had begun
+--   say      note that budgets hold now
 -- KEYS: 1 epoch, 2 leases (sorted by expiry, ms), 3 ids that were dispatched, 4 this lease or the prefix of all, then
 -- a meter and a set of running ids for each limit, then one hash for each budget.
 -- ARGV of admit and hold: 2 id, 3 lease ms, 4 tokens, 5 reserve, 6 most beyond it, 7 epoch, 8 meters, 9 carried meters,
@@ -17,6 +18,8 @@
 
 local FIRST_KEY, FIRST_ARG = 5, 11
 local TOMBSTONE_S = 86400
+-- how long it is remembered that a budget held: longer than any period
+local REMEMBERED_MS = 40 * 86400000
 -- HINCRBY refuses what is beyond 64 bits, and would leave behind what was done before it
 local MOST_SUM = 9e18
 
@@ -227,13 +230,14 @@ local function expire()
   return ids
 end
 
--- ARGV of build: 2 the epoch as it must be still, 3 the new one, 4 its life (ms), 5 a pattern of keys for each kind
+-- ARGV of build: 2 the epoch as it must be still, 3 the new one, 4 its life (ms), 5 a pattern of keys for each kind.
+-- KEYS: 5 where it is noted which budgets hold: they do as far as they are rebuilt
 local function build()
   if (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
   for i = 5, #ARGV do
     for _, key in ipairs(redis.call('KEYS', ARGV[i])) do redis.call('DEL', key) end
   end
-  redis.call('DEL', KEYS[2], KEYS[3])
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[5])
   redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
   return 1
 end
@@ -297,8 +301,18 @@ local function late()
   return 1
 end
 
+-- ARGV of say: 2 the epoch of who says it, then the budgets. KEYS: 5 where it is noted. In another epoch nobody knows yet
+-- whether what is counted on them was rebuilt.
+local function say()
+  if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
+  local ms = math.floor(now / 1000)
+  for i = 3, #ARGV do redis.call('ZADD', KEYS[FIRST_KEY], ms, ARGV[i]) end
+  redis.call('ZREMRANGEBYSCORE', KEYS[FIRST_KEY], '-inf', ms - REMEMBERED_MS)
+  return 1
+end
+
 local ways = {
   admit = admit, hold = hold, ['end'] = finish_one, expire = expire,
-  adopt = adopt, build = build, restore = restore, late = late,
+  adopt = adopt, build = build, restore = restore, late = late, say = say,
 }
 return ways[ARGV[1]]()

@@ -30,18 +30,18 @@ from sekisho.stores.counters import (
     Outcome,
     Reservation,
     event_of,
-    left_of,
     next_mark,
 )
 from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Shapes
 from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
-from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink
+from sekisho.stores.redis_held import HeldBudgets
+from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink, in_turn
+from sekisho.stores.redis_look import look_at_budget, look_at_meter
 from sekisho.stores.redis_memory import GRACE_S, LATE_S, LEASE_S, Keeper, SpentReader
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
-    RULES,
     SENT,
     Place,
     RedisAccount,
@@ -53,10 +53,7 @@ from sekisho.stores.redis_words import (
     budget_key,
     ending,
     expiring,
-    held_of,
-    holding,
     levels,
-    meter_keys,
 )
 
 log = logging.getLogger("sekisho.stores")
@@ -65,7 +62,8 @@ log = logging.getLogger("sekisho.stores")
 _LOCAL = "-"
 #: how long new budgets wait for others that are rebuilt
 _ADOPT_TRIES, _ADOPT_RETRY_S = 100, 0.1
-_EXPIRED_AT_ONCE = 200
+#: of ten thousand the server would stand still longer than a call waits for it
+_EXPIRED_AT_ONCE, _ADOPTED_AT_ONCE = 200, 500
 
 
 class RedisCounters:
@@ -73,6 +71,10 @@ class RedisCounters:
     a second, `close` at the end. `spent` reads what was spent before, from rows."""
 
     remote = True
+    #: budgets that hold here, and so are rebuilt here
+    in_force: Sequence[Budget] = ()
+    #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
+    adopted = True
 
     def __init__(
         self,
@@ -94,7 +96,11 @@ class RedisCounters:
         self._count = 0
         self._link = RedisLink(address_of(url), self._came_up, timeout_s)
         self._outbox = Outbox(self._link)
-        self._keeper = Keeper(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at, late_s)
+        self._keeper = Keeper(
+            *(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at, late_s),
+            rebuilt=lambda: self.on_rebuilt(),
+            saying=lambda epoch: self._held.words(self.in_force, epoch),
+        )
         self._share = MemoryCounters(zone, on_event, now_s, wall_s)
         self._shares = 1
         self._meters: dict[str, MeterSpec] = {}
@@ -106,8 +112,9 @@ class RedisCounters:
         self._windows = self._windows_at(wall_s)
         self._windows_end_s = min(ends_s for _, ends_s in self._windows.values())
         self._fired: dict[str, int] = {}
-        #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
-        self.adopted = True
+        self._held = HeldBudgets(self._sure, self._name)
+        #: called when another worker has rebuilt the budgets: it may know others than this one does
+        self.on_rebuilt: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
         """Connect, and wait until budgets can be counted or the server is known to be away."""
@@ -131,22 +138,32 @@ class RedisCounters:
             # what the dead had reserved is in the rows, and must not come on top of them
             while len(await self._sure(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
                 pass
-            words = adopting(int(wall_s * 1000), sums, self._windows_at(wall_s), idle_ms)
-            for _ in range(_ADOPT_TRIES):
-                if await self._sure(words) != -1:
-                    break
-                await asyncio.sleep(_ADOPT_RETRY_S)
-            else:
-                raise StoreUnavailable("the counters' server has no budgets that can be trusted")
+            names = list(sums)
+            for at in range(0, len(names), _ADOPTED_AT_ONCE):
+                some = {key: sums[key] for key in names[at : at + _ADOPTED_AT_ONCE]}
+                await self._adopt(adopting(int(wall_s * 1000), some, self._windows_at(wall_s), idle_ms))
         self.adopted = True
 
-    async def say_held(self, budgets: Iterable[Budget], wall_s: float) -> None:
-        """That these hold here, every few seconds. Raises StoreUnavailable."""
-        await asyncio.gather(*map(self._sure, holding(budgets, int(wall_s * 1000))))
+    async def _adopt(self, words: Words) -> None:
+        for _ in range(_ADOPT_TRIES):
+            if await self._sure(words) != -1:
+                return
+            await asyncio.sleep(_ADOPT_RETRY_S)
+        raise StoreUnavailable("the counters' server has no budgets that can be trusted")
+
+    async def say_held(self, budgets: Sequence[Budget], *, again: bool = False) -> None:
+        """That these hold here; `again`, every few seconds, by one worker for all that have the same. Raises
+        StoreUnavailable."""
+        await self._held.say(budgets, self.epoch, again=again)
+
+    async def clock_s(self) -> float:
+        """The server's clock (seconds since 1970): those of two machines may differ. Raises StoreUnavailable."""
+        seconds, micros = await self._sure(("TIME",))
+        return int(seconds) + int(micros) / 1e6
 
     async def held(self) -> list[tuple[Budget, float]]:
         """The budgets that held anywhere, and when that was said last (seconds since 1970). Raises StoreUnavailable."""
-        return held_of(await self._sure(("ZRANGE", RULES, 0, -1, "WITHSCORES")))
+        return await self._held.said()
 
     async def _sure(self, words: Words) -> Any:
         """The answer. For who cannot go on without it a server that refuses (read-only, out of memory) is none."""
@@ -158,6 +175,11 @@ class RedisCounters:
     def met(self) -> list[BudgetSpec]:
         """The budgets that calls here have met."""
         return list(self._budgets.values())
+
+    @property
+    def epoch(self) -> str:
+        """Names what the budgets were built from; empty: unknown, or they cannot be trusted."""
+        return self._keeper.epoch
 
     @property
     def up(self) -> bool:
@@ -235,14 +257,14 @@ class RedisCounters:
         if self._shares != self._keeper.workers:
             self._shares = self._keeper.workers
             self._share.bind(map(self._shared, self._meters.values()), (), ())
-        self._keeper.tick(now_s)
+        self._keeper.tick(now_s, wall_s)
         return forgot
 
-    async def look(self, now_s: float) -> tuple[list[MeterState], list[BudgetState]]:
+    async def look(self, now_s: float, *, meters: bool = True) -> tuple[list[MeterState], list[BudgetState]]:
         """Of the scopes that this worker has met. Raises StoreUnavailable."""
         server_us = (now_s + self._offset_s) * 1e6
-        meters = await asyncio.gather(*(self._look_at_meter(spec, server_us) for spec in self._meters.values()))
-        return meters, await asyncio.gather(*map(self._look_at_budget, self._budgets.values()))
+        looked = await in_turn(lambda spec: look_at_meter(self._link, spec, server_us), self._meters if meters else {})
+        return looked, await in_turn(lambda spec: look_at_budget(self._link, spec, self._windows), self._budgets)
 
     def tell_marks(self, states: Iterable[BudgetState], holds: Callable[[BudgetSpec], bool]) -> None:
         """Events of what `look` has seen: sums that were adopted, and other amounts, pass marks without a settlement.
@@ -250,8 +272,10 @@ class RedisCounters:
         for state in states:
             spec, spent = state.spec, state.spent_nanos
             begins_s, ends_s = self._windows[spec.period]
-            if spent >= next_mark(spec.amount_nanos, 0) and state.resets_at_s == ends_s and holds(spec):
-                self._fire(spec, budget_key(spec.key, begins_s), spent)
+            key = budget_key(spec.key, begins_s)
+            fired = self._fired.get(f"{key}:{spec.amount_nanos}", 0)
+            if spent >= next_mark(spec.amount_nanos, fired) and state.resets_at_s == ends_s and holds(spec):
+                self._fire(spec, key, spent)
 
     async def _ask(self, reservation: Reservation) -> Outcome:
         account: RedisAccount = reservation.account
@@ -366,25 +390,6 @@ class RedisCounters:
     def _new_id(self) -> str:
         self._count += 1
         return f"{self._name}-{self._count}"
-
-    async def _look_at_meter(self, spec: MeterSpec, server_us: float) -> MeterState:
-        buckets, running = meter_keys(spec)
-        found, count = await asyncio.gather(self._link.call("GET", buckets), self._link.call("SCARD", running))
-        q_us, t_us = map(float, found.split()) if found else (0.0, 0.0)
-        return MeterState(
-            spec=spec,
-            remaining_requests=None if spec.qpm is None else left_of(spec.qpm, spec.q_room_s, (q_us - server_us) / 1e6),
-            remaining_tokens=None if spec.tpm is None else left_of(spec.tpm, spec.t_burst_s, (t_us - server_us) / 1e6),
-            running=count,
-        )
-
-    async def _look_at_budget(self, spec: BudgetSpec) -> BudgetState:
-        begins_s, ends_s = self._windows[spec.period]
-        found = await self._link.call("HMGET", budget_key(spec.key, begins_s), "spent", "reserved", "beyond")
-        spent, reserved, beyond = (int(value or 0) for value in found)
-        return BudgetState(
-            spec=spec, spent_nanos=spent, reserved_nanos=reserved, bound_nanos=beyond, resets_at_s=ends_s
-        )
 
 
 def _part(limit: int | None, shares: int) -> int | None:

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import hiredis
 
@@ -20,8 +20,12 @@ from sekisho.stores.redis_address import Address
 
 log = logging.getLogger("sekisho.stores")
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
 #: how long a connection or an answer may take
 TIMEOUT_S = 0.25
+_AT_ONCE = 200
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.1, 1.0
 
 
@@ -140,6 +144,10 @@ class RedisLink:
             return
         if isinstance(answer, RedisError):
             future.set_exception(answer)
+            if self.up and "READONLY" in str(answer):
+                # it has become a replica, and the address may lead to another by now
+                log.warning("the counters' server takes no writes any more; the connection is opened anew")
+                self._drop()
         else:
             future.set_result(answer)
 
@@ -158,15 +166,19 @@ class RedisLink:
         self._down.set()
 
     async def _keep(self) -> None:
-        retry_s = _FIRST_RETRY_S
+        retry_s, loop = _FIRST_RETRY_S, asyncio.get_running_loop()
         while True:
             if self.up:
-                retry_s = _FIRST_RETRY_S
+                began_s = loop.time()
                 self._down.clear()
                 await self._down.wait()
-            elif not await self._connect():
-                await asyncio.sleep(retry_s)
-                retry_s = min(2 * retry_s, _MOST_RETRY_S)
+                if loop.time() - began_s > _MOST_RETRY_S:
+                    retry_s = _FIRST_RETRY_S
+                    continue
+            elif await self._connect():
+                continue
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _MOST_RETRY_S)
 
     async def _connect(self) -> bool:
         loop = asyncio.get_running_loop()
@@ -201,8 +213,10 @@ class RedisLink:
             await self.send(("AUTH", *((at.user,) if at.user else ()), at.password))
         if at.database:
             await self.send(("SELECT", at.database))
-        # also what finds a server that takes connections and does not answer
-        await self.send(("PING",))
+        # also what finds a server that takes connections and does not answer. A replica is none to count with: where a
+        # failover has only just begun, the address still leads to it
+        if b"role:slave" in await self.send(("INFO", "replication")):
+            raise RedisError("it is a replica, and takes no writes")
 
     def lost(self, connection: _Connection) -> None:
         """A connection has ended by itself."""
@@ -210,3 +224,12 @@ class RedisLink:
             if self.up:
                 log.warning("the connection to the counters' server has broken")
             self._drop()
+
+
+async def in_turn(ask: Callable[[Item], Awaitable[Answer]], about: Mapping[str, Item]) -> list[Answer]:
+    """The answers to all, a few at once: calls wait behind what was asked before them, and no longer than the
+    time-out."""
+    items, found = list(about.values()), list[Answer]()
+    for at in range(0, len(items), _AT_ONCE):
+        found += await asyncio.gather(*map(ask, items[at : at + _AT_ONCE]))
+    return found

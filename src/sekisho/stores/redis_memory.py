@@ -61,6 +61,8 @@ _BUILD_MS = 30_000
 #: a worker that was heard of within this time has its share of the limits
 _WORKER_MS = 10_000
 _EXPIRED_AT_ONCE = 200
+#: a clock that is off by more is told of: it is compared with one that was read up to a second before
+_CLOCK_OFF_S = 3.0
 
 
 class Keeper:
@@ -76,7 +78,12 @@ class Keeper:
         grace_s: float,
         windows_at: Callable[[float], Windows],
         late_s: Sequence[float] = LATE_S,
+        *,
+        rebuilt: Callable[[], None],
+        saying: Callable[[str], Sequence[Words]],
     ) -> None:
+        """`rebuilt` is called when another worker has rebuilt the budgets, before they are trusted here; `saying` are
+        the words, for an epoch, of which budgets hold here."""
         self._link = link
         self._outbox = outbox
         self._name = name
@@ -84,6 +91,7 @@ class Keeper:
         self._grace_s = grace_s
         self._windows_at = windows_at
         self._late_s = late_s
+        self._rebuilt, self._saying = rebuilt, saying
         self.lease_ms = int(lease_s * 1000)
         #: the epoch in which this worker's reservations are known
         self.epoch = ""
@@ -94,12 +102,15 @@ class Keeper:
         self._run = ""
         self._renewed_s = 0.0
         self._server_ms = 0
+        #: this machine's clock, and whether it was told of
+        self._wall_s, self._clock_off = 0.0, False
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: asyncio.Task[None] | None = None
         self._beating = self._building = False
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float, wall_s: float) -> None:
         """Leases are renewed three times in their life."""
+        self._wall_s = wall_s
         if not self._link.up or self._beating:
             return
         renew = (now_s - self._renewed_s) * 3000 >= self.lease_ms
@@ -115,9 +126,10 @@ class Keeper:
 
     def heed(self, error: RedisError) -> None:
         """A server that has forgotten the script gets it again: somebody flushed scripts, or another server took over
-        behind a proxy that kept the connection."""
+        behind a proxy that kept the connection, with a memory that may be an old one."""
         if str(error).startswith("NOSCRIPT"):
             self._load()
+            self.epoch = self._run = ""
 
     async def ready(self) -> None:
         """Until there is an epoch, or no server."""
@@ -146,6 +158,8 @@ class Keeper:
         if epoch.startswith(_BUILDING):
             self._hold_all(epoch)
         elif epoch and self._run in epoch:
+            if self._held_in not in ("", epoch):
+                self._rebuilt()
             self._hold_all(epoch)
             self.epoch = epoch
             self._look_after_late_rows(epoch)
@@ -163,6 +177,7 @@ class Keeper:
                     _warn_of_eviction(memory)
                 self._run = _said(server, "run_id") or "unnamed"
             now_ms = self._server_ms = await self._now_ms()
+            self._warn_of_clock()
             renewed: list[Words] = []
             if renew and self.live:
                 until_ms = now_ms + self.lease_ms
@@ -193,6 +208,19 @@ class Keeper:
     async def _now_ms(self) -> int:
         seconds, micros = await self._link.call("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    def _warn_of_clock(self) -> None:
+        """Rows have the time of their machine; what is rebuilt from them goes by the server's."""
+        ahead_s = self._wall_s - self.server_s()
+        off = self._wall_s > 0 and abs(ahead_s) > _CLOCK_OFF_S
+        if off and not self._clock_off:
+            log.warning(
+                "this machine's clock is %.0f s %s that of the counters' server: budgets that are rebuilt from rows "
+                "may miss that much or count it twice; set it right",
+                abs(ahead_s),
+                "ahead of" if ahead_s > 0 else "behind",
+            )
+        self._clock_off = off
 
     def _hold_all(self, epoch: str) -> None:
         """Put the running reservations back, once an epoch."""
@@ -225,7 +253,10 @@ class Keeper:
                 return
             await asyncio.sleep(started_s + self._grace_s - loop.time())
             epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
-            if await self._link.send(restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))) == 1:
+            words = restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))
+            # said before: who learns of the epoch asks at once which budgets are rebuilt
+            *_, restored = await asyncio.gather(*map(self._link.send, (*self._saying(claim), words)))
+            if restored == 1:
                 # what was put back while it was building needs not be put back again
                 self._held_in = self.epoch = epoch
                 log.info("budgets are counted again, from %d sums", len(sums))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
-from sekisho.domain.spending import Budget, Period
+from sekisho.domain.spending import Period
 from sekisho.stores.counters import SLIP, BudgetSpec, Headroom, MeterSpec, Reservation, Tightest
 
 Word = str | bytes | int
@@ -18,7 +17,9 @@ Words = tuple[Word, ...]
 
 #: one hash slot, so that a cluster takes the script too
 _PREFIX = "{sekisho}:"
-EPOCH, LEASES, SENT, WORKERS, RULES = (_PREFIX + name for name in ("epoch", "leases", "sent", "workers", "rules"))
+EPOCH, LEASES, SENT, WORKERS, RULES, SAID = (
+    _PREFIX + name for name in ("epoch", "leases", "sent", "workers", "rules", "said:")
+)
 LEASE = _PREFIX + "l:"
 #: that one of the late looks at the rows is done
 LATE_DONE = b"done"
@@ -31,10 +32,6 @@ LOADING = ("SCRIPT", "LOAD", SCRIPT)
 _NEVER = 10**18
 #: how long the sums of a period stay after its end, for settlements that come late
 _KEPT_S = 3 * 86_400
-#: how long it is remembered that a budget held: longer than any period
-_REMEMBERED_MS = 40 * 86_400_000
-_json = msgspec.json.Encoder().encode
-_budget = msgspec.json.Decoder(Budget).decode
 Windows = Mapping[Period, tuple[float, float]]
 
 
@@ -149,7 +146,7 @@ def expiring(most: int) -> Words:
 def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
     """`build`."""
     patterns = [f"{_PREFIX}{kind}:*" for kind in "blc"]
-    return ("EVALSHA", SCRIPT_SHA, 4, EPOCH, LEASES, SENT, LEASE, "build", old_epoch, epoch, life_ms, *patterns)
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "build", old_epoch, epoch, life_ms, *patterns)
 
 
 def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:
@@ -201,25 +198,9 @@ def _sums(sums: Mapping[str, int], windows: Windows) -> tuple[list[str], list[in
     return keys, values
 
 
-def holding(budgets: Iterable[Budget], now_ms: int) -> list[Words]:
-    """That these budgets hold now; amounts do not matter."""
-    names = [_json(msgspec.structs.replace(one, amount_nanos=0, strict=False)) for one in budgets]
-    if not names:
-        return []
-    return [
-        ("ZADD", RULES, *(word for name in names for word in (now_ms, name))),
-        ("ZREMRANGEBYSCORE", RULES, "-inf", now_ms - _REMEMBERED_MS),
-    ]
-
-
-def held_of(reply: list[bytes]) -> list[tuple[Budget, float]]:
-    """Budgets with the time (seconds since 1970) when somebody said last that they hold; those of another version that
-    this one cannot read are left out, and so begin with the rows."""
-    found: list[tuple[Budget, float]] = []
-    for name, ms in zip(reply[::2], reply[1::2], strict=True):
-        with suppress(msgspec.DecodeError):
-            found.append((_budget(name), float(ms) / 1000))
-    return found
+def saying(epoch: str, names: Sequence[bytes]) -> Words:
+    """`say`: that the budgets of these names hold now."""
+    return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "say", epoch, *names)
 
 
 def levels(reply: list[Any], meters: int) -> list[tuple[float, float, int]]:

@@ -18,6 +18,9 @@ DEFAULT_PLACE = "main.sekisho"
 _NAMES = frozenset({*TABLES, *VIEWS})
 #: names and keywords; a name may also be spelled as one
 _WORDS = ("identifier", "keyword")
+#: of names; Databricks' are the backticks
+_QUOTES = '"`'
+_NO_QUOTES = str.maketrans("", "", f" {_QUOTES}")
 
 
 class NotAPlace(ValueError):
@@ -38,7 +41,7 @@ def plain_names(sql: str, place: str = DEFAULT_PLACE) -> str:
     `place` is `catalog.schema`. Raises NotAPlace when it is anything else.
     """
     catalog, schema = split_place(place)
-    if f"{schema}." not in sql.lower().replace(" ", "").replace('"', ""):
+    if f"{schema}." not in sql.lower().translate(_NO_QUOTES):
         return sql
     text = sql.encode()
     cuts: list[tuple[int, int]] = []
@@ -73,7 +76,7 @@ def _words(sql: str, text: bytes) -> Iterator[_Word]:
         if kind.name not in _WORDS:
             continue
         written = text[start:end].rstrip()
-        name = written.decode("utf-8", "replace").strip('"').lower()
+        name = written.decode("utf-8", "replace").strip(_QUOTES).lower()
         yield _Word(start, start + len(written), name)
 
 

@@ -117,6 +117,7 @@ REASONS: dict[str, str] = {
     "everything is stopped: leave it out": "すべてを停止する場合は指定しないでください。",
     "it does not belong to your team": "所属チームのものではありません。",
     "the user belongs to another team": "ユーザーは別のチームに所属しています。",
+    "a user of another team has this name": "この名前は別のチームのユーザーのものです。",
     "it was set for your team": "管理者がチームに設定したものです。",
     "the role is above your own": "自分より上のロールです。",
     "your own key may not act for others": "自分のキーではほかのユーザーの代理はできません。",

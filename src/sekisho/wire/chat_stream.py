@@ -36,7 +36,7 @@ def parse(body: bytes, default_model: str | None = None) -> ChatRequest:
         if name not in _MEMBERS:
             reason = "there is no such field; there are `message`, `model`, `history` and `system`"
             raise Refusal(400, "invalid_value", param=name, reason=reason)
-    model = default_model if default_model and "model" not in fields else read_model(fields)
+    model = default_model if default_model and is_unnamed(fields) else read_model(fields)
     message = _text(fields, "message")
     if not message:
         raise Refusal(400, "invalid_value", param="message", reason="it must be a non-empty string")
@@ -61,6 +61,12 @@ class ContentRenderer:
 
     def finish(self) -> list[bytes]:
         return []
+
+
+def is_unnamed(fields: Fields) -> bool:
+    """A page that has nothing chosen sends null; `history` and `system` take that, too."""
+    raw = fields.get("model")
+    return raw is None or bytes(raw) == b"null"
 
 
 def _text(fields: Fields, name: str) -> str | None:

@@ -107,6 +107,54 @@ async def test_half_a_character_fails_no_answer(stream: bool) -> None:
         assert (row.terminal_state, len(row.attempts)) == ("completed", 1)
 
 
+USAGE = b'"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}'
+
+
+@pytest.mark.parametrize("reason", [b"error", b"abort", b"insufficient_system_resource"])
+async def test_a_finish_reason_that_says_that_the_answer_broke_off_ends_none_well(door: Door, reason: bytes) -> None:
+    """Mistral and OpenRouter, vLLM and SGLang, DeepSeek."""
+    stop, counted = STOP.replace(b"stop", reason), b'{"choices":[],' + USAGE + b"}"
+    async with raw_server(saying(TEXT, stop, counted, DONE)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (seen.status, DONE in seen.frames, seen.error_code) == (200, False, "stream_truncated")
+        row = await gateway.row()
+        assert (row.terminal_state, row.error_code) == ("truncated", "stream_truncated")
+        assert (row.usage_source, row.input_tokens, row.output_tokens) == ("provider", 9, 3)
+        gateway.check_books()
+    async with raw_server(saying(stop, counted, DONE)) as server, house(server, door) as gateway:
+        seen = await said(gateway, "rescued")
+        assert (seen.status, seen.frames[-1]) == (200, DONE), "no content had come"
+        assert [one.cost_nanos is None for one in (await gateway.row()).attempts] == [False, False]
+        gateway.check_books()
+
+
+@pytest.mark.parametrize("reason", [b"error", b"abort", b"insufficient_system_resource"])
+async def test_a_plain_answer_that_broke_off_is_none(door: Door, reason: bytes) -> None:
+    choice = b'{"index":0,"message":{"content":"hi"},"finish_reason":"%b"}'
+    for choices in (choice % reason, choice % b"stop" + b"," + choice % reason):
+        script = saying(b'{"choices":[' + choices + b"]," + USAGE + b"}", kind=b"application/json")
+        async with raw_server(script) as server, house(server, door) as gateway:
+            seen = await said(gateway, stream=False)
+            assert (seen.status, seen.error_code) == (502, "upstream_error")
+            row = await gateway.row()
+            assert (row.terminal_state, row.input_tokens, row.cost_nanos) == ("upstream_error", 9, 15_000)
+            gateway.check_books()
+
+
+async def test_a_tool_call_in_pieces_is_estimated_by_its_text_and_not_by_the_json_around_it() -> None:
+    pieces = [f"word{n} " for n in range(60)]
+    call = b'{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"%b"}}]}}]}'
+    estimated: list[int] = []
+    for form in (call, TEXT.replace(b"hi", b"%b")):
+        script = saying(*(form % piece.encode() for piece in pieces), STOP, DONE)
+        async with raw_server(script) as server, house(server, "hot") as gateway:
+            assert (await said(gateway)).status == 200
+            row = await gateway.row()
+            assert row.usage_source == "estimated"
+            estimated.append(row.output_tokens or 0)
+    assert estimated[0] == pytest.approx(estimated[1], rel=0.1)
+
+
 async def test_a_content_filter_as_the_first_event_is_not_passed_by(door: Door) -> None:
     error = b'{"error":{"message":"x","code":"content_filter"}}'
     async with raw_server(saying(error)) as server, house(server, door) as gateway:

@@ -131,6 +131,7 @@ async def test_a_bad_field(gateway: Gateway, path: str, wrong: dict[str, Any], p
     assert f"`{param}`" in answer.error["message"]
     row = await gateway.row()
     assert (row.status_code, row.error_code) == (400, "invalid_value")
+    assert row.request_model == (None if param == "model" else good["model"])
     assert gateway.mock.calls["calls"] == 0
 
 
@@ -156,6 +157,7 @@ async def test_a_field_that_could_turn_the_call_elsewhere(
     answer = await ask(gateway.port, http({**good, **more}, path))
     check(answer, 400, "forbidden_field", param=param)
     assert "evil" not in answer.body.decode()
+    assert (await gateway.row()).request_model == good["model"]
     assert gateway.mock.calls["calls"] == 0
 
 

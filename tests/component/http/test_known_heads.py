@@ -73,6 +73,17 @@ async def test_another_key_under_a_head_that_differs_in_it_alone(gateway: Gatewa
             assert (await wire.answer()).status == status
 
 
+async def test_those_on_whose_behalf_a_key_calls_stand_on_their_own_rows(gateway: Gateway) -> None:
+    key = "authorization: Bearer sk-behalf-0123456789abcdef\r\n"
+    async with connected(gateway.port) as wire:
+        for user in ("hanako", "jiro", "jiro", None, "hanako"):
+            body = chat("chat") if user is None else chat("chat", user=user)
+            await wire.send(http(body, headers=key))
+            assert (await wire.answer()).status == 200
+    await gateway.until(lambda: len(gateway.rows) == 5)
+    assert [row.requester for row in gateway.rows] == ["hanako", "jiro", "jiro", "behalf", "hanako"]
+
+
 async def test_a_body_over_the_limit_under_a_known_head_is_413(gateway: Gateway) -> None:
     async with connected(gateway.port) as wire:
         await wire.send(hot("small"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_csv_is_read_back_by_the_standard_reader(data_dir: Path):
         ["山田太郎", '{"用途":"要約, \\"速報\\""}', "0.000027000"],
         ["taro", "", ""],
     ]
+
+
+def test_csv_in_a_pipe_has_texts_whole_and_a_terminal_sees_no_command(data_dir: Path):
+    """Of an escape sequence nothing was left in a pipe, and a terminal obeyed it."""
+    statement = "SELECT chr(27) || '[31mred' || chr(10) || chr(155) || '2J' AS a"
+    piped = query(data_dir, statement, "--format", "csv").stdout
+    assert list(csv.reader(io.StringIO(piped))) == [["a"], ["\x1b[31mred\n\x9b2J"]]
+    ours, theirs = os.openpty()
+    words = [str(SEKISHO), "sql", "--data-dir", str(data_dir), "--format", "csv", statement]
+    assert subprocess.run(words, stdout=theirs, check=False).returncode == 0
+    os.close(theirs)
+    shown = os.read(ours, 1024).decode()
+    os.close(ours)
+    assert shown.split() == ["a", '"\\x1b[31mred', '\\x9b2J"']
 
 
 def test_a_query_that_fails_says_why_and_what_there_is(data_dir: Path):

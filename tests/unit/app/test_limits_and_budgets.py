@@ -230,6 +230,13 @@ async def test_a_clock_that_was_wrong_for_a_while_costs_no_budget_what_was_spent
     one.tick()
     await one.close()
     assert await state(one) == (900_000, 0), "today again, as the rows have it"
+    asked = len(rows.asked)
+    one.tick()
+    await one.close()
+    assert len(rows.asked) == asked, "once"
+    one.counters.end(ask(one), "settled", time.perf_counter(), 50, 10_000)
+    await one.change(settings(tmp_path, text.replace("0.003", "0.004")), {}, NOTHING)
+    assert await state(one) == (910_000, 0), "and goes on from there"
 
 
 async def test_a_clock_that_is_put_right_after_the_start_finds_what_was_spent_today(

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from sekisho.domain.keys import digest_of
 from sekisho.domain.money import ExchangeRate, Rates
 from sekisho.domain.spending import Budget
 from sekisho.domain.stops import Stop
+from sekisho.gateway.policies.authentication import Keyring
 from sekisho.gateway.policies.stops import Stops
 from sekisho.gateway.snapshot import Snapshot
 from sekisho.stores.control import ControlRecords, StoredBudget, Team
@@ -213,6 +215,50 @@ async def test_rows_keep_the_rate_of_exchange_of_the_file_as_it_is_now(tmp_path:
     reloader.wanted.set()
     await reloader.look()
     assert running.pipeline.rate_at(november_us).usd_jpy_nanos is None
+
+
+async def test_calls_go_on_while_a_long_file_is_read(tmp_path: Path) -> None:
+    _, keys, running = _control_house(tmp_path)
+    path, went_on = tmp_path / "sekisho.yaml", threading.Event()
+
+    def read_slowly() -> Settings:
+        assert went_on.wait(30), "the loop stood still"
+        return load(path, environ=_ENVIRON)
+
+    prices = PriceBook(tmp_path / "prices.json")
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, read_slowly, path)
+    path.write_text(_FILE + "language: ja\n")
+    asyncio.get_running_loop().call_soon(went_on.set)
+    await reloader.look()
+    assert running.settings.language == "ja"
+
+
+async def test_a_change_makes_one_keyring(tmp_path: Path) -> None:
+    """Ten thousand keys hold up every call while it is made."""
+    reloader, keys, running = _control_house(tmp_path)
+    made: list[Keyring] = []
+    limits = running.limits
+
+    class Pipeline(_Pipeline):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "snapshot":
+                made.append(value.keyring)
+
+    pipeline = Pipeline()
+    pipeline.snapshot = running.pipeline.snapshot
+    running.pipeline = pipeline
+    known = [KeyRecord(id="key_1", name="app", digest=b"d" * 32)]
+    keys.all = lambda: known  # type: ignore[method-assign]
+    keys.change(budgets=(StoredBudget(rule=Budget(scope=(("user", "*"),), amount_nanos=5)),))
+    await reloader.look()
+    assert limits.control.budgets
+    assert len(made) == 3
+    assert made[0] is not made[1]
+    assert made[1] is made[2]
+    keys.change(teams=(Team(name="web"),))
+    reloader.obey()
+    assert made[3] is not made[2]
 
 
 async def test_prices_that_hold_from_now_on_are_in_force_with_the_next_look(tmp_path: Path) -> None:

@@ -106,12 +106,15 @@ def test_attempts_charged_as_reserved_are_named_with_the_difference():
 
 def test_calls_that_died_with_a_gateway():
     dead = [rows(42, interrupted=1, interrupted_nanos=10)]
-    for spent in (33, 50):
+    for spent, more in ((33, 9), (50, 8)):
         check = checked(told(spent), dead, shared=True)
         assert check.agrees
-        assert [cause.name for cause in check.causes] == ["interrupted"]
+        assert [(cause.name, cause.values) for cause in check.causes] == [("interrupted", {"count": 1, "more": more})]
         assert not checked(told(spent), dead).agrees, "counters of one process are rebuilt from rows"
     assert not checked(told(31), dead, shared=True).agrees
+    assert checked(told(42), dead, shared=True).causes == []
+    [cause] = checked(told(64), [*dead, *dead], shared=True).causes
+    assert cause.values == {"count": 2, "more": 20}
 
 
 def test_a_raised_budget_goes_on_with_what_was_spent():

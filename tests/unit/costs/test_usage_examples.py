@@ -120,7 +120,41 @@ def test_impossible_counts_are_cut_or_counted_as_nothing() -> None:
     assert readers.responses_usage({"input_tokens": 5, "input_tokens_details": {"cached_tokens": 9}}) == Usage(
         input_tokens=5, cache_read_input_tokens=5
     )
+    details = {"cached_tokens": 4, "cache_write_tokens": 9}
+    assert readers.responses_usage({"input_tokens": 5, "input_tokens_details": details}) == Usage(
+        input_tokens=5, cache_read_input_tokens=4, cache_creation_input_tokens=1
+    )
     assert readers.gemini_usage({"promptTokenCount": -5, "candidatesTokenCount": 2.0}) == Usage(output_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("read", "sent", "answered"),
+    [
+        (readers.anthropic_usage, "input_tokens", "output_tokens"),
+        (readers.gemini_usage, "promptTokenCount", "candidatesTokenCount"),
+        (readers.responses_usage, "input_tokens", "output_tokens"),
+        (readers.bedrock_usage, "inputTokens", "outputTokens"),
+    ],
+)
+def test_one_of_the_two_counts_is_a_usage(read: Callable[[Any], Usage | None], sent: str, answered: str) -> None:
+    assert read({sent: 7}) == Usage(input_tokens=7)
+    assert read({answered: 7}) == Usage(output_tokens=7)
+
+
+def test_what_was_written_to_the_cache_is_at_least_the_sum_of_its_parts() -> None:
+    parts = {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 70}
+    usage = readers.anthropic_usage({"input_tokens": 1, "cache_creation_input_tokens": 60, "cache_creation": parts})
+    assert usage == Usage(input_tokens=101, cache_creation_input_tokens=100, cache_creation_1h_input_tokens=70)
+
+
+def test_details_of_realtime_have_names_of_their_own() -> None:
+    usage = {
+        "input_tokens": 9, "input_token_details": {"cached_tokens": 4},
+        "output_tokens": 8, "output_token_details": {"reasoning_tokens": 3},
+    }  # fmt: skip
+    assert readers.responses_usage(usage) == Usage(
+        input_tokens=9, cache_read_input_tokens=4, output_tokens=8, reasoning_output_tokens=3
+    )
 
 
 def test_what_a_provider_counts_beside_its_totals_is_part_of_ours() -> None:

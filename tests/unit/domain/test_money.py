@@ -150,6 +150,26 @@ def test_a_bill_written_out_by_hand(rates: Rates, usage: Usage, nanos: int) -> N
             ),
             1_620_000,
         ),
+        # 100 text, 100 sound of which half was cached: 100 x 4 + 50 x 32 + 50 x 0.4 = 2,020
+        (
+            Usage(
+                input_tokens=200,
+                cache_read_input_tokens=50,
+                media=MediaTokens(input_audio_tokens=100, cache_read_audio_tokens=50),
+            ),
+            2_020_000,
+        ),
+        # more of both was cached than was read from the cache: all of it is sound. 40 x 32 + 50 x 5 + 10 x 0.4 = 1,534
+        (
+            Usage(
+                input_tokens=100,
+                cache_read_input_tokens=10,
+                media=MediaTokens(
+                    input_audio_tokens=50, input_image_tokens=50, cache_read_audio_tokens=10, cache_read_image_tokens=10
+                ),
+            ),
+            1_534_000,
+        ),
         # no rate for pictures out: that of text. 10 x 16
         (Usage(output_tokens=10, media=MediaTokens(output_image_tokens=10)), 160_000),
         # more sound than there is input: all of it is sound. 10 x 32

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sekisho.domain.usage import Usage
 from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
+from sekisho.formats.openai_answers import read_usage
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,10 @@ from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
         (
             b'{"prompt_tokens":9,"completion_tokens":1,"prompt_cache_hit_tokens":4}',
             Usage(input_tokens=9, output_tokens=1, cache_read_input_tokens=4),
+        ),
+        (
+            b'{"prompt_tokens":19,"completion_tokens":13,"total_tokens":32,"cached_tokens":12}',
+            Usage(input_tokens=19, output_tokens=13, cache_read_input_tokens=12),
         ),
         (
             (
@@ -33,6 +40,36 @@ from sekisho.formats.openai import decode_answer, decode_chunk, decode_error
             ),
             Usage(input_tokens=32, output_tokens=103, reasoning_output_tokens=94),
         ),
+        (
+            (
+                b'{"prompt_tokens":32,"completion_tokens":9,"total_tokens":47,'
+                b'"prompt_tokens_details":{"cached_tokens":6},"completion_tokens_details":{"reasoning_tokens":6}}'
+            ),
+            Usage(input_tokens=32, output_tokens=15, cache_read_input_tokens=6, reasoning_output_tokens=6),
+        ),
+        # Google's OpenAI door: thoughts stand in the total and nowhere else
+        (
+            b'{"completion_tokens":1,"prompt_tokens":9,"total_tokens":103}',
+            Usage(input_tokens=9, output_tokens=94, reasoning_output_tokens=93),
+        ),
+        (
+            (
+                b'{"completion_tokens":0,"prompt_tokens":21,"total_tokens":81,'
+                b'"completion_tokens_details":{"reasoning_tokens":60}}'
+            ),
+            Usage(input_tokens=21, output_tokens=60, reasoning_output_tokens=60),
+        ),
+        # what else a total may hold is input: sound at Mistral, cached tokens that stand beside
+        (
+            b'{"prompt_tokens":4,"completion_tokens":635,"total_tokens":3264,"prompt_audio_seconds":203}',
+            Usage(input_tokens=4, output_tokens=635),
+        ),
+        (
+            b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":60,"prompt_tokens_details":{"cached_tokens":50}}',
+            Usage(input_tokens=4, output_tokens=6, cache_read_input_tokens=4),
+        ),
+        (b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":0}', Usage(input_tokens=4, output_tokens=6)),
+        (b'{"prompt_tokens":4,"completion_tokens":6,"total_tokens":1e30}', Usage(input_tokens=4, output_tokens=6)),
         (b"{}", None),
         (b'{"prompt_tokens":null,"completion_tokens":null}', None),
         (b'{"prompt_tokens":-1,"completion_tokens":3}', None),
@@ -43,6 +80,7 @@ def test_usage_is_counted_by_one_convention(wire: bytes, usage: Usage | None) ->
     facts = decode_answer(b'{"usage":%b}' % wire)
     assert facts.usage is not None
     assert facts.usage.normalised() == usage
+    assert read_usage(json.loads(wire))[0] == usage, "and where an answer has been decoded already"
 
 
 @pytest.mark.parametrize(
@@ -57,9 +95,22 @@ def test_usage_is_counted_by_one_convention(wire: bytes, usage: Usage | None) ->
         (b'{"content":"a","reasoning":"b","refusal":"c"}', "abc"),
         (b'{"refusal":"no"}', "no"),
         (b'{"tool_calls":[]}', ""),
-        (b'{"tool_calls":[{"index":0}]}', '[{"index":0}]'),
-        (b'{"content":"a","tool_calls":[{"index":0}]}', 'a[{"index":0}]'),
+        (b'{"tool_calls":[{"index":0}]}', " "),  # content, and no token yet
+        (b'{"content":"a","tool_calls":[{"index":0}]}', "a"),
+        (b'{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}', "f"),
+        (b'{"tool_calls":[{"index":0,"function":{"arguments":"{x"}},{"index":1,"function":{"name":"g"}}]}', "{xg"),
+        (b'{"tool_calls":[{"index":0,"custom":{"name":"f","input":"ab"}}]}', "fab"),
+        (
+            b'{"tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]}',
+            '[{"function":{"name":"f","arguments":{"x":1}}}]',
+        ),
+        (b'{"tool_calls":"odd"}', '"odd"'),
+        (b'{"function_call":{"name":"f","arguments":"ab"}}', "fab"),
+        (b'{"function_call":{"name":null,"arguments":""}}', " "),
         (b'{"content":[{"type":"text"}]}', '{"type":"text"}'),
+        (b'{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}', "ab"),
+        (b'{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}', "hm"),
+        (b'{"content":[{"type":"image_url","image_url":{}}]}', '{"type":"image_url","image_url":{}}'),
         (b'{"content":[]}', ""),
     ],
 )

@@ -244,3 +244,12 @@ def test_headers_of_one_request_do_not_stay_for_the_next() -> None:
 @pytest.mark.parametrize("show", [repr, str, lambda one: f"{one}", lambda one: repr([one])])
 def test_a_provider_does_not_show_its_key(show: Callable[[Any], str]) -> None:
     assert "canary" not in show(provider(x_token="canary"))
+
+
+def test_what_a_provider_writes_is_kept_without_the_credentials_it_was_sent() -> None:
+    """Also where it was cut in the middle of one; a part of a few characters could be of any word."""
+    sent = provider(api_key="sk-canary-0123", x_token="Bearer token-canary-77", x_short="night")
+    written = "no sk-canary-0123, no Bearer token-canary-77, no token-canary-77: night sk-can"
+    assert sent.hide(written) == "no ***, no ***, no ***: night sk-can"
+    assert sent.hide("no sk-canary-01") == "no ***"
+    assert provider(api_key=None).hide(written) == written

@@ -11,7 +11,9 @@ from tests.unit.ledger.pages import RATES, Clock, attempt, call, entry, target
 
 from sekisho.domain.call import Entry
 from sekisho.domain.endpoint import Endpoint
+from sekisho.domain.errors import Refusal
 from sekisho.domain.money import MediaRates, Rates
+from sekisho.domain.row import Record
 from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.book import Ledger
 from sekisho.ledger.tally import Tally
@@ -139,6 +141,9 @@ def test_the_cost_of_a_call_is_the_sum_of_its_attempts(parts: list[tuple[int, in
         assert row.cost_nanos is None
     if parts:
         assert (row.input_tokens, row.output_tokens) == parts[-1][:2], "tokens are those of the served attempt"
+        tokens = by_model(house.tally)["mock-small"].tokens
+        read, written = (sum(part[place] for part in parts) for place in (0, 1))
+        assert (tokens.input, tokens.output) == (read, written), "and metrics count all"
 
 
 def test_a_service_tier_has_its_own_price(house: House) -> None:
@@ -164,17 +169,47 @@ def test_sound_in_a_tier_without_a_price_for_sound_is_unknown_and_not_text(house
         input_nanos_per_mtok=1_000_000_000,
         output_nanos_per_mtok=2_000_000_000,
         media=MediaRates(output_audio_nanos_per_mtok=64_000_000_000),
-        service_tiers=(("flex", flex),),
+        service_tiers=(("flex", flex), ("priority", None)),
     )
     spoken = msgspec.structs.replace(USAGE, media=MediaTokens(output_audio_tokens=1))
+    all_as_text = msgspec.structs.replace(rates, media=None)
     costs: list[int | None] = []
-    for usage in (USAGE, spoken):
+    for of, usage, tier in (
+        (rates, USAGE, "flex"), (rates, spoken, "flex"), (rates, spoken, "priority"), (all_as_text, spoken, "flex"),
+    ):  # fmt: skip
         one = house.opened()
-        one.attempts = [attempt(target(rates=rates), usage)]
-        one.service_tier = "flex"
+        one.attempts = [attempt(target(rates=of), usage)]
+        one.service_tier = tier
         house.ledger.close(one, 200, "completed")
         costs.append(house.sink.rows[-1].cost_nanos)
-    assert costs == [1_500, None]
+    assert costs == [1_500, None, None, 1_500]
+
+
+# -- calls that are about to be dispatched
+
+
+@pytest.mark.parametrize("takes_calls", [True, False])
+def test_a_call_that_could_not_be_noted_goes_on_where_calls_are_taken_then(house: House, takes_calls: bool) -> None:
+    def begin(record: Record) -> bool:
+        house.sink.takes_calls = takes_calls
+        return False
+
+    house.sink.begin = begin  # type: ignore[method-assign]
+    if takes_calls:
+        house.ledger.begin(house.opened(), attempt())
+    else:
+        with pytest.raises(Refusal, match="rows_unavailable"):
+            house.ledger.begin(house.opened(), attempt())
+
+
+def test_a_call_that_was_noted_is_dispatched_whatever_came_since(house: House) -> None:
+    one = house.opened()
+    house.ledger.begin(one, attempt())
+    house.sink.takes_calls = False
+    house.ledger.begin(one, attempt())
+    assert len(house.sink.begun) == 1, "a fallback notes nothing anew"
+    with pytest.raises(Refusal, match="rows_unavailable"):
+        house.ledger.begin(house.opened(), attempt())
 
 
 # -- refusals that anyone can cause

@@ -135,3 +135,48 @@ def test_who_asks_again_with_another_size_has_waited_already() -> None:
         assert isinstance(await waits, Reservation)
 
     run_virtually(work())
+
+
+def test_who_has_waited_already_waits_no_longer_for_those_before() -> None:
+    async def work() -> None:
+        house = House(limit(CHAT, concurrency=1, wait_s=3))
+        house.granted(house.plan())
+        await asyncio.sleep(100)
+        first = asyncio.ensure_future(house.reserve(house.plan()))
+        await asyncio.sleep(0.01)
+        assert isinstance(await house.reserve(house.plan(), since_s=97.5), Denial)
+        assert house.now_s() == pytest.approx(100.5, abs=0.01)
+        assert isinstance(await first, Denial)
+        assert house.now_s() == pytest.approx(103, abs=0.01)
+
+    run_virtually(work())
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_who_gets_in_at_one_limit_leaves_those_at_another_their_turn(changed: bool) -> None:
+    async def work() -> None:
+        house = House(limit({"user": "*"}, concurrency=1, wait_s=100))
+        running = {user: house.granted(house.plan(user=user)) for user in ("taro", "jiro")}
+        calls = {user: asyncio.ensure_future(house.reserve(house.plan(user=user))) for user in running}
+        await asyncio.sleep(1)
+        if changed:
+            house.limiter.limits_changed()
+        for user, one in running.items():
+            await asyncio.sleep(1)
+            house.settle(one)
+            assert isinstance(await calls[user], Reservation)
+        assert house.now_s() == pytest.approx(3, abs=0.01)
+
+    run_virtually(work())
+
+
+def test_what_a_call_that_waited_has_answered_teaches_too() -> None:
+    async def work() -> None:
+        house = House(limit(qpm=60, burst_s=1, wait_s=10, tpm=10**9))
+        house.settle(house.granted(house.plan()), output=50)
+        for _ in range(20):
+            outcome: Any = house.reserve(house.plan())
+            house.settle(await outcome, output=50)
+        assert (await house.reserve(house.plan())).tokens == 10 + 50
+
+    run_virtually(work())

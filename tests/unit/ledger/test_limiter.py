@@ -85,6 +85,7 @@ def waiting(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         (100, 1, 10 + 100 * 10, 10 + 100 * 10),
         (5_000, 1, 10 + 1_024 * 10, 10 + 5_000 * 10),
         (5_000, 2, 10 + 2_048 * 10, 10 + 10_000 * 10),
+        (2_000, 2, 10 + 2_048 * 10, 10 + 4_000 * 10),
         (0, 1, 10, 10),
     ],
 )
@@ -103,6 +104,23 @@ def test_the_guess_follows_what_the_key_and_model_have_answered() -> None:
     assert house.granted(house.plan()).reserved_nanos == 10 + 50 * 10
     other = Target(provider="openai", model="other", rates=TARGET.rates)
     assert house.granted(house.plan(other)).reserved_nanos == 10 + 1_024 * 10
+
+
+def test_what_is_reserved_is_never_above_what_is_told_as_the_most() -> None:
+    house = House(budget(10**9))
+    house.planner = Planner(house.rules, house.counters, SizeBook(), most_output_tokens=100)
+    one = house.granted(house.plan())
+    assert one.reserved_nanos == one.most_nanos == 10 + 1_024 * 10
+
+
+def test_an_attempt_without_output_teaches_nothing() -> None:
+    house = House(budget(10**9))
+    for _ in range(30):
+        house.settle(house.granted(house.plan()), output=0)
+    assert house.granted(house.plan()).reserved_nanos == 10 + 1_024 * 10
+    for _ in range(30):
+        house.settle(house.granted(house.plan()), output=1)
+    assert house.granted(house.plan()).reserved_nanos == 10 + 1 * 10
 
 
 def test_a_strict_budget_reserves_the_most_and_has_no_bound() -> None:
@@ -247,8 +265,9 @@ def test_a_wait_ends_with_its_time_and_a_truthful_answer() -> None:
     async def work() -> None:
         house = House(limit(concurrency=1, wait_s=3))
         house.granted(house.plan())
+        await asyncio.sleep(100)
         outcomes: list[Outcome] = await asyncio.gather(*(house.reserve(house.plan()) for _ in range(3)))
-        assert house.now_s() == pytest.approx(3, abs=0.1)
+        assert house.now_s() == pytest.approx(103, abs=0.1)
         assert {outcome.cause for outcome in outcomes if isinstance(outcome, Denial)} == {"concurrency"}
         assert house.limiter.waiting == 0
 
@@ -278,6 +297,7 @@ def test_a_call_that_leaves_gives_its_turn_away() -> None:
         await asyncio.sleep(0.1)
         house.limiter.void(running, house.now_s())
         assert isinstance(await second, Reservation)
+        assert house.now_s() == pytest.approx(0.2, abs=0.01)
         assert house.limiter.waiting == 0
 
     waiting(work)
@@ -327,8 +347,9 @@ def test_an_expired_attempt_is_charged_as_estimated_if_it_was_sent() -> None:
     assert house.limiter.expire(sent, 0.0)
     assert house.limiter.expire(unsent, 0.0)
     assert (sent.how, unsent.how) == ("expired", "void")
-    _, (state,) = asyncio.run(house.counters.look(0.0))
+    (meter,), (state,) = asyncio.run(house.counters.look(0.0))
     assert (state.spent_nanos, state.reserved_nanos) == (1_010, 0)
+    assert meter.remaining_tokens == 10_000 - 110
 
 
 # -- bounds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from sekisho.domain.spending import Budget, scope_of
@@ -32,3 +34,15 @@ def test_of_others_it_is_known_since_when_they_do_not() -> None:
         "team=sales|month|block": NOW_S - 500,
         "user=%E5%A4%AA%E9%83%8E|month|block": NOW_S - UNKNOWN_S,
     }
+    named = msgspec.structs.replace(EVERY, scope=scope_of({"team": "sales"}))
+    assert idle_since(keys[:1], [(EVERY, NOW_S - 500), (named, NOW_S - 300)], NOW_S) == {keys[0]: NOW_S - 300}
+
+
+def test_a_night_without_a_gateway_takes_no_time_however_many_budgets_there_are() -> None:
+    """Each was compared with each, which took minutes."""
+    budgets = [Budget(scope=scope_of({"user": f"u{n}"}), amount_nanos=1) for n in range(4_000)]
+    held = [(budget, NOW_S - 50_000 - n) for n, budget in enumerate(budgets)]
+    began_s = time.process_time()
+    found = idle_since([f"user=u{n}|month|block" for n in range(4_000)], held, NOW_S)
+    assert found == {f"user=u{n}|month|block": NOW_S - 50_000 - n for n in range(4_000)}
+    assert time.process_time() - began_s < 5

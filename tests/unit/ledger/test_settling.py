@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from tests.support.gateway import ListSink
-from tests.unit.ledger.pages import RATES, TARO, attempt, entry, target
+from tests.unit.ledger.pages import RATES, TARO, Clock, attempt, entry, target
 
 from sekisho.domain.call import Attempt, Entry
 from sekisho.domain.money import Rates
+from sekisho.domain.row import InferenceRow
 from sekisho.domain.spending import Budget, Limit, scope_of
 from sekisho.domain.usage import Usage
 from sekisho.ledger.book import Ledger
@@ -37,14 +38,15 @@ class House:
 
     def __init__(self) -> None:
         self.sink = ListSink()
-        self.counters = MemoryCounters(ZoneInfo("UTC"), lambda _: None, time.perf_counter(), time.time())
-        self.limiter = Limiter(self.counters)
+        clock = self.clock = Clock()
+        self.counters = MemoryCounters(ZoneInfo("UTC"), lambda _: None, clock(), time.time())
+        self.limiter = Limiter(self.counters, clock)
         self.planner = Planner(RULES, self.counters, SizeBook())
-        self.ledger = Ledger(self.sink, Tally(), gateway_version="0.1", limiter=self.limiter)
+        self.ledger = Ledger(self.sink, Tally(), gateway_version="0.1", limiter=self.limiter, monotonic_s=clock)
 
     def held(self, rates: Rates | None = RATES) -> Reservation:
         plan = self.planner.plan_for(TARO, "taro", "chat", target(rates=rates))
-        outcome = self.limiter.reserve(plan, time.perf_counter(), 100, 50)
+        outcome = self.limiter.reserve(plan, self.clock(), 100, 50)
         assert type(outcome) is Reservation
         return outcome
 
@@ -61,6 +63,11 @@ class House:
         assert (budget.held, budget.exposed, meter.running) == (budget.spent, 0, 0)
         return budget.spent
 
+    def tokens(self) -> int:
+        """How many the limit counts as used."""
+        (meter,) = self.counters._meters.values()  # pyright: ignore[reportPrivateUsage]
+        return 10**6 - (meter.state(self.clock()).remaining_tokens or 0)
+
 
 @pytest.fixture
 def house() -> House:
@@ -69,8 +76,10 @@ def house() -> House:
 
 def test_what_a_row_says_is_what_is_counted(house: House) -> None:
     one = house.opened(attempt(usage=USAGE, sent_s=1.0, held=house.held()))
+    assert house.tokens() == 150
     house.ledger.close(one, 200, "completed")
     assert house.spent() == house.sink.rows[0].cost_nanos == COST
+    assert house.tokens() == 1_500
 
 
 def test_a_second_close_settles_nothing_again(house: House) -> None:
@@ -82,7 +91,7 @@ def test_a_second_close_settles_nothing_again(house: House) -> None:
 
 def test_a_call_that_was_never_sent_costs_nothing(house: House) -> None:
     house.ledger.close(house.opened(attempt(held=house.held())), 503, "refused", "rows_unavailable")
-    assert house.spent() == 0
+    assert (house.spent(), house.tokens()) == (0, 0)
 
 
 def test_what_was_held_for_an_attempt_that_was_never_made_is_given_back(house: House) -> None:
@@ -97,7 +106,7 @@ def test_a_failed_attempt_is_free_before_the_next_one_asks(house: House) -> None
     failed = attempt(sent_s=1.0, status=500, error_code="upstream_error", held=house.held())
     one = house.opened(failed)
     house.ledger.failed(one, failed)
-    assert house.spent() == 0
+    assert (house.spent(), house.tokens()) == (0, 0)
     one.attempts.append(attempt(usage=USAGE, sent_s=2.0, held=house.held()))
     house.ledger.close(one, 200, "completed")
     assert house.spent() == house.sink.rows[0].cost_nanos == COST
@@ -130,11 +139,19 @@ def test_counters_that_break_cost_no_row(house: House, caplog: pytest.LogCapture
 
 def test_what_dies_in_flight_costs_what_it_held(house: House) -> None:
     """As the counters of several workers charge it, whose lease runs out."""
-    one = house.opened(attempt(held=house.held()))
-    house.ledger.begin(one, one.attempts[0])
-    (row,) = house.sink.begun
-    assert (row.cost_nanos, row.attempts[0].cost_nanos, row.usage_source) == (RESERVED, RESERVED, "estimated")
-    assert (row.input_tokens or 0) + (row.output_tokens or 0) == 150
-    without = house.opened(attempt())
-    house.ledger.begin(without, without.attempts[0])
-    assert house.sink.begun[1].output_tokens == 0
+
+    def row(dying: Attempt) -> InferenceRow:
+        one = entry(body=b"x" * 200)
+        house.ledger.open(one.call)
+        house.ledger.begin(one, dying)
+        return house.sink.begun[-1]
+
+    died = row(attempt(held=house.held()))
+    assert (died.cost_nanos, died.attempts[0].cost_nanos, died.usage_source) == (RESERVED, RESERVED, "estimated")
+    assert (died.input_tokens, died.output_tokens) == (50, 100)
+    without = row(attempt())
+    assert (without.input_tokens, without.output_tokens, without.cost_nanos) == (50, 0, 50_000)
+    house.planner = Planner(Rules(RULES.limits, ()), house.counters, SizeBook())
+    limited = row(attempt(held=house.held()))
+    assert (limited.output_tokens, limited.cost_nanos) == (0, 50_000), "nothing was reserved but tokens"
+    assert row(attempt(target(rates=None))).cost_nanos is None

@@ -74,6 +74,82 @@ def test_tool_calls_merge_by_index():
     ]
 
 
+def called(*pieces: Json) -> Any:
+    """The tool calls of a stream of such pieces, one an event."""
+    events = (chunk({"tool_calls": [piece]}) for piece in pieces)
+    return whole(*events, chunk(finish_reason="tool_calls"))["choices"][0]["message"]["tool_calls"]
+
+
+@pytest.mark.parametrize("place", [{}, {"index": 0}, {"index": None}])
+def test_calls_without_an_index_of_their_own_stay_apart(place: Json):
+    first = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    second = {"id": "b", "type": "function", "function": {"name": "g", "arguments": '{"y":2}'}}
+    assert called({**place, **first}, {**place, **second}) == [first, second]
+    together = whole(chunk({"tool_calls": [{**place, **first}, {**place, **second}]}))
+    assert together["choices"][0]["message"]["tool_calls"] == [first, second]
+
+
+def test_the_input_of_a_custom_tool_is_whole():
+    assert called(
+        {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sql", "input": ""}},
+        {"index": 0, "custom": {"input": "SEL"}},
+        {"index": 0, "custom": {"input": "ECT"}},
+    ) == [{"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}]
+
+
+def test_an_id_and_a_name_that_are_sent_once_more_and_empty_stay():
+    assert called(
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}},
+        {"index": 0, "id": "", "type": "function", "function": {"name": "", "arguments": "}"}},
+    ) == [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+
+
+def test_arguments_that_come_as_an_object_are_text_as_in_a_plain_answer():
+    assert called({"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}) == [
+        {"id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
+    ]
+
+
+def test_sound_keeps_its_whole_transcript():
+    answer = whole(
+        chunk({"audio": {"id": "audio_1", "transcript": "Hel"}}),
+        chunk({"audio": {"id": "audio_1", "transcript": "lo"}}),
+        chunk({"audio": {"data": "AAAA"}}),
+        chunk({"audio": {"data": "BBBB", "expires_at": None}}),
+        chunk({"audio": {"expires_at": 12}}, finish_reason="stop"),
+    )
+    assert answer["choices"][0]["message"]["audio"] == {
+        "id": "audio_1",
+        "transcript": "Hello",
+        "data": "AAAABBBB",
+        "expires_at": 12,
+    }
+
+
+def test_thoughts_in_the_content_do_not_push_the_text_out():
+    def thought(text: str) -> Json:
+        return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+
+    answer = whole(
+        chunk({"role": "assistant", "content": ""}),
+        chunk(thought("Compare ")),
+        chunk(thought("the tenths.")),
+        chunk({"content": "It is "}),
+        chunk({"content": "9.8"}),
+        chunk({"content": ""}, finish_reason="stop"),
+    )
+    assert answer["choices"][0]["message"]["content"] == [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Compare the tenths."}]},
+        {"type": "text", "text": "It is 9.8"},
+    ]
+    assert output_preview(msgspec.json.encode(answer)) == "It is 9.8"
+
+
+def test_logprobs_of_no_refusal_are_null_as_in_a_plain_answer():
+    answer = whole(chunk({"content": "a"}, choice={"logprobs": {"content": [{"token": "a"}], "refusal": None}}))
+    assert answer["choices"][0]["logprobs"] == {"content": [{"token": "a"}], "refusal": None}
+
+
 def test_choices_reasoning_refusal_logprobs_and_unknown_fields():
     answer = whole(
         chunk({"reasoning_content": "be"}, choice={"logprobs": {"content": [{"token": "a"}]}}),

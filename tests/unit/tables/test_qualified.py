@@ -13,6 +13,7 @@ from sekisho.tables.qualified import NotAPlace, plain_names, split_place
         ("SELECT team FROM main.sekisho.usage", "SELECT team FROM usage"),
         ("SELECT main.sekisho.usage.team FROM sekisho.usage", "SELECT usage.team FROM usage"),
         ('FROM "main" . "Sekisho".INFERENCE_LOG', "FROM INFERENCE_LOG"),
+        ("SELECT `team` FROM `main`.`sekisho`.`usage`", "SELECT `team` FROM `usage`"),
         ("SELECT '日本' FROM main.sekisho.usage, main.sekisho.cost_by_day", "SELECT '日本' FROM usage, cost_by_day"),
     ],
 )
@@ -27,6 +28,7 @@ def test_the_place_is_taken_away(sql: str, plain: str):
         "SELECT $$ main.sekisho.usage $$ /* main.sekisho.usage */",
         "FROM other.sekisho.usage",
         "FROM a.main.sekisho.usage",
+        "SELECT '`main`.`sekisho`.`usage`'",
         "FROM main.sekisho.nothing",
         "FROM main.other.usage",
         "SELECT t.usage FROM inference_table t",

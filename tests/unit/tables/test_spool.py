@@ -116,6 +116,29 @@ def test_segments_wholly_before_a_position_are_trimmed_and_the_newest_stays(tmp_
     writer.close()
 
 
+def test_what_is_to_be_on_the_disk_is_synced_and_no_other_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    writer = SpoolWriter(tmp_path, SMALL)
+    while len(segment_numbers(tmp_path)) < 4:
+        writer.append(record_of(a_row()))
+    reader = SpoolReader(tmp_path)
+    ends = [chunk.last_seq for chunk in reader.chunks(0)]
+    synced: list[int] = []
+
+    def sync(segment: segments.Segment) -> None:
+        synced.append(segment.number)
+
+    monkeypatch.setattr(segments.Segment, "sync", sync)
+    numbers = segment_numbers(tmp_path)
+    reader.sync(0, ends[-1])
+    assert sorted(synced) == numbers
+    synced.clear()
+    after, upto = (next(end for end in ends if end >> 32 == number) for number in numbers[1:3])
+    reader.sync(after, upto)
+    assert sorted(synced) == numbers[1:3]
+    reader.close()
+    writer.close()
+
+
 def test_the_count_goes_on_after_a_restart_and_the_id_stays(tmp_path: Path):
     first = SpoolWriter(tmp_path, SMALL)
     first.append(record_of(a_row(1)))
@@ -323,6 +346,40 @@ def test_a_full_disk_at_the_start_does_not_keep_the_gateway_from_starting(
     assert writer.failed == 1, "a closed spool counts what it cannot keep"
 
 
+def test_rows_that_wait_are_stored_at_the_end_where_there_is_room_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    disk = FullDisk()
+    disk.full = True
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", disk)
+    writer = SpoolWriter(tmp_path, SMALL, monotonic_s=lambda: 100.0)
+    writer.append(record_of(a_row()))
+    assert stored(tmp_path) == []
+    disk.full = False
+    writer.close()
+    assert (len(stored(tmp_path)), writer.appended, writer.failed) == (1, 1, 0)
+
+
+async def test_rows_that_wait_in_memory_are_not_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    disk, now = FullDisk(), [100.0]
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", disk)
+    writer = SpoolWriter(tmp_path, SMALL, monotonic_s=lambda: now[0])
+    disk.full = True
+    while not writer.failing:
+        writer.append(record_of(a_row()))
+    assert not await durable(writer)
+    disk.full, now[0] = False, 102.0
+    writer.look()
+    assert await durable(writer)
+    writer.close()
+
+
+async def durable(writer: SpoolWriter) -> bool:
+    told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    writer.when_durable(told.set_result)
+    return await asyncio.wait_for(told, 20)
+
+
 def test_a_gateway_that_takes_no_calls_without_room_takes_them_again_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -357,12 +414,7 @@ async def test_a_row_that_was_lost_is_not_durable(tmp_path: Path):
     writer = SpoolWriter(tmp_path, SMALL)
     writer.append((*record_of(a_row(1))[:-1], _Unencodable()))
     assert writer.failed == 1
-    told: list[bool] = []
-    writer.when_durable(told.append)
-    async with asyncio.timeout(20):
-        while not told:
-            await asyncio.sleep(0.01)
-    assert told == [False]
+    assert not await durable(writer)
     writer.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.tables.rows import a_row, record_of
+from tests.unit.tables.rows import a_row, record_of, without_log
 
 from sekisho.domain.row import Record
 from sekisho.tables.layout import OWN, SHAPE
@@ -76,6 +76,9 @@ def test_bodies_are_shed_from_the_row_that_would_fill_the_spool(tmp_path: Path):
     shed = [row["logging_error_codes"] == ["SPOOL_FULL"] for row in rows]
     assert writer.bodies_dropped == sum(shed) > 30
     assert shed == sorted(shed), "once full, until a look finds room"
+    writer.append(record_of(without_log(60)))
+    assert stored(tmp_path)[-1]["logging_error_codes"] is None, "a row that has no bodies misses none"
+    assert writer.bodies_dropped == sum(shed)
     assert writer.pending_bytes() < BOUND + SMALL
     trim(writer)
     writer.look()

@@ -64,6 +64,13 @@ def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, "invalid_value", param)
 
 
+def test_null_is_as_good_as_left_out() -> None:
+    request = of(message="a", model=None, system=None, history=None)
+    assert request.model == "chat"
+    assert request.conversation is not None
+    assert request.conversation.messages == (Message(role="user", content="a"),)
+
+
 def test_without_a_default_the_model_has_to_be_named() -> None:
     with pytest.raises(Refusal) as caught:
         parse(b'{"message":"a"}')

@@ -76,7 +76,8 @@ def sql(
             typer.echo(messages.NOTHING_YET.message(language, data_dir=folder), err=True)
         with ended_by_ctrl_c():
             for line in _lines(ask(folder, plain_names(statement, catalog), storage), output):
-                typer.echo(line)
+                # As it is: otherwise what looks like a colour would be cut out of the texts on their way into a pipe.
+                typer.echo(line, color=True)
 
 
 @contextmanager
@@ -127,8 +128,11 @@ def ended_by_ctrl_c() -> Generator[None]:
 
 
 def _lines(result: Rows, output: Format) -> Iterator[str]:
-    from sekisho.app.commands.sql_output import as_csv, as_json, as_table
+    from sekisho.app.commands.sql_output import as_csv, as_json, as_table, for_terminal
 
+    terminal = sys.stdout.isatty()
     if output == "table":
-        return as_table(result, colour=sys.stdout.isatty())
-    return as_json(result) if output == "json" else as_csv(result)
+        return as_table(result, colour=terminal)
+    if output == "json":
+        return as_json(result)
+    return for_terminal(as_csv(result)) if terminal else as_csv(result)

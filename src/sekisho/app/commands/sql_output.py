@@ -18,6 +18,8 @@ _TAB = 8
 #: of a terminal, as numbers of ECMA-48's "select graphic rendition"
 _BOLD, _DIM = "1", "2"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: those that may stand in a JSON text as they are
+_CONTROL_IN_JSON = re.compile(r"[\x7f-\x9f]")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -92,6 +94,12 @@ def as_table(result: Rows, *, colour: bool) -> Iterator[str]:
             )
 
 
+def for_terminal(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of `as_csv` to be looked at; a program reads them as they are."""
+    for line in lines:
+        yield "\n".join(_lines(line))
+
+
 def visible(text: str) -> str:
     """One line for a terminal: a control character, which could move the cursor, is shown as its escape."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
@@ -122,7 +130,8 @@ def cell(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return _encode(_plain(value)).decode()
+    text = _encode(_plain(value)).decode()
+    return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,8 @@ from sekisho.app.settings import file_messages, messages
 from sekisho.app.settings.messages import Say
 
 _DEEPEST = 50
-_MOST_VALUES = 20_000
+#: values that aliases may repeat: what is written bounds itself, for a file has a size
+_MOST_REPEATED = 20_000
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -141,16 +142,19 @@ class _Converter:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._left = _MOST_VALUES
+        self._left = _MOST_REPEATED
+        self._met: set[int] = set()
         self._open: set[int] = set()
 
     def convert(self, node: yaml.Node, path: str, key: Spot | None) -> Node | None:
         """None when the value was refused; `key` is the place of the key that a block belongs to."""
-        self._left -= 1
-        if self._left < 0:
-            if self._left == -1:
-                self._report(_spot(node.start_mark, path), file_messages.YAML_SIZE, most=_MOST_VALUES)
-            return None
+        if id(node) in self._met:
+            self._left -= 1
+            if self._left < 0:
+                if self._left == -1:
+                    self._report(_spot(node.start_mark, path), file_messages.YAML_SIZE, most=_MOST_REPEATED)
+                return None
+        self._met.add(id(node))
         if id(node) in self._open or len(self._open) > _DEEPEST:
             loop = id(node) in self._open
             self._report(_spot(node.start_mark, path), file_messages.YAML_LOOP if loop else file_messages.YAML_DEPTH)

@@ -122,7 +122,11 @@ YAML_TAG = Say(
 )
 YAML_DEPTH = Say("yaml", "nested too deeply", "入れ子が深すぎます。")
 YAML_LOOP = Say("yaml", "an alias that contains itself", "エイリアスが自分自身を含んでいます。")
-YAML_SIZE = Say("yaml", "more than {most} values in all", "値の数が全部で {most} を超えています。")
+YAML_SIZE = Say(
+    "yaml",
+    "aliases (*name) repeat more than {most} values",
+    "エイリアス(*name)で繰り返される値の数が {most} を超えています。",
+)
 LOOKALIKE = Say(
     "full_width",
     "'{character}' (U+{code_point}) is not the character that YAML knows",

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sekisho.app.workers.line import Answer, Ask, Failed, Gauges, Line, Opened, Report, State, Tell, plain, shown
-from sekisho.ledger.tally import Tally
-from sekisho.ledger.tally_sums import add, sums_of
+from sekisho.ledger.tally_sums import sums_of
 from sekisho.tables.spools import note_reported, spool_of
 
 if TYPE_CHECKING:
@@ -85,12 +84,10 @@ class Worker:
     async def metrics(self) -> bytes:
         """/metrics of all workers. Raises TimeoutError when the supervisor does not answer: the counts of one worker
         would look like counters that began anew."""
-        from sekisho.entrypoints.http.metrics import exposition
+        from sekisho.entrypoints.http.metrics import rendered
 
         state = await self._all()
-        tally = Tally()
-        add(tally, state.tally)
-        return exposition(tally, lambda: shown(state.gauges))()
+        return await asyncio.to_thread(rendered, state.tally, shown(state.gauges))
 
     async def ready(self) -> dict[str, Any]:
         """/health/ready of all workers, or of this one when the supervisor does not answer."""

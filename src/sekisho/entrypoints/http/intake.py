@@ -40,7 +40,8 @@ KEYLESS_BODY_BYTES = 256 * 1024
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 #: lists by RFC 9110: repeated, they are one list; a repeated Idempotency-Key becomes one that is none
 _LISTS = frozenset({b"accept-language", b"content-encoding", b"idempotency-key"})
-_MOST_SPELLINGS = 1000
+#: spellings of names that are remembered: any caller can send names of 60 KB, which nobody else does
+_MOST_SPELLINGS, _LONGEST_SPELLING = 1000, 64
 #: of an id, after the milliseconds and the version
 _ID_DIGITS = 19
 
@@ -89,7 +90,7 @@ class _KeptNames(dict[bytes, bytes]):
     def __missing__(self, spelt: bytes) -> bytes:
         name = spelt.lower()
         kept = name if name in KEPT else b""
-        if len(self) < _MOST_SPELLINGS:
+        if len(self) < _MOST_SPELLINGS and len(spelt) <= _LONGEST_SPELLING:
             self[spelt] = kept
         return kept
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from sekisho.app.commands.sql_output import as_csv, as_table
+from sekisho.app.commands.sql_output import as_csv, as_json, as_table
 
 
 class _Rows:
@@ -44,6 +45,13 @@ def test_a_table_shows_a_text_with_tabs_whole() -> None:
 def test_a_table_never_gives_a_terminal_what_callers_wrote_as_a_command() -> None:
     [_, line] = as_table(_Rows(("\x1b[2J\x07\rgone\x9b", 1)), colour=True)
     assert line == "\\x1b[2J\\x07\\x0dgone\\x9b  1"
+
+
+def test_json_never_gives_a_terminal_what_callers_wrote_as_a_command() -> None:
+    text = "\x1b[2J\x7f\x9b2J"
+    written = "\n".join(as_json(_Rows((text, 1), ({text: [text]}, 2))))
+    assert written.replace("\n", "").isprintable()
+    assert [row["text"] for row in json.loads(written)] == [text, {text: [text]}]
 
 
 def test_the_columns_of_a_table_line_up_in_any_script() -> None:

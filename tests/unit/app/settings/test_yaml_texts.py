@@ -84,7 +84,14 @@ def test_aliases_cannot_multiply_without_bound(problems: Problems) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
 
-    assert "more than 20000 values" in " ".join(problem.message for problem in problems("\n".join(lines)))
+    assert "repeat more than 20000 values" in " ".join(problem.message for problem in problems("\n".join(lines)))
+
+
+def test_a_company_of_thousands_fits_into_one_file(read: Parse) -> None:
+    lines = ["providers: {a: {type: openai, base_url: https://a.example.com}}", "budgets:"]
+    lines += [f"  - {{scope: {{user: taro-{i}}}, usd: 5, period: day}}" for i in range(6000)]
+
+    assert len(read("\n".join(lines)).budgets) == 6000
 
 
 def test_a_long_chain_of_anchors_is_refused(problems: Problems) -> None:

@@ -176,6 +176,27 @@ async def test_an_owner_does_not_come_by_rights_through_a_rotation(house: House)
     assert (await house.ask("POST", f"/keys/{wide['id']}/revoke", role="team_owner")).status_code == 200
 
 
+async def test_an_owner_makes_no_key_whose_calls_stand_under_the_name_of_another_team(house: House) -> None:
+    """The requester of a key without a user is the key's name."""
+    await make(house, {"name": "theirs", "team": "sales", "user": "saburo"})
+    await make(house, {"name": "batch", "team": "sales"})
+    await make(house, {"name": "loose"})
+    await house.ask("PUT", "/users/jiro", {"team": "sales"})
+    for wish, param in (
+        ({"name": "saburo"}, "name"),
+        ({"name": "jiro"}, "name"),
+        ({"name": "other", "user": "batch"}, "user"),
+        ({"name": "other", "user": "loose"}, "user"),
+    ):
+        assert await refused(house, "POST", "/keys", wish, role="team_owner") == (403, "not_granted", param), wish
+    # a user of the own team, and a name that nobody has
+    assert (await make(house, {"name": "taro"}, role="team_owner"))["user"] is None
+    given = await make(house, {"name": "fresh", "team": "research", "endpoints": ["chat"]})
+    await house.ask("PUT", "/users/fresh", {"team": "sales"})
+    asked = await refused(house, "POST", f"/keys/{given['id']}/rotate", {}, role="team_owner")
+    assert asked == (403, "not_granted", "name")
+
+
 async def test_an_owner_without_a_team_owns_nothing(house: House) -> None:
     made = await make(house, {"role": "team_owner"})
     assert (await house.ask("GET", "/keys", key=made["key"])).json() == {"data": []}

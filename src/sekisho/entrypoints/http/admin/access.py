@@ -61,12 +61,11 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
     def sees(self, team: str | None) -> bool:
         return self.role != "team_owner" or (self.caller.team is not None and team == self.caller.team)
 
-    def check_user(self, teams: set[str | None]) -> None:
+    def check_user(self, teams: set[str | None], param: str = "user") -> None:
         """Raises Refusal 403 for a user of other teams: what is spent would stand under a stranger's name."""
         if teams and self.team not in teams:
-            raise Refusal(
-                403, "not_granted", type="permission_error", param="user", reason="the user belongs to another team"
-            )
+            reason = "a user of another team has this name" if param == "name" else "the user belongs to another team"
+            raise Refusal(403, "not_granted", type="permission_error", param=param, reason=reason)
 
     def check_scope(self, scope: Scope) -> None:
         """A team's owner sets rules for the own team, or for a part of it."""

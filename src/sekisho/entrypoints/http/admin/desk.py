@@ -15,7 +15,7 @@ import msgspec
 
 from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import digest_of, key_id_of, new_key
-from sekisho.domain.spending import EACH, Budget, Facts, Limit
+from sekisho.domain.spending import EACH, PERIODS, Budget, Facts, Limit, place_of
 from sekisho.domain.stops import Stop
 from sekisho.entrypoints.http.admin.forms import invalid
 from sekisho.stores.control import (
@@ -79,15 +79,18 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def budgets(self) -> list[tuple[Budget, bool]]:
-        """Each with whether the file declares it, which then comes before the same of the database."""
+        """Each with whether the file declares it, which then comes before the same of the database: those in the order
+        of the file, and then the others by what they hold for."""
         ids = {budget_id(rule) for rule in self.declared.budgets}
-        stored = (one.rule for one in self.records.budgets if one.id not in ids)
+        stored = [one.rule for one in self.records.budgets if one.id not in ids]
+        stored.sort(key=lambda rule: (place_of(rule.scope), PERIODS.index(rule.period)))
         return [*((rule, True) for rule in self.declared.budgets), *((rule, False) for rule in stored)]
 
     @property
     def limits(self) -> list[tuple[Limit, bool]]:
         ids = {limit_id(rule) for rule in self.declared.limits}
-        stored = (one.rule for one in self.records.limits if one.id not in ids)
+        stored = [one.rule for one in self.records.limits if one.id not in ids]
+        stored.sort(key=lambda rule: place_of(rule.scope))
         return [*((rule, True) for rule in self.declared.limits), *((rule, False) for rule in stored)]
 
     def facts(self, keys: Iterable[KeyRecord] | None = None) -> list[Facts]:
@@ -278,12 +281,13 @@ class Desk:
     # -- checks
 
     def teams_of_user(self, name: str) -> set[str | None]:
-        """To which a user belongs, by the database, else by the keys that name the user; empty for a new one."""
+        """To which a user belongs, by the database, else by the keys whose rows have this requester; empty for a new
+        one."""
         whole = self.whole()
         for user in whole.records.users:
             if user.name == name and user.team is not None:
                 return {user.team}
-        return {key.team for key in whole.current_keys if key.user == name}
+        return {key.team for key in whole.current_keys if (key.user or key.name) == name}
 
     def check_team(self, whole: Whole, team: str | None, param: str) -> None:
         """A team that nobody has made would be a typing mistake; where there are none at all, it is a label."""

@@ -37,9 +37,7 @@ def create(asked: Asked) -> tuple[int, NewKey]:
         on_behalf=form.on_behalf,
         expires_at_us=None if lifetime_us is None else asked.desk.now_us() + lifetime_us,
     )
-    asked.by.check_key(wanted, grants=True)
-    if asked.by.team is not None and wanted.user is not None:
-        asked.by.check_user(asked.desk.teams_of_user(wanted.user))
+    _check_grant(asked, wanted)
     record, secret = asked.desk.add_key(wanted, asked.by.actor)
     return 201, _new(asked, record, secret)
 
@@ -53,11 +51,20 @@ def revoke(asked: Asked) -> tuple[int, Key]:
 def rotate(asked: Asked) -> tuple[int, NewKey]:
     form: RotationForm = asked.form
     record = asked.desk.key(asked.path["id"])
-    asked.by.check_key(record, grants=True)
+    _check_grant(asked, record)
     overlap_us = forms.duration_us(form.overlap, "overlap")
     lifetime_us = None if form.expires is None else forms.duration_us(form.expires, "expires", least_s=1)
     new, secret, old = asked.desk.rotate_key(record, overlap_us, lifetime_us, asked.by.actor)
     return 201, _new(asked, new, secret, old)
+
+
+def _check_grant(asked: Asked, record: KeyRecord) -> None:
+    """Of a key whose secret the asker will know. Without a user it is the key's name that rows and limits have for the
+    requester, so that must not be a stranger's either."""
+    asked.by.check_key(record, grants=True)
+    if asked.by.team is not None:
+        requester, param = (record.name, "name") if record.user is None else (record.user, "user")
+        asked.by.check_user(asked.desk.teams_of_user(requester), param)
 
 
 def _new(asked: Asked, record: KeyRecord, secret: str, old: KeyRecord | None = None) -> NewKey:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from sekisho.domain.spending import EACH, Budget, Facts, Limit, Scope, concreteness, instance_of, shape
+from sekisho.domain.spending import EACH, Budget, Facts, Limit, Scope, concreteness, instance_of, place_of, shape
 from sekisho.ledger.matching import Rule, RuleIndex
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.counters import BudgetSpec, BudgetState, Counters, MeterSpec, MeterState
@@ -91,7 +91,15 @@ async def look(counted: Counted, facts: list[Facts]) -> States:
         found = await counted.counters.look(counted.now_s())
     except StoreUnavailable:
         return NOTHING_KNOWN
-    return States(meters=found[0], budgets=found[1])
+    # as they were met they would stand in no order that anybody knows
+    return await asyncio.to_thread(_in_order, *found)
+
+
+def _in_order(meters: list[MeterState], budgets: list[BudgetState]) -> States:
+    return States(
+        meters=sorted(meters, key=lambda state: place_of(state.spec.scope)),
+        budgets=sorted(budgets, key=lambda state: place_of(state.spec.scope)),
+    )
 
 
 def _specs(rules: Rules, facts: list[Facts]) -> tuple[list[MeterSpec], list[BudgetSpec]]:
