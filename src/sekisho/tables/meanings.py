@@ -40,7 +40,9 @@ MEANINGS: Final = {
     "error_code": (
         "A code of errors, or one of those that nobody was sent: client_left, and interrupted where the gateway died."
     ),
-    "error_message": "Details, also what the provider wrote, up to 500 characters.",
+    "error_message": (
+        "Details, also what the provider wrote, up to 500 characters. Credentials of ours in it are ***."
+    ),
     "latency_ms": "From request to last byte.",
     "time_to_first_byte_ms": "Streams: to the first content. Plain answers: to the whole answer.",
     "gateway_overhead_ms": "Time that was ours: all of it but the waiting for providers.",
@@ -85,7 +87,10 @@ MEANINGS: Final = {
     "gateway_version": "Version of Sekisho.",
     "config_hash": "12 hex digits of the configuration's SHA-256.",
     "sampling_fraction": "1: every call is recorded.",
-    "logging_error_codes": "Why a body is missing: MAX_REQUEST_SIZE_EXCEEDED, MAX_RESPONSE_SIZE_EXCEEDED, SPOOL_FULL.",
+    "logging_error_codes": (
+        "Why a body is missing: MAX_REQUEST_SIZE_EXCEEDED, MAX_RESPONSE_SIZE_EXCEEDED, SPOOL_FULL; INTERRUPTED: the "
+        "gateway died before the call had ended."
+    ),
     "masking": "NULL until there is masking.",
     "input_hash": "Digest of the request's input, where there is a body: finds the same question again.",
     "input_preview": "First 200 characters of the last user message.",
