@@ -21,6 +21,7 @@ from sekisho.domain.endpoint import Timeouts
 from sekisho.mock.script import KEYS as SCRIPT_KEYS
 from sekisho.providers.catalog import CATALOG
 from sekisho.tables.arrow import pa
+from sekisho.tables.meanings import MEANINGS, TABLE_MEANINGS
 from sekisho.tables.schema import ATTEMPT, BODIES, INFERENCE_LOG, USAGE
 from sekisho.tables.storage import Cadence
 from sekisho.tables.views import VIEWS
@@ -202,6 +203,21 @@ def test_every_column_has_a_row_in_the_order_of_the_table() -> None:
     own = [field for field in INFERENCE_LOG if field.name in BODIES]
     assert _documented("Columns of inference_log alone") == [(field.name, _sql_type(field.type)) for field in own]
     assert _documented("Fields of an attempt") == [(field.name, _sql_type(field.type)) for field in ATTEMPT]
+
+
+def test_meanings_are_the_comments_that_the_tables_carry() -> None:
+    """The page has links, a comment has none; every word else is the same."""
+    sections = "Columns of both", "Columns of inference_log alone"
+    documented = {names_in_code(row[0])[0]: _plain(row[2]) for name in sections for row in rows(TABLES, under=name)}
+    assert documented == MEANINGS
+    introduction = _plain(TABLES.read_text("utf-8"))
+    for table, meaning in TABLE_MEANINGS.items():
+        assert f"{table} has {meaning[0].lower()}{meaning[1:]}" in introduction
+
+
+def _plain(text: str) -> str:
+    """Without links and code."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text).replace("`", "")
 
 
 def test_every_view_has_a_row() -> None:

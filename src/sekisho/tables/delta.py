@@ -21,6 +21,7 @@ from sekisho.tables.arrow import Table
 from sekisho.tables.disk import DiskFiles
 from sekisho.tables.features import check_append
 from sekisho.tables.files import TableFiles, entry_path
+from sekisho.tables.meanings import TABLE_MEANINGS, described
 from sekisho.tables.parts import Part, add_action, write_parts
 from sekisho.tables.schema import PARTITION, TABLES
 from sekisho.tables.storage import Storage, TableUnreadable, forget_aws_variables
@@ -194,9 +195,10 @@ class DeltaFolder:
         try:
             DeltaTable.create(
                 self.storage.table(self.name),
-                schema=self.schema,
+                schema=described(self.schema),
                 mode="ignore",
                 partition_by=[PARTITION],
+                description=TABLE_MEANINGS[self.name],
                 configuration=PROPERTIES,
                 storage_options=self.storage.options(),
             )
@@ -213,7 +215,7 @@ class DeltaFolder:
         known = {field.name for field in table.schema().fields}
         from deltalake import Schema
 
-        missing = [field for field in Schema.from_arrow(self.schema).fields if field.name not in known]
+        missing = [field for field in Schema.from_arrow(described(self.schema)).fields if field.name not in known]
         if missing:
             # First what readers go by: killed in between, a table with the columns and without it could not be read.
             table.alter.set_table_properties({WIDENED: "true"}, raise_if_not_exists=False)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sekisho.tables.schema import PARTITION
+
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
@@ -33,6 +35,12 @@ class UnknownFeatures(OSError):
 
 def check_append(table: DeltaTable, name: str) -> None:
     """Raises UnknownFeatures for a table to which rows have to be added in another way than ours."""
+    if table.metadata().partition_columns != [PARTITION]:
+        # as where it was registered before the gateway had made it, and then given columns: rows would lose their day
+        raise UnknownFeatures(
+            f"{name} was made by another program, without {PARTITION} as its partition: take that table away, and it "
+            "is made anew"
+        )
     used = _used(table)
     spoilt = {feature for feature in table.protocol().writer_features or () if feature not in _APPENDED | {*_USED_BY}}
     if found := sorted(used | spoilt):

@@ -17,6 +17,7 @@ from sekisho.tables.columns import Batch
 from sekisho.tables.delta import WIDENED, DeltaFolder, TableChanged, app_id, open_table
 from sekisho.tables.disk import set_aside_broken_entry
 from sekisho.tables.layout import encode_record
+from sekisho.tables.meanings import MEANINGS, TABLE_MEANINGS, described
 from sekisho.tables.schema import USAGE
 
 
@@ -55,7 +56,18 @@ def test_appends_are_there_and_the_table_remembers_how_far_it_has_come(tmp_path:
     assert table is not None
     assert table.transaction_version(app_id("s")) == 50
     assert (table.protocol().min_reader_version, table.protocol().min_writer_version) == (1, 2)
-    assert Schema.from_arrow(USAGE) == table.schema()
+    assert Schema.from_arrow(described(USAGE)) == table.schema()
+
+
+def test_a_table_says_what_it_and_its_columns_mean_and_its_files_do_not_repeat_it(tmp_path: Path):
+    opened(tmp_path).append(rows(3), 30)
+    table = DeltaTable(str(tmp_path / "usage"))
+    assert {field.name: field.metadata for field in table.schema().fields} == {
+        name: {"comment": MEANINGS[name]} for name in USAGE.names
+    }
+    assert table.metadata().description == TABLE_MEANINGS["usage"]
+    for file in (tmp_path / "usage").rglob("*.parquet"):
+        assert MEANINGS["cost_breakdown"].encode() not in file.read_bytes()
 
 
 def test_two_committers_of_one_spool_cannot_double_a_row(tmp_path: Path):
@@ -186,6 +198,9 @@ def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path: Path)
     table = DeltaTable(str(tmp_path / "usage"))
     assert {field.name for field in table.schema().fields} == set(USAGE.names)
     assert table.metadata().configuration[WIDENED] == "true"
+    # what was there stays as it was
+    comments = {field.name: field.metadata.get("comment") for field in table.schema().fields}
+    assert comments == {name: None if name in older.schema.names else MEANINGS[name] for name in USAGE.names}
     assert ids(tmp_path) == want(2)
 
 

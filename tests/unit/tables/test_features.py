@@ -91,3 +91,24 @@ def test_rows_that_are_deleted_and_still_in_the_files_are_not_shown(table: Delta
     switched_on(tmp_path, ["deletionVectors"], {}, gone, add)
     with pytest.raises(UnknownFeatures, match="deletion vectors"):
         list(ask(tmp_path, "SELECT * FROM usage").rows())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [([], "usage cannot be read"), (["request_date", "request_id"], "without request_date as its partition")],
+)
+def test_nothing_is_added_to_a_table_that_another_program_made_in_our_place(
+    tmp_path: Path, fields: list[str], said: str
+):
+    """As Databricks makes an empty one where a table is registered before the gateway has made it."""
+    made = [{"name": name, "type": "string", "nullable": True, "metadata": {}} for name in fields]
+    schema = msgspec.json.encode({"type": "struct", "fields": made}).decode()
+    meta = {"id": "1", "format": {"provider": "parquet", "options": {}}, "schemaString": schema,
+            "partitionColumns": [], "configuration": {}, "createdTime": 0}  # fmt: skip
+    actions = [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": meta}]
+    log = tmp_path / "tables" / "usage" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020d}.json").write_bytes(b"\n".join(map(msgspec.json.encode, actions)))
+    with pytest.raises(OSError, match=said):
+        DeltaFolder(tmp_path / "tables", "usage", "s").open()
+    assert [file.name for file in log.iterdir()] == [f"{0:020d}.json"]

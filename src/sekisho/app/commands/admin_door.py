@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
@@ -167,6 +168,7 @@ def _open(config: Path | None, gateway: str | None, key: str | None) -> Door:
 
 
 def is_address(url: str) -> bool:
+    """Whether a request can be sent there."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -193,6 +195,8 @@ def over_http(sent: Sent) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read(_LARGEST_ANSWER)
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{type(error).__name__}: no answer in HTTP") from None
 
 
 #: how requests leave; tests put a gateway of their own here

@@ -25,6 +25,8 @@ from sekisho.app.commands.tables_desk import (
     target,
     work,
 )
+from sekisho.app.commands.tables_register import REGISTER
+from sekisho.app.commands.tables_register import register as at_unity_catalog
 from sekisho.app.commands.tables_rows import ERASE, EXPORT, erase, export
 from sekisho.app.declare import FORMAT, Both, Help, command, group
 from sekisho.app.speech import language
@@ -99,6 +101,7 @@ def register(app: typer.Typer) -> None:
     command(tables, "vacuum", vacuum, _VACUUM)
     command(tables, "erase", erase, ERASE)
     command(tables, "export", export, EXPORT)
+    command(tables, "register", at_unity_catalog, REGISTER)
 
 
 def info(

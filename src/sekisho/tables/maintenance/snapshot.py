@@ -70,7 +70,8 @@ def take_snapshot(folder: Path) -> Snapshot | None:
         name=folder.name,
         version=table.version(),
         files=tuple(_files(found)),
-        schema=pa.schema([field for field in schema if field.name != PARTITION]),
+        # without what they mean, or every file would say it again
+        schema=pa.schema([field.remove_metadata() for field in schema if field.name != PARTITION]),
         append_only=table.metadata().configuration.get("delta.appendOnly", "").lower() == "true",
     )
 

@@ -33,10 +33,19 @@ from sekisho.tables.maintenance.compact import SETTLED_US, Compacted, Step, comp
 from sekisho.tables.maintenance.merge import TARGET_BYTES, RowsMissing, merge
 from sekisho.tables.maintenance.snapshot import LiveFile, Snapshot, take_snapshot
 from sekisho.tables.maintenance.transaction import Conflict, replace
+from sekisho.tables.meanings import MEANINGS
 from sekisho.tables.parts import ROW_GROUP
 from sekisho.tables.schema import TABLES
 
 LATER_US = NEXT_DAY_US + SETTLED_US
+
+
+def test_merged_files_do_not_repeat_what_columns_mean(tmp_path: Path):
+    filled(tmp_path, files=3)
+    compact(tmp_path / "usage", LATER_US, closed=True)
+    for file in (tmp_path / "usage").rglob("*.parquet"):
+        assert MEANINGS["cost_breakdown"].encode() not in file.read_bytes()
+        assert not any(b"comment" in (field.metadata or {}) for field in pq.read_schema(file))
 
 
 @pytest.mark.parametrize("name", TABLES)
