@@ -17,7 +17,7 @@ import msgspec
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import DeltaFolder
 from sekisho.tables.pulse import Beat
-from sekisho.tables.segments import SpoolReader
+from sekisho.tables.segments import SpoolReader, sequence
 from sekisho.tables.spools import reported
 from sekisho.tables.status import CommitterStatus, StatusFile
 from sekisho.tables.storage import Cadence, Storage
@@ -55,19 +55,24 @@ class Committer:
         self._reader = SpoolReader(self.spool)
         self._waiting = Waiting(self.spool)
         self._tables: tuple[DeltaFolder, DeltaFolder] | None = None
+        #: whose rows are carried now, and the first segment that may be of others: those before have all been
+        self._writer, self._from = "", 0
         #: the highest segment whose name is known to be on the disk
         self._named = 0
 
     def open(self) -> bool:
         """Make or find both tables; False while there is no spool yet. Raises what the disk or delta-rs raises."""
-        spool_id = self._reader.spool_id()
-        if spool_id is None:
+        found = self._next_writer()
+        if found is None:
             return False
-        usage = DeltaFolder(self._storage, "usage", spool_id)
-        log = DeltaFolder(self._storage, "inference_log", spool_id)
+        self._writer, self._from = found
+        usage = DeltaFolder(self._storage, "usage", self._writer)
+        log = DeltaFolder(self._storage, "inference_log", self._writer)
         for table in (usage, log):
             self._beat()
             table.open()
+            # what lies before it is not its own
+            table.done = max(table.done, sequence(self._from, 0))
         self._tables = usage, log
         self._note(state="running", committed_seq=min(usage.done, log.done))
         return True
@@ -83,14 +88,26 @@ class Committer:
         after, ahead = min(positions), max(positions)
         # After a crash between the two commits one table is ahead: until the other has caught up a batch is for that
         # one alone, and ends where they meet.
+        # Asked before: where there is a later writer, this one writes no more, and all that it has written is seen.
+        later = self._next_writer(self._writer)
         batch, last_seq, more = self._collect(after, ahead if ahead > after else None)
+        at_end = not more and ahead == after
         if last_seq > after:
             self._commit(batch, last_seq)
         elif ahead > after:
             self._advance(ahead)
-        if not more and ahead == after:
+        elif at_end and later is not None:
+            # Segments of this one go with the first rows of the next: calls that were in flight stand in them until
+            # that has taken them over.
+            self._from, self._tables = later[1], None
+        if at_end and later is None:
             self._note(caught_up_us=began_us)
-        return last_seq > after or ahead > after
+        return last_seq > after or ahead > after or self._tables is None
+
+    def _next_writer(self, after: str | None = None) -> tuple[str, int] | None:
+        """Whose rows are to be carried now, or after those of another, and the first segment of these."""
+        later = [(spool_id, first) for spool_id, first in self._reader.writers().items() if first >= self._from]
+        return next((found for found in later if found[0] != after), None)
 
     def reopen(self) -> None:
         """Forget what is known of the tables; the next step looks for itself."""
@@ -114,7 +131,7 @@ class Committer:
     def _collect(self, after: int, upto: int | None) -> tuple[Batch, int, bool]:
         """A bounded batch, the position it reaches, and whether there may be more."""
         batch, size, last_seq = Batch(), 0, after
-        for chunk in self._reader.chunks(after, upto):
+        for chunk in self._reader.chunks(after, upto, of=self._writer):
             batch.add(chunk.payloads)
             last_seq = chunk.last_seq
             size += sum(map(len, chunk.payloads))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,7 @@ def overview(data_dir: Path, storage: Storage | None = None) -> tuple[list[Table
     spools = held_spools(data_dir)
     try:
         tables = [_table(place, name, spool_ids(spools)) for name in TABLES]
-        seen = [_waiting(spool, tables[0].done.get(spool.spool_id() or "", 0)) for spool in spools]
+        seen = [_waiting(spool, tables[0].done) for spool in spools]
         ages_s = [age_s for _, _, age_s in seen if age_s is not None]
         return tables, SpoolOverview(
             rows=sum(rows for rows, _, _ in seen),
@@ -61,11 +62,11 @@ def overview(data_dir: Path, storage: Storage | None = None) -> tuple[list[Table
             spool.close()
 
 
-def _waiting(spool: SpoolReader, done: int) -> tuple[int, int, float | None]:
-    """Rows after this position, their bytes, and the age of the first."""
+def _waiting(spool: SpoolReader, done: Mapping[str, int]) -> tuple[int, int, float | None]:
+    """Rows after these positions, their bytes, and the age of the first."""
     rows = size = 0
     age_s = None
-    for chunk in spool.chunks(done):
+    for chunk in spool.unread(done):
         if not rows and chunk.payloads:
             age_s = round(max(0.0, time.time() - ended_us(chunk.payloads[0]) / 1e6), 1)
         rows += len(chunk.payloads)

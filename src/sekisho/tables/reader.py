@@ -258,7 +258,7 @@ def _done(table: Any, spools: tuple[str, ...]) -> dict[str, int]:
 def _tail(spools: Sequence[SpoolReader], done: Mapping[str, int]) -> Iterator[Batch]:
     """Rows that the table does not have, in batches."""
     batch = Batch()
-    for chunk in (chunk for spool in spools for chunk in spool.chunks(done.get(spool.spool_id() or "", 0))):
+    for chunk in (chunk for spool in spools for chunk in spool.unread(done)):
         batch.add(chunk.payloads)
         if batch.rows >= _TAIL_ROWS:
             yield batch

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,9 @@ CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Header(msgspec.Struct, frozen=True):
-    """Head of a segment. `spool` is the id under which Delta tables remember how far they have come."""
+    """Head of a segment. `spool` is the id under which Delta tables remember how far they have come: that of the
+    writer, for a folder may be copied or set back, and of two writers with one id the tables would take the rows of one
+    for those of the other."""
 
     spool: str
     layout: Layout
@@ -155,7 +157,8 @@ class Segment:
 
 
 class SpoolReader:
-    """Records after a position, in order. One owner; `corrupt` counts records that a finished segment could not give.
+    """Records after a position, in order, of one writer or of all that have written here. One owner; `corrupt` counts
+    records that a finished segment could not give.
 
     A snapshot for queries opens every segment at once (`hold`), so that trimming cannot pull one away.
     """
@@ -163,34 +166,41 @@ class SpoolReader:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.corrupt = 0
-        #: segments of another spool, or unreadable: left where they are, and told
+        #: unreadable segments: left where they are, and told
         self.strange: set[int] = set()
         self._open: dict[int, Segment] = {}
 
     def spool_id(self) -> str | None:
-        """Id of the newest readable segment; None while there is none."""
-        for number in reversed(segment_numbers(self.root)):
+        """That of the newest writer; None while there is no readable segment."""
+        return next(reversed(self.writers()), None)
+
+    def writers(self) -> dict[str, int]:
+        """The ids of all that have written here, in their order, each with the number of its first segment."""
+        found: dict[str, int] = {}
+        for number in self._numbers():
             if (segment := self._segment(number)) is not None:
-                return segment.spool_id
-        return None
+                found.setdefault(segment.spool_id, number)
+        return found
+
+    def unread(self, done: Mapping[str, int]) -> Iterator[Chunk]:
+        """Records that lie after the position of their writer; of a writer without one all."""
+        for spool_id in self.writers():
+            yield from self.chunks(done.get(spool_id, 0), of=spool_id)
 
     def hold(self) -> None:
         """Open everything there is now; what is appended to it later is still seen."""
         for number in segment_numbers(self.root):
             self._segment(number)
 
-    def chunks(self, after: int, upto: int | None = None) -> Iterator[Chunk]:
-        """Complete records with `after < seq <= upto`, at most CHUNK_ROWS at a time, until the first incomplete one."""
-        spool_id = self.spool_id()
+    def chunks(self, after: int, upto: int | None = None, *, of: str | None = None) -> Iterator[Chunk]:
+        """Complete records with `after < seq <= upto`, at most CHUNK_ROWS at a time, until the first incomplete one; of
+        all writers, or of one."""
         number, offset = after >> 32, after & 0xFFFFFFFF
         for candidate in self._numbers():
             if candidate < number:
                 continue
             segment = self._segment(candidate)
-            if segment is None:
-                continue
-            if segment.spool_id != spool_id:
-                self.strange.add(candidate)
+            if segment is None or (of is not None and segment.spool_id != of):
                 continue
             start = aligned(offset) if candidate == number and offset else segment.first
             scan = _Scan(segment, start, None if upto is None else upto - (candidate << 32))
@@ -213,8 +223,8 @@ class SpoolReader:
                 segment.sync()
 
     def trim(self, done: int) -> int:
-        """Unlink segments that lie wholly before `done`; returns how many. The newest always stays: it keeps the id
-        and the count."""
+        """Unlink segments that lie wholly before `done`; returns how many. The newest always stays: it keeps the
+        count."""
         gone = 0
         for number in segment_numbers(self.root):
             if number >= done >> 32 or number in self.strange:

@@ -1,4 +1,4 @@
-"""The folder of a spool: who owns it, and what an earlier owner left. Must never start the count of rows again."""
+"""The folder of a spool: who owns it, and what an earlier owner left. Must never give a segment's number twice."""
 
 from __future__ import annotations
 
@@ -48,19 +48,12 @@ def lock(root: Path) -> int:
 
 
 def resume(root: Path) -> tuple[int, str]:
-    """Number of the last segment and the id of the spool; a new id when nothing is left of an earlier one.
+    """Number of the last segment, and an id for what is written from now on.
 
-    The count must never start again under an old id: the tables would take new rows for rows they have.
+    Never an old id: somebody else may have gone on writing under it where this folder is a copy, or was set back to an
+    older state, and the tables would take new rows for rows that they have.
     """
-    numbers = segment_numbers(root)
-    for number in reversed(numbers):
-        try:
-            segment = Segment(root, number)
-        except (OSError, ValueError, msgspec.MsgspecError):
-            continue
-        segment.close()
-        return numbers[-1], segment.spool_id
-    return numbers[-1] if numbers else 0, uuid.uuid4().hex
+    return max(segment_numbers(root), default=0), uuid.uuid4().hex
 
 
 def remove_empty(root: Path, newest: int) -> None:

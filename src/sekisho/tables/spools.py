@@ -49,8 +49,8 @@ def held_spools(data_dir: Path) -> list[SpoolReader]:
 
 
 def spool_ids(readers: Sequence[SpoolReader]) -> tuple[str, ...]:
-    """Under which tables remember how far they have these spools."""
-    return tuple(found for reader in readers if (found := reader.spool_id()) is not None)
+    """Under which tables remember how far they have these spools: of every writer, the newest of each spool last."""
+    return tuple(spool_id for reader in readers for spool_id in reader.writers())
 
 
 def settle(root: Path) -> int:

@@ -75,11 +75,7 @@ class Eye:
         try:
             spool.hold()
             committed = reader._snapshot(self._storage, self._table, spool_ids([spool]), "files")
-            tail = [
-                _id_of(payload)
-                for chunk in spool.chunks(committed.done.get(spool.spool_id() or "", 0))
-                for payload in chunk.payloads
-            ]
+            tail = [_id_of(payload) for chunk in spool.unread(committed.done) for payload in chunk.payloads]
         finally:
             spool.close()
         if committed.files != self._files:

@@ -139,15 +139,14 @@ def test_what_is_to_be_on_the_disk_is_synced_and_no_other_segment(tmp_path: Path
     writer.close()
 
 
-def test_the_count_goes_on_after_a_restart_and_the_id_stays(tmp_path: Path):
+def test_the_count_goes_on_after_a_restart_under_another_id(tmp_path: Path):
     first = SpoolWriter(tmp_path, SMALL)
     first.append(record_of(a_row(1)))
     first.close()
-    spool_id = SpoolReader(tmp_path).spool_id()
     second = SpoolWriter(tmp_path, SMALL)
     second.append(record_of(a_row(2)))
     assert second.last_seq > first.last_seq
-    assert SpoolReader(tmp_path).spool_id() == spool_id
+    assert SpoolReader(tmp_path).writers() == {first.spool_id: 1, second.spool_id: 2}
     assert stored(tmp_path) == [encode_record(row) for row in records(2, 1)]
     second.close()
 

@@ -277,7 +277,9 @@ class Supervisor:
 
     def _note(self, place: Place, state: State) -> None:
         place.state = state
-        self._spool_id = self._spool_id or state.ready.get("spool")
+        if self._spool_id is None or place is self.places[0]:
+            # of one of them, always the same: it tells who asks whether this is the gateway of a folder
+            self._spool_id = state.ready.get("spool") or self._spool_id
 
     def _send(self, place: Place, message: ToWorker) -> None:
         if place.line is not None and place.listening and not place.line.send(message):

@@ -86,9 +86,10 @@ def waiting(data_dir: Path, tables_dir: Path, user: str) -> int:
     try:
         table = open_table(tables_dir / "usage")
         for spool in spools:
-            spool_id = spool.spool_id()
-            done = table.transaction_version(app_id(spool_id)) if table is not None and spool_id is not None else None
-            for chunk in spool.chunks(done or 0):
+            known: dict[str, int] = {}
+            if table is not None:
+                known = {one: table.transaction_version(app_id(one)) or 0 for one in spool.writers()}
+            for chunk in spool.unread(known):
                 batch = Batch()
                 batch.add(chunk.payloads)
                 if batch.rows:
