@@ -108,7 +108,7 @@ class Pipeline:
             body = await self._upstream.plain(entry, request, snapshot) if kept is None else kept.body
         except Refusal as refusal:
             if refusal.status == 400 and entry.endpoint is None:
-                _place(entry, refusal, snapshot)
+                _place(entry, snapshot)
             return self._refuse(entry, refusal, "refused")
         except UpstreamError as error:
             return self._failed(entry, error)
@@ -288,16 +288,14 @@ def _language(call: Call, snapshot: Snapshot) -> Language:
     return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
 
 
-def _place(entry: Entry, refusal: Refusal, snapshot: Snapshot) -> None:
+def _place(entry: Entry, snapshot: Snapshot) -> None:
     """A body that was refused before it was known where it goes says so all the same: its row stands with those of
     that endpoint, and has the body where they do. Not with a forbidden field, which may hold a credential."""
-    model = named_model(entry.call, snapshot.default_model)
-    if model is None or entry.caller is None:
+    named = named_model(entry.call, snapshot.default_model)
+    if named is None or entry.caller is None:
         return
-    entry.request_model = model
-    entry.endpoint = snapshot.meant(entry.caller, model)
-    if refusal.code == "forbidden_field":
-        entry.keep_request = False
+    entry.request_model, entry.keep_request = named
+    entry.endpoint = snapshot.meant(entry.caller, entry.request_model)
 
 
 def _waits_for_disk(entry: Entry) -> bool:
