@@ -6,6 +6,7 @@ Must close every entry it opens, exactly once: by an answer, a refusal, the call
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 
 import msgspec
@@ -216,18 +217,19 @@ class Pipeline:
         edge_of = edge_for(entry, request)
         if entry.claim is not None and self.idempotency is not None:
             edge_of = self.idempotency.recording(entry, edge_of)
-        stream = await self._upstream.stream(entry, request, snapshot, edge_of, self._close_stream)
+        close = functools.partial(self._close_stream, snapshot)
+        stream = await self._upstream.stream(entry, request, snapshot, edge_of, close)
         if not entry.closed:
             self._live[entry.call.request_id] = stream
         return Reply(entry, 200, stream=stream)
 
     def _close_stream(
-        self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
+        self, began: Snapshot, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
         if detail is not None and entry.attempts:
-            provider = self.snapshot.providers.get(entry.attempts[-1].target.provider)
-            detail = detail if provider is None else provider.hide(detail)
+            # of what the call began with: its credentials may have been replaced since
+            detail = began.providers[entry.attempts[-1].target.provider].hide(detail)
         self._ledger.close(entry, status, state, code, detail)
         durable = self._ledger.when_durable if _waits_for_disk(entry) else None
         if entry.claim is None or self.idempotency is None:
