@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from typing import Any
 
+import hiredis
 import pytest
 from tests.services.redis_workers import Rows, granted, until, workers
 from tests.support.redis_server import RedisServer
@@ -43,6 +45,28 @@ async def test_who_takes_connections_and_says_nothing_is_told_with_a_reason(capl
         await link.open()
         await link.close()
     assert caplog.messages == ["the counters' server cannot be reached: no answer within 0.2 s"]
+
+
+async def test_who_still_reads_its_disk_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    """For minutes where it holds much. Of itself it tells meanwhile, and of nothing else."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands: Any = hiredis.Reader()
+        while said := await reader.read(4096):
+            commands.feed(said)
+            while command := commands.gets():
+                told = b"$11\r\nrole:master\r\n"
+                writer.write(told if command[0] == b"INFO" else b"-LOADING Redis is loading the dataset in memory\r\n")
+        writer.close()
+
+    loading = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with loading:
+        link = RedisLink(Address(port=loading.sockets[0].getsockname()[1]), lambda: None)
+        await link.open()
+        assert not link.up
+        await link.close()
+    (why,) = caplog.messages
+    assert "LOADING" in why
 
 
 async def test_a_server_that_drops_keys_when_it_is_full_is_told(

@@ -22,7 +22,7 @@ from tests.services.redis_workers import (
 )
 from tests.support.redis_server import RedisServer
 
-from sekisho.domain.spending import scope_of
+from sekisho.domain.spending import Budget, scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores.counters import Denial, MeterSpec, Reservation
 from sekisho.stores.redis_words import EPOCH, SCRIPT_SHA, asking
@@ -252,6 +252,22 @@ async def test_a_gateway_that_starts_without_a_server_refuses_budgeted_calls_and
         denial = await one.admit(2_000)
         assert isinstance(denial, Denial)
         assert (denial.cause, denial.spent_nanos) == ("budget", 999_100)
+
+
+async def test_who_rebuilds_says_that_those_hold_of_which_the_rows_were_read(server: RedisServer) -> None:
+    rows = Rows()
+    held, newer = (Budget(scope=scope_of({"team": team}), amount_nanos=1) for team in ("research", "sales"))
+    async with workers(server, 1, rows) as (one,):
+
+        async def spent(as_of_s: float) -> dict[str, int]:
+            one.counters.in_force = (held, newer)
+            return await rows.spent(as_of_s)
+
+        one.counters.in_force = (held,)
+        one.counters._keeper._spent = spent
+        server.empty()
+        one.settle(await budgeted_again(one), 5)
+        assert [budget.scope for budget, _ in await one.counters.held()] == [held.scope]
 
 
 def test_the_loop_of_serving_will_do(server: RedisServer) -> None:

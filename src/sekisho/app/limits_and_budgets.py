@@ -57,11 +57,14 @@ class LimitsAndBudgets:
         self._writing: asyncio.Future[None] | None = None
         self._looking: asyncio.Future[None] | None = None
         self._adopting: asyncio.Future[None] | None = None
+        #: or the end of one would let calls in that wait for the other
+        self._one_adoption = asyncio.Lock()
         self._look_at_s = 0.0
         #: of every budget that was met, as /metrics shows it
         self._shown = _gauges((), self._public)
         if not isinstance(counters, MemoryCounters):
-            counters.in_force, counters.on_rebuilt = rules.budgets, self._rebuilt_elsewhere
+            counters.on_rebuilt = self._rebuilt_elsewhere
+        self._rebuild_by(rules)
 
     def planner(self) -> Planner | None:
         """Plans of calls by the rules in force, anew for each snapshot; None: nothing is limited."""
@@ -81,9 +84,8 @@ class LimitsAndBudgets:
         changed = rules.budgets != self.rules.budgets
         if rules.limits != self.rules.limits:
             self.limiter.limits_changed()
-        self.rules = self._books.rules = rules
-        if not isinstance(self.counters, MemoryCounters):
-            self.counters.in_force = rules.budgets
+        self.rules = rules
+        self._rebuild_by(rules)
         self._public = _public(rules, settings)
         if changed:
             # other amounts are taken over at once, also where nobody calls: their marks may be passed already
@@ -96,22 +98,30 @@ class LimitsAndBudgets:
             self.counters.bind((), (), [spec for spec in now if spec is not None])
             await asyncio.sleep(0)
 
-    async def adopt(self, rules: Rules) -> None:
-        """Tell the counters what was spent of budgets that are about to hold and did not until now. Raises SpentUnknown
-        or StoreUnavailable."""
-        if isinstance(self.counters, MemoryCounters):
-            gone = await asyncio.to_thread(_keys, self.counters.met(), self.rules, False)
-            wall_s = time.time()
-            sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
-            self.counters.adopt(sums, wall_s, gone | self.counters.astray)
-            return
-        # before anything is read, so that a rebuild meanwhile knows of them
-        before, self._books.rules = self._books.rules, rules
-        try:
-            await self._adopt_shared(self.counters, rules)
-        except BaseException:
-            self._books.rules = before
-            raise
+    async def adopt(self, rules: Rules | None = None) -> None:
+        """Tell the counters what was spent of budgets that are about to hold and did not until now; None: of those in
+        force. Raises SpentUnknown or StoreUnavailable."""
+        async with self._one_adoption:
+            rules = rules or self.rules
+            if isinstance(self.counters, MemoryCounters):
+                gone = await asyncio.to_thread(_keys, self.counters.met(), self.rules, False)
+                wall_s = time.time()
+                sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
+                self.counters.adopt(sums, wall_s, gone | self.counters.astray)
+                return
+            # before anything is read, so that a rebuild meanwhile knows of them
+            self._rebuild_by(rules)
+            try:
+                await self._adopt_shared(self.counters, rules)
+            except BaseException:
+                self._rebuild_by(self.rules)
+                raise
+
+    def _rebuild_by(self, rules: Rules) -> None:
+        """What is rebuilt from now on, and said to be."""
+        self._books.rules = rules
+        if not isinstance(self.counters, MemoryCounters):
+            self.counters.in_force = rules.budgets
 
     async def _adopt_shared(self, counters: RedisCounters, rules: Rules) -> None:
         epoch = None
@@ -120,15 +130,15 @@ class LimitsAndBudgets:
             # by the server's clock: that of another machine may be ahead of ours by more than a budget stays fresh
             now_s = await counters.clock_s()
             held = await counters.held()
-            if all_held(rules.budgets, held, now_s):
-                await counters.adopt({}, now_s)
-            else:
+            if not await asyncio.to_thread(all_held, rules.budgets, held, now_s):
                 sums = await spent_before(self._books.settings, rules, self._books.spent)(now_s)
                 met = await asyncio.to_thread(_keys, counters.met(), rules, True)
                 idle = await asyncio.to_thread(idle_since, sums.keys() | met, held, now_s)
                 # a budget that goes on has counted by itself what the rows hold
                 await counters.adopt({key: sums[key] for key in idle if key in sums}, now_s, idle)
         await counters.say_held(rules.budgets)
+        if epoch == counters.epoch:  # or what was adopted went with it
+            counters.adopted = True
 
     async def begin(self) -> None:
         """At the start. Where the counters' server is away, the budgets wait for it."""
@@ -136,7 +146,7 @@ class LimitsAndBudgets:
             return
         self.counters.adopted = False
         try:
-            await self.adopt(self.rules)
+            await self.adopt()
         except StoreUnavailable as error:
             log.warning("%s; calls with a blocking budget are refused until it is there", error)
 
@@ -171,7 +181,7 @@ class LimitsAndBudgets:
     async def _adopt_late(self) -> None:
         here = isinstance(self.counters, MemoryCounters)
         try:
-            await self.adopt(self.rules)
+            await self.adopt()
         except (StoreUnavailable, SpentUnknown) as error:
             meanwhile = "budgets count anew" if here else "calls with a blocking budget are refused"
             log.warning("%s; %s until it is there", error, meanwhile)

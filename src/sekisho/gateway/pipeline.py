@@ -6,6 +6,7 @@ Must close every entry it opens, exactly once: by an answer, a refusal, the call
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 
 import msgspec
@@ -108,7 +109,7 @@ class Pipeline:
             body = await self._upstream.plain(entry, request, snapshot) if kept is None else kept.body
         except Refusal as refusal:
             if refusal.status == 400 and entry.endpoint is None:
-                _place(entry, refusal, snapshot)
+                _place(entry, snapshot)
             return self._refuse(entry, refusal, "refused")
         except UpstreamError as error:
             return self._failed(entry, error)
@@ -216,18 +217,19 @@ class Pipeline:
         edge_of = edge_for(entry, request)
         if entry.claim is not None and self.idempotency is not None:
             edge_of = self.idempotency.recording(entry, edge_of)
-        stream = await self._upstream.stream(entry, request, snapshot, edge_of, self._close_stream)
+        close = functools.partial(self._close_stream, snapshot)
+        stream = await self._upstream.stream(entry, request, snapshot, edge_of, close)
         if not entry.closed:
             self._live[entry.call.request_id] = stream
         return Reply(entry, 200, stream=stream)
 
     def _close_stream(
-        self, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
+        self, began: Snapshot, entry: Entry, status: int, state: TerminalState, code: str | None, detail: str | None
     ) -> WhenDurable | None:
         self._live.pop(entry.call.request_id, None)
         if detail is not None and entry.attempts:
-            provider = self.snapshot.providers.get(entry.attempts[-1].target.provider)
-            detail = detail if provider is None else provider.hide(detail)
+            # of what the call began with: its credentials may have been replaced since
+            detail = began.providers[entry.attempts[-1].target.provider].hide(detail)
         self._ledger.close(entry, status, state, code, detail)
         durable = self._ledger.when_durable if _waits_for_disk(entry) else None
         if entry.claim is None or self.idempotency is None:
@@ -288,16 +290,14 @@ def _language(call: Call, snapshot: Snapshot) -> Language:
     return snapshot.language if wanted is None else language_of(wanted, snapshot.language)
 
 
-def _place(entry: Entry, refusal: Refusal, snapshot: Snapshot) -> None:
+def _place(entry: Entry, snapshot: Snapshot) -> None:
     """A body that was refused before it was known where it goes says so all the same: its row stands with those of
     that endpoint, and has the body where they do. Not with a forbidden field, which may hold a credential."""
-    model = named_model(entry.call, snapshot.default_model)
-    if model is None or entry.caller is None:
+    named = named_model(entry.call, snapshot.default_model)
+    if named is None or entry.caller is None:
         return
-    entry.request_model = model
-    entry.endpoint = snapshot.meant(entry.caller, model)
-    if refusal.code == "forbidden_field":
-        entry.keep_request = False
+    entry.request_model, entry.keep_request = named
+    entry.endpoint = snapshot.meant(entry.caller, entry.request_model)
 
 
 def _waits_for_disk(entry: Entry) -> bool:

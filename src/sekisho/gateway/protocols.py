@@ -9,7 +9,7 @@ from sekisho.domain.errors import Refusal
 from sekisho.formats.json import UNREADABLE, decode_fields
 from sekisho.gateway.annotations import annotate
 from sekisho.wire import chat_stream, openai_chat, openai_embeddings
-from sekisho.wire.bodies import read_model
+from sekisho.wire.bodies import has_forbidden, read_model
 
 
 def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | EmbeddingRequest:
@@ -37,12 +37,13 @@ def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | E
     return request
 
 
-def named_model(call: Call, default_model: str | None) -> str | None:
-    """The model that a refused body names all the same; None where that cannot be read."""
+def named_model(call: Call, default_model: str | None) -> tuple[str, bool] | None:
+    """The model that a refused body names all the same, and whether it may be kept; None where that cannot be read."""
     try:
         fields = decode_fields(call.body)
+        kept = not has_forbidden(fields)
         if call.route.protocol == "chat_stream" and default_model and chat_stream.is_unnamed(fields):
-            return default_model
-        return read_model(fields)
+            return default_model, kept
+        return read_model(fields), kept
     except (*UNREADABLE, Refusal):
         return None

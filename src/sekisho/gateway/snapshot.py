@@ -79,7 +79,7 @@ class Provider:
         the text was cut in the middle of one, its beginning is no part of the text either."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-            sizes = range(len(secret) - 1, _LEAST_SECRET_CHARS - 1, -1)
+            sizes = range(min(len(secret) - 1, len(text)), _LEAST_SECRET_CHARS - 1, -1)
             cut = next((size for size in sizes if text.endswith(secret[:size])), 0)
             text = f"{text[:-cut]}***" if cut else text
         return text

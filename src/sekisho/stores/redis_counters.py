@@ -71,9 +71,10 @@ class RedisCounters:
     a second, `close` at the end. `spent` reads what was spent before, from rows."""
 
     remote = True
-    #: budgets that hold here, and so are rebuilt here
+    #: budgets that hold here or are about to, and so are rebuilt here
     in_force: Sequence[Budget] = ()
-    #: whether the server knows what was spent of every budget here; until then budgeted calls do without it
+    #: whether the server knows what was spent of every budget here, as who tells it says; until then budgeted calls do
+    #: without it
     adopted = True
 
     def __init__(
@@ -131,7 +132,7 @@ class RedisCounters:
     ) -> None:
         """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets that are new in the
         configuration, and for those of `idle_since_s`, which did not hold since then. Every worker may say it, the
-        first one is heard. Raises StoreUnavailable; then budgeted calls go on to be treated as without a server."""
+        first one is heard. Raises StoreUnavailable."""
         idle_ms = {key: int(since_s * 1000) for key, since_s in (idle_since_s or {}).items()}
         sums = {**dict.fromkeys(idle_ms, 0), **spent_nanos}
         if sums:
@@ -142,7 +143,6 @@ class RedisCounters:
             for at in range(0, len(names), _ADOPTED_AT_ONCE):
                 some = {key: sums[key] for key in names[at : at + _ADOPTED_AT_ONCE]}
                 await self._adopt(adopting(int(wall_s * 1000), some, self._windows_at(wall_s), idle_ms))
-        self.adopted = True
 
     async def _adopt(self, words: Words) -> None:
         for _ in range(_ADOPT_TRIES):

@@ -213,8 +213,9 @@ class RedisLink:
             await self.send(("AUTH", *((at.user,) if at.user else ()), at.password))
         if at.database:
             await self.send(("SELECT", at.database))
-        # also what finds a server that takes connections and does not answer. A replica is none to count with: where a
-        # failover has only just begun, the address still leads to it
+        # finds also who takes connections and does not answer, or still reads its disk
+        await self.send(("PING",))
+        # a replica is none to count with: where a failover has only just begun, the address still leads to it
         if b"role:slave" in await self.send(("INFO", "replication")):
             raise RedisError("it is a replica, and takes no writes")
 

@@ -244,6 +244,8 @@ class Keeper:
                 return
             self._hold_all(claim)
             log.warning("the counters' server does not know what was spent; it is rebuilt from rows")
+            # of this moment, in which it is settled what is read: others may hold by the end
+            saying = self._saying(claim)
             try:
                 sums = await self._spent(as_of_ms / 1000)
             except Exception:
@@ -255,7 +257,7 @@ class Keeper:
             epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
             words = restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))
             # said before: who learns of the epoch asks at once which budgets are rebuilt
-            *_, restored = await asyncio.gather(*map(self._link.send, (*self._saying(claim), words)))
+            *_, restored = await asyncio.gather(*map(self._link.send, (*saying, words)))
             if restored == 1:
                 # what was put back while it was building needs not be put back again
                 self._held_in = self.epoch = epoch

@@ -67,6 +67,15 @@ def read_object(body: bytes) -> Fields:
     return fields
 
 
+def has_forbidden(fields: Fields) -> bool:
+    """Whether a refused body has, or may have, a member that can hold a credential, whatever it was refused for."""
+    try:
+        _refuse_forbidden(fields)
+    except Refusal:
+        return True
+    return False
+
+
 def read_model(fields: Fields) -> str:
     """Raises Refusal 400 invalid_value."""
     raw = fields.get("model")

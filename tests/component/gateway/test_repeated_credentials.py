@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+
 import msgspec
 import pytest
-from tests.component.gateway.raw import answering, raw_server
+from tests.component.gateway.raw import Peer, answering, raw_server
 from tests.property.house import ask, request
 from tests.support.gateway import Door, running_gateway
 
@@ -58,3 +61,26 @@ async def test_credentials_that_a_provider_repeats_stand_nowhere(door: Door, ans
     for secret in (API_KEY, API_KEY[:12], TOKEN):
         assert secret not in str(seen)
         assert secret not in str(row)
+
+
+async def test_nor_do_those_that_were_replaced_while_a_stream_ran(door: Door) -> None:
+    began, replaced = asyncio.Event(), asyncio.Event()
+
+    async def rotate(peer: Peer) -> None:
+        if await peer.request() is not None:
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+            await peer.say(b"%bdata: %b\n\n" % (head, TEXT))
+            began.set()
+            await replaced.wait()
+            await peer.say(b"data: %b\n\n" % ERROR)
+
+    async with raw_server(rotate) as server, running_gateway(server, door=door, config=CONFIG) as gateway:  # type: ignore[arg-type]
+        asked = asyncio.ensure_future(ask(gateway.port, request("chat", stream=True, request_id="one")))
+        await began.wait()
+        gateway.pipeline.snapshot = copy.copy(gateway.pipeline.snapshot)
+        gateway.pipeline.snapshot.providers = {}
+        replaced.set()
+        await asked
+        row = await gateway.row()
+    assert "***" in str(row.error_message)
+    assert API_KEY not in str(row)

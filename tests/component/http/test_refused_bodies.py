@@ -56,6 +56,29 @@ async def test_a_body_with_a_forbidden_field_is_not_kept_for_it_may_hold_a_crede
     assert (row.endpoint_name, row.error_code, row.request) == ("chat", "forbidden_field", None)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"chat","api_key":"sk-of-the-caller","messages":"\xff"}',
+        b'{"model":"chat",' + b'"extra_body":{' * 6 + b'"api_key":"sk-of-the-caller"' + b"}" * 7,
+    ],
+    ids=["no UTF-8", "too deep"],
+)
+async def test_nor_is_one_that_was_refused_before_anybody_saw_that_field(gateway: Gateway, body: bytes) -> None:
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{AUTH}content-length: {len(body)}\r\n\r\n"
+    assert (await ask(gateway.port, head.encode() + body)).status == 400
+    row = await gateway.row()
+    assert (row.endpoint_name, row.error_code, row.request) == ("chat", "invalid_json", None)
+
+
+async def test_a_refused_body_that_is_no_utf_8_is_kept_all_the_same(gateway: Gateway) -> None:
+    body = b'{"model":"chat","messages":"\xff"}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{AUTH}content-length: {len(body)}\r\n\r\n"
+    assert (await ask(gateway.port, head.encode() + body)).status == 400
+    row = await gateway.row()
+    assert (row.endpoint_name, row.error_code, row.request) == ("chat", "invalid_json", body)
+
+
 async def test_a_refused_body_that_names_no_model_of_this_key_stands_nowhere(gateway: Gateway) -> None:
     chat_only = f"authorization: Bearer {CHAT_ONLY_KEY}\r\n"
     for n, (body, headers) in enumerate(

@@ -253,3 +253,21 @@ def test_what_a_provider_writes_is_kept_without_the_credentials_it_was_sent() ->
     assert sent.hide(written) == "no ***, no ***, no ***: night sk-can"
     assert sent.hide("no sk-canary-01") == "no ***"
     assert provider(api_key=None).hide(written) == written
+
+
+def test_no_text_is_searched_for_beginnings_that_are_longer_than_it_is() -> None:
+    """Tokens of some clouds have thousands of characters: comparing each of their beginnings would hold up calls."""
+
+    longest: list[int] = []
+
+    class Token(str):
+        __slots__ = ()
+
+        def __getitem__(self, at: Any) -> str:
+            longest.append(at.stop)
+            return super().__getitem__(at)
+
+    sent = provider()
+    sent._secrets = (Token("t" * 5_000),)  # pyright: ignore[reportPrivateUsage]
+    assert sent.hide("no such model") == "no such model"
+    assert max(longest) <= len("no such model")
