@@ -74,8 +74,6 @@ class _Server:
             self._url,
             self._timeout_ms,
             autocommit=True,
-            # a server that is gone without a word does not hold the thread for the quarter of an hour that TCP would
-            tcp_user_timeout=2 * self._timeout_ms,
             prepare_threshold=None,  # poolers in front of the server do not know prepared statements
         )
 
