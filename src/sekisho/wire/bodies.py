@@ -11,7 +11,15 @@ from typing import Annotated, NoReturn
 import msgspec
 
 from sekisho.domain.errors import Refusal
-from sekisho.formats.json import MOST_MEMBERS, UNREADABLE, Fields, TooManyMembers, decode_foreign_fields
+from sekisho.formats.json import (
+    LARGE_BYTES,
+    MOST_MEMBERS,
+    UNREADABLE,
+    Fields,
+    TooManyMembers,
+    decode_fields,
+    decode_foreign_fields,
+)
 
 MAX_MODEL_CHARS = 256
 #: the most often sent members; only other names are looked at one by one
@@ -52,7 +60,7 @@ _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 def read_object(body: bytes) -> Fields:
     """The top-level members; the last of a repeated name counts. Raises Refusal 400 invalid_json or forbidden_field."""
     try:
-        fields = decode_foreign_fields(body)
+        fields = (decode_fields if len(body) <= LARGE_BYTES else decode_foreign_fields)(body)
     except UNREADABLE as error:
         _refuse_json(body, error)
     # msgspec skips over text without looking at its bytes; ASCII is told from UTF-8 at 16 GB/s
