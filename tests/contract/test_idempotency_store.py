@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from tests.support.redis_server import RedisServer
 
-from sekisho.stores.idempotency import Found, IdempotencyStore, Lease
+from sekisho.stores.idempotency import Found, IdempotencyStore, Lease, wall_us
 from sekisho.stores.postgres_idempotency import postgres_idempotency
 from sekisho.stores.redis_idempotency import RedisIdempotency
 from sekisho.stores.sqlite_idempotency import sqlite_idempotency
@@ -137,6 +137,40 @@ async def test_an_answer_cannot_be_released_nor_replaced_by_its_owner(house: Hou
     await house.stores[0].tend([lease], NOW, NOW + 300 * SECOND)
     assert (await house.claim(b"k", at=NOW + 99 * SECOND))[1] == Found("kept", ANSWER)
     assert await house.state(b"k", at=NOW + 100 * SECOND) == "claimed"
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+async def test_a_machine_with_a_wrong_clock_takes_nothing_from_others(
+    house: House, request: pytest.FixtureRequest, ahead_s: int
+) -> None:
+    wrong = ahead_s * SECOND
+    other = await _elsewhere(house, request, lambda: wall_us() + wrong)
+    right = wall_us()
+    running, answered = await house.claimed(b"running", at=right), await house.claimed(b"answered", at=right)
+    assert await house.stores[0].keep(answered, ANSWER, right + 100 * SECOND)
+    try:
+        elsewhere = House([other])
+        await other.tend([], right + wrong, right + wrong + 60 * SECOND)
+        assert await elsewhere.state(b"running", at=right + wrong, by=0) == "running"
+        assert await elsewhere.state(b"answered", at=right + wrong, by=0) == "kept"
+        theirs = await elsewhere.claimed(b"theirs", at=right + wrong)
+        assert await house.state(b"theirs", at=right + 50 * SECOND) == "running"
+        assert await house.state(b"theirs", at=right + 70 * SECOND) == "claimed"
+        await other.release(theirs)
+        await house.stores[0].release(running)
+    finally:
+        await other.close()
+
+
+async def _elsewhere(house: House, request: pytest.FixtureRequest, own_us: Callable[[], int]) -> IdempotencyStore:
+    """Another machine at the same store."""
+    if isinstance(house.stores[0], RedisIdempotency):
+        redis = RedisIdempotency(request.getfixturevalue("redis").url, own_us(), timeout_s=20, own_us=own_us)
+        await redis.open()
+        return redis
+    if request.node.callspec.params["house"] == "sqlite":
+        pytest.skip("a file has one machine")
+    return postgres_idempotency(request.getfixturevalue("postgres"), timeout_s=20, own_us=own_us)
 
 
 async def test_what_is_tended_lives_on_and_the_rest_is_swept(house: House) -> None:

@@ -20,7 +20,7 @@ from sekisho.app.settings import Settings, parse
 from sekisho.stores.migrate import migrate_postgres
 from sekisho.stores.pepper import FILE_NAME, PepperUnusable
 from sekisho.stores.polled_snapshot import PolledSnapshot
-from sekisho.stores.ports import KeyRecord, StoreUnavailable
+from sekisho.stores.ports import KeyRecord, NotWritable, StoreUnavailable
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sql_engine import postgres_engine
 from sekisho.stores.sql_keys import SqlKeyStore
@@ -218,3 +218,13 @@ def test_an_address_may_name_several_hosts(server: PostgresServer, tmp_path: Pat
     migrate_postgres(both)
     SqlKeyStore(postgres_engine(both)).add(key(1))
     assert PostgresSnapshot(both).all() == [key(1)]
+
+
+def test_a_database_that_may_only_be_read_is_said_not_to_be_writable(server: PostgresServer, tmp_path: Path) -> None:
+    url = server.new_url()
+    migrate_postgres(url)
+    standby = url + ("&" if "?" in url else "?") + "options=-cdefault_transaction_read_only%3Don"
+    with pytest.raises(NotWritable, match="cannot be written: cannot execute INSERT"):
+        pepper_of(_parse(standby, tmp_path, "data"))
+    with pytest.raises(NotWritable, match="cannot be written: cannot execute"):
+        SqlKeyStore(postgres_engine(standby)).add(key(1))

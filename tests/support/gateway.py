@@ -20,6 +20,7 @@ from sekisho.app.settings.model import Settings
 from sekisho.costs.prices import PriceBook
 from sekisho.domain.row import OWN_FIELDS, AttemptRow, CallerGroup, InferenceRow, Record, ShapeGroup
 from sekisho.entrypoints.http.asgi import Gateway as AsgiGateway
+from sekisho.entrypoints.http.crowd import crowded
 from sekisho.entrypoints.http.hot import hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.entrypoints.http.metrics import exposition
@@ -176,7 +177,12 @@ def settings_for(mock: MockProvider, config: str = CONFIG, *, dead: str = "http:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    mock: MockProvider, *, door: Door = "hot", config: str = CONFIG, office: Callable[[], Any] | None = None
+    mock: MockProvider,
+    *,
+    door: Door = "hot",
+    config: str = CONFIG,
+    office: Callable[[], Any] | None = None,
+    most_connections: int = 10_000,
 ) -> AsyncIterator[Gateway]:
     """The gateway on a free port of loopback. At its end it must have no open exchange left."""
     settings = settings_for(mock, config)
@@ -195,7 +201,7 @@ async def running_gateway(
     ).application()
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
     sock.bind(("127.0.0.1", 0))
-    http: Any = hot_protocol(pipeline, clock) if door == "hot" else "httptools"
+    http: Any = crowded(hot_protocol(pipeline, clock), most_connections) if door == "hot" else "httptools"
     server = Server(
         uvicorn.Config(asgi, http=http, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     )

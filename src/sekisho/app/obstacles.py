@@ -10,7 +10,7 @@ from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language
 from sekisho.app.settings.os_reasons import os_reason
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import ClientMissing, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, NotWritable, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PORT_TAKEN = Say(
@@ -56,6 +56,14 @@ NO_CLIENT = Say(
     "pip install 'sekisho[postgresql]' を実行してください。",
 )
 DATABASE = Say("", "{error}", "管理データベースを使えません: {error}")
+NOT_WRITABLE = Say(
+    "",
+    "the control database cannot be written: {reason}",
+    "管理データベースに書き込めません: {reason}",
+    "it may be a standby, or its user lack the right: `database.url` has to name a server and a user that may write",
+    "スタンバイサーバーか、権限のないユーザーの可能性があります。書き込めるサーバーとユーザーを `database.url` に"
+    "指定してください。",
+)
 FILE = Say("", "{path} cannot be used: {reason}", "{path} を使えません: {reason}")
 _RESTORE = (
     (
@@ -142,6 +150,8 @@ def _say(error: Exception, language: Language) -> tuple[Say, dict[str, object]]:
             return PEPPER[error.kind], error.facts
         case ClientMissing():
             return NO_CLIENT, {}
+        case NotWritable():
+            return NOT_WRITABLE, {"reason": error.reason}
         case StoreUnavailable():
             return DATABASE, {"error": error}
         case CannotListen():

@@ -11,6 +11,9 @@ import resource
 
 #: parameters of mallopt(3), from glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+#: files of our own: spool, tables, database, Redis, pipes to the committer
+_OWN_FILES = 100
+_FEWEST_CONNECTIONS = 16
 
 
 def keep_memory() -> None:
@@ -36,3 +39,10 @@ def allow_many_files() -> None:
     if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """Connections of clients for which there are files: one more for each call's provider, and those of our own."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 65_536 if soft == resource.RLIM_INFINITY else soft
+    return max(_FEWEST_CONNECTIONS, (files - _OWN_FILES) // 2)

@@ -20,6 +20,7 @@ from sekisho.app.installation import Installation
 from sekisho.app.opening import installation
 from sekisho.app.running import metrics_door
 from sekisho.app.settings.model import Settings
+from sekisho.entrypoints.http.crowd import crowded
 from sekisho.entrypoints.http.hot import HotProtocol, hot_protocol
 from sekisho.entrypoints.http.intake import Clock
 from sekisho.ledger.tally_sums import sums_of
@@ -83,7 +84,8 @@ async def serve(
     metrics_sock = metrics_sock or metrics_door(settings.server.metrics_port)
     async with installation(settings, reload_from, config_path, worker) as running:
         clock = Clock()
-        server = Server(_http(settings, lazily(running, clock, worker), hot_protocol(running.pipeline, clock)))
+        protocol = crowded(hot_protocol(running.pipeline, clock), process.most_connections())
+        server = Server(_http(settings, lazily(running, clock, worker), protocol))
         server.opened = lambda: (process.settle_memory(), opened(running))[0]
         beside = None if metrics_sock is None else _beside(running, clock, worker, metrics_sock)
         try:

@@ -6,7 +6,7 @@ from sekisho.domain.call import Call, Entry
 from sekisho.domain.chat import ChatRequest
 from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.errors import Refusal
-from sekisho.formats.json import UNREADABLE, decode_fields
+from sekisho.formats.json import UNREADABLE, decode_foreign_fields
 from sekisho.gateway.annotations import annotate
 from sekisho.wire import chat_stream, openai_chat, openai_embeddings
 from sekisho.wire.bodies import has_forbidden, read_model
@@ -40,7 +40,7 @@ def read(call: Call, entry: Entry, default_model: str | None) -> ChatRequest | E
 def named_model(call: Call, default_model: str | None) -> tuple[str, bool] | None:
     """The model that a refused body names all the same, and whether it may be kept; None where that cannot be read."""
     try:
-        fields = decode_fields(call.body)
+        fields = decode_foreign_fields(call.body)
         kept = not has_forbidden(fields)
         if call.route.protocol == "chat_stream" and default_model and chat_stream.is_unnamed(fields):
             return default_model, kept

@@ -242,6 +242,14 @@ class Snapshot:
     def choice(self, endpoint: Endpoint) -> Choice:
         return self.choices.get(endpoint.name) or Choice(endpoint)
 
+    def check_model(self, caller: Caller, model: str) -> None:
+        """Raises Refusal 404 where this caller has no such model: an endpoint, or one that is addressed directly."""
+        if model in self.endpoints:
+            if not caller.may_use(model):
+                raise Refusal(404, "model_not_found", param="model", model=model)
+        else:
+            self._address(caller, model)
+
     def models(self, caller: Caller) -> list[str]:
         """Names of the endpoints this caller may use, sorted."""
         return sorted(name for name in self.endpoints if caller.may_use(name))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from sekisho.mock.samples import Schema, sample
-from sekisho.mock.script import Script
+from sekisho.mock.script import MOST_ANSWER_BYTES, Script, ScriptError
 
+#: a byte of text is this many in a list of log probabilities
+_LOGPROB_BYTES = 16
 #: of a text that script or request give; about what tokenizers make of English
 _CHARACTERS_PER_CHUNK = 4
 _CHUNKS = 20
@@ -38,6 +40,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     #: of a structured answer; `{}` = any object
     schema: Schema | None = None
     choices: int = 1
+    #: about what a chunk costs besides its text
+    chunk_bytes: int = 16
+    logprobs: bool = False
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +68,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         calls = sum(1 + len(call.arguments) for call in self.calls)
         return len(self.reasoning) + len(self.text) + len(self.refusal) + calls
 
+    @property
+    def text_bytes(self) -> int:
+        """About the size of all text."""
+        said = sum(map(len, self.text)) + sum(map(len, self.refusal))
+        return said + sum(len(piece) for call in self.calls for piece in call.arguments)
+
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Usage: input includes cached tokens, output includes reasoning."""
@@ -81,8 +92,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compose(script: Script, question: Question) -> Answer:
-    """The answer to a question under a script."""
-    choices = [_choice(script, question, number) for number in range(question.choices)]
+    """The answer to a question under a script. Raises ScriptError where it would not fit into memory."""
+    choices = [_choice(script, question, 0)]
+    _check_size(script, question, choices[0])
+    choices += [_choice(script, question, number) for number in range(1, question.choices)]
     reasoning = sum(len(choice.reasoning) for choice in choices)
     output = sum(choice.chunks for choice in choices)
     return Answer(choices=choices, tokens=count(script, question.text_bytes, output, reasoning))
@@ -94,6 +107,20 @@ def count(script: Script, text_bytes: int, output: int = 0, reasoning: int = 0) 
         return Tokens(input=max(1, text_bytes // 4), output=output, reasoning=reasoning)
     read, written, cached = (*script.usage, *(output, 0)[len(script.usage) - 1 :])
     return Tokens(input=read, output=written, cached=cached, reasoning=min(reasoning, written))
+
+
+def check_size(size: int) -> None:
+    """Raises ScriptError where an answer would not fit into memory."""
+    if size > MOST_ANSWER_BYTES:
+        raise ScriptError(
+            f"this answer would be about {size // 1_000_000} million bytes; at most {MOST_ANSWER_BYTES // 1_000_000} "
+            "million are allowed, for all choices together and with the model's name in each chunk"
+        )
+
+
+def _check_size(script: Script, question: Question, choice: Choice) -> None:
+    said = choice.text_bytes * (_LOGPROB_BYTES if script.logprobs or question.logprobs else 1)
+    check_size(question.choices * (said + choice.chunks * question.chunk_bytes))
 
 
 def _choice(script: Script, question: Question, number: int) -> Choice:

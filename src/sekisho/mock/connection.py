@@ -14,11 +14,13 @@ import httptools
 from sekisho.mock.calls import Calls
 from sekisho.mock.openai_errors import envelope
 from sekisho.mock.player import Player
-from sekisho.mock.replies import SLICE, Ending, Reply, Request, head
+from sekisho.mock.replies import SLICE, Ending, Reply, Request, head, json_reply
 from sekisho.mock.routes import answer
 
 #: requests a client may send ahead of its answers
 _MOST_WAITING = 64
+#: of requests that wait or are being read on one connection
+_MOST_UNANSWERED_BYTES = 100_000_000
 
 
 class Connection(asyncio.Protocol):
@@ -28,8 +30,10 @@ class Connection(asyncio.Protocol):
         self._calls = calls
         self._all = open_connections
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._waiting: deque[tuple[Request, bool, int]] = deque()
         self._player: Player | None = None
+        self._held_bytes = 0
+        self._unanswered_bytes = 0
         self._clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -42,7 +46,7 @@ class Connection(asyncio.Protocol):
         if self._player is not None and not self._player.over:
             self._player.stop()
             self._calls.abort()
-        self._player = None
+        self._let_go()
         self._waiting.clear()
 
     def abandon(self) -> None:
@@ -76,9 +80,11 @@ class Connection(asyncio.Protocol):
         self._clear()
 
     def on_url(self, url: bytes) -> None:
+        self._take(url)
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._take(name + value)
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -87,6 +93,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._take(body)
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -105,25 +112,43 @@ class Connection(asyncio.Protocol):
         elif len(self._waiting) >= _MOST_WAITING:
             self._refuse(429, f"More than {_MOST_WAITING} requests wait on this connection.")
         else:
-            self._waiting.append((request, self._parser.should_keep_alive()))
+            self._waiting.append((request, self._parser.should_keep_alive(), self._request_bytes))
+            self._request_bytes = 0
             self._next()
 
     def _clear(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._request_bytes = 0
+
+    def _take(self, part: bytes) -> None:
+        self._request_bytes += len(part)
+        self._unanswered_bytes += len(part)
+        if self._unanswered_bytes > _MOST_UNANSWERED_BYTES and not self._transport.is_closing():
+            self._refuse(413, f"More than {_MOST_UNANSWERED_BYTES:,} bytes wait for an answer on this connection.")
 
     def _next(self) -> None:
         """Answers the next request, if one waits and none is being answered."""
         if self._player is not None or not self._waiting or self._transport.is_closing():
             return
-        request, keep_alive = self._waiting.popleft()
+        request, keep_alive, size = self._waiting.popleft()
+        self._unanswered_bytes -= size
         reply = answer(request, self._calls)
+        if self._calls.hold(reply.size):
+            self._held_bytes = reply.size
+        else:
+            reply = json_reply(envelope(503, "Too many bytes of answers wait for clients that do not read them."), 503)
         self._player = Player(self._transport, reply, self._after if keep_alive else self._transport.close)
         self._player.start()
 
-    def _after(self) -> None:
+    def _let_go(self) -> None:
         self._player = None
+        self._calls.let_go(self._held_bytes)
+        self._held_bytes = 0
+
+    def _after(self) -> None:
+        self._let_go()
         if self._waiting:
             # Not at once: a row of a thousand requests must not become a stack of a thousand calls.
             asyncio.get_running_loop().call_soon(self._next)

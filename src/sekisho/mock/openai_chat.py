@@ -45,7 +45,10 @@ def chat(request: Request, direct: Director) -> Reply:
     error = scripted(500, script.code, script.param)
     if script.ok_error and not body.stream:
         return plain_reply(script, error, headers)
-    answer = compose(script, body.question())
+    try:
+        answer = compose(script, body.question())
+    except ScriptError as error:
+        return json_reply(envelope(400, str(error), "model", "invalid_value"), 400, headers)
     page = _Page(script, body, f"chatcmpl-{digest}")
     if body.stream:
         return stream_reply(script, page.events(answer, error), headers)

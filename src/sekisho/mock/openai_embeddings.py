@@ -14,7 +14,7 @@ import zlib
 
 import msgspec
 
-from sekisho.mock.answers import count
+from sekisho.mock.answers import check_size, count
 from sekisho.mock.openai_chat import Director
 from sekisho.mock.openai_errors import BadRequest, envelope, scripted
 from sekisho.mock.openai_requests import EmbeddingsBody, read
@@ -23,6 +23,8 @@ from sekisho.mock.script import Script, ScriptError
 
 _DIMENSIONS = 256
 _BYTES_PER_TOKEN = 4
+#: as JSON
+_BYTES_PER_NUMBER = 24
 
 
 def embeddings(request: Request, direct: Director) -> Reply:
@@ -32,6 +34,7 @@ def embeddings(request: Request, direct: Director) -> Reply:
         body = read(request.body, EmbeddingsBody)
         script = direct(body.model)
         inputs = _inputs(body)
+        check_size(len(inputs) * (body.dimensions or _DIMENSIONS) * _BYTES_PER_NUMBER)
         if body.encoding_format not in (None, "float", "base64"):
             raise BadRequest("encoding_format must be 'float' or 'base64'.", "encoding_format", "invalid_value")
     except ScriptError as error:

@@ -84,6 +84,9 @@ class ChatBody(msgspec.Struct):
             after_tool=self.messages[-1].role == "tool",
             schema=self._schema(),
             choices=self.n or 1,
+            # in a stream each chunk tells the name, and a name may hold a long answer
+            chunk_bytes=300 + len(self.model) if self.stream else 16,
+            logprobs=bool(self.logprobs),
         )
 
     def _tools(self) -> list[ToolSpec]:

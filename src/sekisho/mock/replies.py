@@ -46,6 +46,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     #: every byte in a packet of its own
     split: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return len(self.head) + sum(map(len, self.frames)) + len(self.tail)
+
 
 class Events(msgspec.Struct, frozen=True, kw_only=True):
     """A stream in some wire format: whole server-sent events, blank line included."""

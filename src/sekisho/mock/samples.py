@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
+
+from sekisho.mock.script import ScriptError
+
 Schema = dict[str, object]
 
 #: a schema may refer to itself: from here on null is chosen where it is allowed, and arrays stay empty
@@ -15,6 +19,8 @@ _DEEP = 12
 _DEEPEST = 24
 #: `minItems` is honoured up to here
 _MOST_ITEMS = 100
+#: of the value as JSON, about: what refers to itself twice doubles with each level
+_MOST_BYTES = 1_000_000
 
 _BY_TYPE: dict[str, object] = {"string": "text", "integer": 1, "number": 1.0, "boolean": True, "null": None}
 
@@ -31,17 +37,36 @@ _BY_FORMAT: dict[str, str] = {
 
 
 def sample(schema: Schema) -> object:
-    """A value for the schema: string "text", integer 1, number 1.0, boolean true, array [], enum its first."""
-    return _sample(schema, schema, 0)
+    """A value for the schema: string "text", integer 1, number 1.0, boolean true, array [], enum its first.
+
+    Raises ScriptError where it would be very large.
+    """
+    return _sample(schema, _Root(schema), 0)
 
 
-def _sample(schema: Schema, root: Schema, depth: int) -> object:
+class _Root:
+    """The whole schema, and what its value may still weigh."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._left_bytes = _MOST_BYTES
+
+    def weigh(self, value: object) -> object:
+        """The value, or a name of one. Raises ScriptError."""
+        self._left_bytes -= len(msgspec.json.encode(value)) + 1
+        if self._left_bytes < 0:
+            raise ScriptError(f"the smallest value of this JSON schema is larger than {_MOST_BYTES:,} bytes")
+        return value
+
+
+def _sample(schema: Schema, root: _Root, depth: int) -> object:
+    root.weigh(None)
     if depth >= _DEEPEST:
         return None
     if "const" in schema:
-        return schema["const"]
+        return root.weigh(schema["const"])
     if options := _list(schema.get("enum")):
-        return options[0]
+        return root.weigh(options[0])
     if isinstance(target := schema.get("$ref"), str):
         return _sample(_follow(target, root), root, depth + 1)
     if options := _list(schema.get("anyOf")) or _list(schema.get("oneOf")) or _list(schema.get("allOf")):
@@ -51,6 +76,7 @@ def _sample(schema: Schema, root: Schema, depth: int) -> object:
         kind = types[0]
     if kind == "object":
         properties = _schema(schema.get("properties"))
+        root.weigh(list(properties))
         return {name: _sample(_schema(inner), root, depth + 1) for name, inner in properties.items()}
     if kind == "array":
         return _items(schema, root, depth)
@@ -61,17 +87,18 @@ def _sample(schema: Schema, root: Schema, depth: int) -> object:
     return _BY_TYPE.get(str(kind))
 
 
-def _first_of(options: list[Schema], root: Schema, depth: int) -> object:
+def _first_of(options: list[Schema], root: _Root, depth: int) -> object:
     if depth >= _DEEP and any(option.get("type") == "null" for option in options):
         return None
     return _sample(options[0], root, depth + 1)
 
 
-def _items(schema: Schema, root: Schema, depth: int) -> list[object]:
+def _items(schema: Schema, root: _Root, depth: int) -> list[object]:
     least = schema.get("minItems")
     if not isinstance(least, int) or depth >= _DEEP:
         return []
-    return [_sample(_schema(schema.get("items")), root, depth + 1)] * min(least, _MOST_ITEMS)
+    inner = _schema(schema.get("items"))
+    return [_sample(inner, root, depth + 1) for _ in range(min(least, _MOST_ITEMS))]
 
 
 def _number(schema: Schema, kind: str) -> object:
@@ -83,8 +110,8 @@ def _number(schema: Schema, kind: str) -> object:
     return int(value) if kind == "integer" else float(value)
 
 
-def _follow(target: str, root: Schema) -> Schema:
-    found = root
+def _follow(target: str, root: _Root) -> Schema:
+    found = root.schema
     for name in target.removeprefix("#").strip("/").split("/"):
         found = _schema(found.get(name)) if name else found
     return found

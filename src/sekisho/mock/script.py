@@ -15,6 +15,10 @@ _Millis = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 _Header = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z", max_length=64)]
 
 
+#: what one answer may hold: a model name must not fill the memory of whoever tests with it
+MOST_ANSWER_BYTES = 100_000_000
+
+
 class ScriptError(ValueError):
     """The script cannot be read; the message says which key and what is allowed."""
 
@@ -51,7 +55,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     #: the text is the last user message
     echo: bool = False
     #: the text is one chunk of that many million bytes
-    line_mb: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    line_mb: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
     #: call a tool of the request (`get_weather` where it has none), unless a tool's result was sent last
     tools: bool = False
     #: number of tool calls

@@ -6,6 +6,7 @@ ciphertext by the time they come here.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -16,6 +17,15 @@ import msgspec
 FoundState = Literal["claimed", "running", "kept", "other_body"]
 #: how long any call to a store may take
 TIMEOUT_S = 1.0
+#: A store that several machines share moves the times of a caller by what its own clock differs from the caller's: one
+#: whose clock is far ahead would take over a claim whose call still runs elsewhere, and pay twice. What is smaller is
+#: the way of the question on a busy machine, and little beside a lease of a minute.
+SMALL_DIFFERENCE_US = 5_000_000
+
+
+def wall_us() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -36,7 +46,8 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class IdempotencyStore(Protocol):
-    """Claims and kept answers. Times are microseconds since 1970, UTC, as the caller's clock has them.
+    """Claims and kept answers. Times are microseconds since 1970, UTC, as the caller's clock has them; see
+    `SMALL_DIFFERENCE_US`.
 
     Every method but `close` answers within `TIMEOUT_S` or raises StoreUnavailable, and never blocks the event loop. A
     claim or an answer is as if it had never been from its `until_us` on.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from sekisho.stores.control import ControlRecords
 from sekisho.stores.ports import ControlSnapshot, KeyRecord, StoreUnavailable
 
 EVERY_S = 1.0
+#: within this a revocation is promised to hold; a source that says nothing for longer is away
+SILENT_S = 5.0
 
 
 class PolledSnapshot:
@@ -17,13 +20,15 @@ class PolledSnapshot:
     is refused because a database is being restarted.
     """
 
-    def __init__(self, source: ControlSnapshot, every_s: float = EVERY_S) -> None:
+    def __init__(self, source: ControlSnapshot, every_s: float = EVERY_S, silent_s: float = SILENT_S) -> None:
         self._source = source
         self._every_s = every_s
+        self._silent_s = silent_s
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._error: StoreUnavailable | None = None
         self._known = source.version(), source.all(), source.control()
+        self._heard_s = time.monotonic()
         self._thread = threading.Thread(target=self._poll, name="keys", daemon=True)
         self._thread.start()
 
@@ -39,6 +44,9 @@ class PolledSnapshot:
         with self._lock:
             if self._error is not None:
                 raise self._error
+            silent_s = time.monotonic() - self._heard_s
+            if silent_s > self._every_s + self._silent_s:
+                raise StoreUnavailable(f"the control database has not answered for {silent_s:.0f} seconds")
             return self._known[0]
 
     def close(self) -> None:
@@ -61,4 +69,4 @@ class PolledSnapshot:
                 # a thread that ended here would leave revoked keys in force, and nobody would hear of it
                 known, error = self._known, StoreUnavailable(f"{type(unforeseen).__name__}: {unforeseen}")
             with self._lock:
-                self._known, self._error = known, error
+                self._known, self._error, self._heard_s = known, error, time.monotonic()

@@ -130,3 +130,11 @@ class NameTaken(Exception):
 
 class NotCurrent(Exception):
     """The key is unknown, revoked, or was replaced already."""
+
+
+class NotWritable(StoreUnavailable):
+    """The control database can be read and not written: a standby, or a user without the right to."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"the control database cannot be written: {reason}")
+        self.reason = reason

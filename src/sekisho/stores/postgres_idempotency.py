@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
-from sekisho.stores.idempotency import TIMEOUT_S
+from sekisho.stores.idempotency import SMALL_DIFFERENCE_US, TIMEOUT_S, wall_us
 from sekisho.stores.postgres_address import connect
 from sekisho.stores.sql_idempotency import TABLE, Cursor, SqlIdempotency, unavailable
 
@@ -20,6 +21,11 @@ _THREADS = 4
 #: a number that only the making of this table locks
 _LOCK = 0x5E_C1_51
 _NAMED = re.compile(r":(\w+)")
+#: what the server's clock is ahead of the caller's
+_AHEAD: LiteralString = (
+    "(SELECT CASE WHEN abs(us) < %(small)s THEN 0 ELSE us END FROM (SELECT "
+    "(extract(epoch FROM statement_timestamp()) * 1000000)::BIGINT - %(own_us)s::BIGINT AS us) AS ahead)"
+)
 _TABLE: LiteralString = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} (id BYTEA PRIMARY KEY, asked BYTEA NOT NULL, owner BYTEA NOT NULL, "
     "sealed BYTEA, until_us BIGINT NOT NULL)"
@@ -27,16 +33,17 @@ _TABLE: LiteralString = (
 _INDEX: LiteralString = f"CREATE INDEX IF NOT EXISTS ix_{TABLE}_until ON {TABLE} (until_us)"
 
 
-def postgres_idempotency(url: str, timeout_s: float = TIMEOUT_S) -> SqlIdempotency:
+def postgres_idempotency(url: str, timeout_s: float = TIMEOUT_S, own_us: Callable[[], int] = wall_us) -> SqlIdempotency:
     """An IdempotencyStore in a table of the database, which is made when the first key comes."""
-    return SqlIdempotency(_Server(url, timeout_s), _THREADS, timeout_s)
+    return SqlIdempotency(_Server(url, timeout_s, own_us), _THREADS, timeout_s)
 
 
 class _Server:
     """A connection for each thread; opened anew after an error."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, own_us: Callable[[], int]) -> None:
         self._url = url
+        self._own_us = own_us
         self._timeout_ms = int(timeout_s * 1000)
         self._mine = threading.local()
 
@@ -53,7 +60,8 @@ class _Server:
             connection: psycopg.Connection | None = getattr(self._mine, "connection", None)
             if connection is None:
                 connection = self._mine.connection = self._open()
-            words = cast(LiteralString, _NAMED.sub(r"%(\1)s", statement))
+            words = cast(LiteralString, _NAMED.sub(_spelled, statement))
+            values = values | {"own_us": self._own_us(), "small": SMALL_DIFFERENCE_US}
             try:
                 return connection.execute(words, values)
             except psycopg.errors.UndefinedTable:
@@ -74,10 +82,14 @@ class _Server:
             self._url,
             self._timeout_ms,
             autocommit=True,
-            # a server that is gone without a word does not hold the thread for the quarter of an hour that TCP would
-            tcp_user_timeout=2 * self._timeout_ms,
             prepare_threshold=None,  # poolers in front of the server do not know prepared statements
         )
+
+
+def _spelled(name: re.Match[str]) -> str:
+    """As psycopg writes it; a time is moved to the server's clock."""
+    value = f"%({name[1]})s"
+    return f"({value}::BIGINT + {_AHEAD})" if name[1].endswith("_us") else value
 
 
 def _make_table(connection: psycopg.Connection) -> None:

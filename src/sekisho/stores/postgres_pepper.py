@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hmac
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import NotWritable, StoreUnavailable
 from sekisho.stores.postgres_snapshot import open_connection
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 def agree(url: str, pepper: bytes, path: Path) -> None:
@@ -25,11 +29,18 @@ def agree(url: str, pepper: bytes, path: Path) -> None:
             found = connection.execute("SELECT mark FROM key_pepper").fetchone()
             if found is None:
                 # two at once: the first one's stays
-                connection.execute(
-                    "INSERT INTO key_pepper (id, mark) VALUES (1, %s) ON CONFLICT (id) DO NOTHING", (mark,)
-                )
+                _mark(connection, mark)
                 found = connection.execute("SELECT mark FROM key_pepper").fetchone()
     except psycopg.Error as error:
         raise StoreUnavailable(f"the control database cannot be read: {error}") from error
     if found is None or bytes(found[0]) != mark:
         raise PepperUnusable("another", path=path)
+
+
+def _mark(connection: psycopg.Connection, mark: bytes) -> None:
+    import psycopg
+
+    try:
+        connection.execute("INSERT INTO key_pepper (id, mark) VALUES (1, %s) ON CONFLICT (id) DO NOTHING", (mark,))
+    except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege) as error:
+        raise NotWritable(error) from error

@@ -11,8 +11,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sekisho.stores.control import Actor, ControlRecord
 from sekisho.stores.control_rows import told
-from sekisho.stores.ports import KeyRecord, StoreUnavailable
+from sekisho.stores.ports import KeyRecord, NotWritable, StoreUnavailable
 from sekisho.stores.sql_schema import audit, control_version
+
+#: read_only_sql_transaction, insufficient_privilege of PostgreSQL
+_NOT_WRITABLE = ("25006", "42501", "SQLITE_READONLY")
 
 
 def wall_us() -> int:
@@ -29,6 +32,9 @@ def transaction(engine: Engine) -> Generator[Connection]:
     except IntegrityError:
         raise
     except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+        if state in _NOT_WRITABLE:
+            raise NotWritable(error.orig) from error
         raise StoreUnavailable(f"the control database did not answer: {error.orig}") from error
 
 

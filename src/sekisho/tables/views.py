@@ -15,6 +15,8 @@ class View(NamedTuple):
     sql: str
 
 
+#: No macro takes the place of a function of DuckDB that means something else: `dayofweek` counts from 0 there, and
+#: `element_at` is for maps. `date_format` would need a format for `strftime` that is not constant.
 #: Functions that statements written for Databricks use and DuckDB knows by another name or not at all; bodies are
 #: read through `get_json_object`, because DuckDB's own functions raise on text that is no JSON.
 #: Source: Databricks SQL language reference, built-in functions.
@@ -34,6 +36,11 @@ MACROS: Final = {
     "datediff": "(stop, start) AS CAST(stop AS DATE) - CAST(start AS DATE), "
     "(part, start, stop) AS date_diff(part, start, stop)",
     "current_timestamp": "() AS now()",
+    "unix_timestamp": "() AS CAST(floor(epoch(now())) AS BIGINT), "
+    "(time) AS CAST(floor(epoch(CAST(time AS TIMESTAMPTZ))) AS BIGINT)",
+    "try_divide": "(dividend, divisor) AS dividend / nullif(divisor, 0)",
+    "collect_list": "(value) AS coalesce(list(value) FILTER (WHERE value IS NOT NULL), [])",
+    "collect_set": "(value) AS coalesce(list(DISTINCT value) FILTER (WHERE value IS NOT NULL), [])",
 }
 
 #: The last user message of a chat in OpenAI's or Anthropic's form, else the input of the other routes, as JSON. It is

@@ -6,13 +6,20 @@ HOT: one pass over the body; the members stay views into it (`msgspec.Raw`).
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import msgspec
 
 from sekisho.domain.errors import Refusal
-from sekisho.formats.json import UNREADABLE, Fields, decode_fields
+from sekisho.formats.json import (
+    LARGE_BYTES,
+    MOST_MEMBERS,
+    UNREADABLE,
+    Fields,
+    TooManyMembers,
+    decode_fields,
+    decode_foreign_fields,
+)
 
 MAX_MODEL_CHARS = 256
 #: the most often sent members; only other names are looked at one by one
@@ -37,7 +44,7 @@ _FORBIDDEN = frozenset(
         "serverurl", "vertexcredentials", "vertexlocation", "vertexproject", "websocketbaseurl",
     )
 )  # fmt: skip
-_DEEPEST_EXTRA_BODY = 4
+_DEEPEST_EXTRA_BODY, _MOST_EXTRA_BODIES = 4, 16
 _decode_model = msgspec.json.Decoder(str).decode
 #: answers to one question: OpenAI gives 128, vLLM 16,384
 MOST_CHOICES = 16_384
@@ -53,7 +60,7 @@ _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 def read_object(body: bytes) -> Fields:
     """The top-level members; the last of a repeated name counts. Raises Refusal 400 invalid_json or forbidden_field."""
     try:
-        fields = decode_fields(body)
+        fields = (decode_fields if len(body) <= LARGE_BYTES else decode_foreign_fields)(body)
     except UNREADABLE as error:
         _refuse_json(body, error)
     # msgspec skips over text without looking at its bytes; ASCII is told from UTF-8 at 16 GB/s
@@ -141,6 +148,8 @@ def first_element(raw: msgspec.Raw) -> int:
 def _refuse_json(body: bytes, error: Exception) -> NoReturn:
     if isinstance(error, UnicodeDecodeError):
         raise Refusal(400, "invalid_json", reason="it is not valid UTF-8") from None
+    if isinstance(error, TooManyMembers):
+        raise Refusal(400, "invalid_json", reason="it has more than {most} members", most=MOST_MEMBERS) from None
     if isinstance(error, RecursionError):
         raise Refusal(400, "invalid_json", reason="it is nested too deeply") from None
     if not body.strip():
@@ -178,10 +187,14 @@ def _refuse_forbidden(fields: Fields) -> None:
                 raise Refusal(400, "forbidden_field", param=path + name)
             if plain != "extrabody":
                 continue
-            if path.count(".") >= _DEEPEST_EXTRA_BODY:
+            if path.count(".") >= _DEEPEST_EXTRA_BODY or len(looked_at) > _MOST_EXTRA_BODIES:
                 raise Refusal(400, "invalid_json", reason="it is nested too deeply")
-            with suppress(msgspec.ValidationError):  # not an object: nothing to spread
-                looked_at.append((f"{path}{name}.", decode_fields(inside[name])))
+            try:
+                looked_at.append((f"{path}{name}.", decode_foreign_fields(inside[name])))
+            except TooManyMembers as error:
+                _refuse_json(b"", error)
+            except msgspec.ValidationError:
+                pass  # not an object: nothing to spread
 
 
 def _plain(name: str) -> str:

@@ -256,6 +256,7 @@ REASONS: dict[str, str] = {
     ),
     "it must have at most {most} characters": "{most} 文字以下で指定してください。",
     "it must have at most {most} pairs": "{most} 組以下で指定してください。",
+    "it is longer than {most} pairs can be": "長すぎます。{most} 組以下で指定してください。",
     "it must be an object of strings": "値がすべて文字列のオブジェクトで指定してください。",
     "its keys may have {name_chars} and its values {value_chars} characters at most": (
         "キーは {name_chars} 文字以下、値は {value_chars} 文字以下で指定してください。"
@@ -295,6 +296,7 @@ REASONS: dict[str, str] = {
         "\\ud83d の後半がないなど、片方だけのサロゲート文字が含まれています。"
     ),
     "it is nested too deeply": "入れ子が深すぎます。",
+    "it has more than {most} members": "メンバーが {most} 個を超えています。",
     "it must be a JSON object": "JSON オブジェクトではありません。",
     "it ends too early": "本文が途中で終わっています。",
     "there is a mistake at byte {byte}": "{byte} バイト目に誤りがあります。",

@@ -23,6 +23,8 @@ from sekisho.wire.bodies import check_choices, first_element, read_flag, read_mo
 PROTOCOL = "openai_chat"
 MAX_PAIRS, MAX_NAME_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 MAX_USER_CHARS = 256
+#: a character is twelve bytes where it is escaped; millions of pairs take seconds to read
+_MOST_METADATA_BYTES = 2 * 12 * MAX_PAIRS * (MAX_NAME_CHARS + MAX_VALUE_CHARS)
 #: tags that were read before, by their JSON text; nobody changes them
 _pairs: dict[bytes, dict[str, str]] = {}
 _MOST_PAIRS, _MOST_PAIRS_BYTES = 1_000, 512
@@ -124,6 +126,9 @@ def metadata(fields: Fields) -> dict[str, str] | None:
     text = bytes(raw)
     if (known := _pairs.get(text)) is not None:
         return known
+    if len(text) > _MOST_METADATA_BYTES:
+        reason = "it is longer than {most} pairs can be"
+        raise Refusal(400, "invalid_value", param="metadata", reason=reason, most=MAX_PAIRS)
     try:
         pairs = _decode_metadata(raw)
     except UNREADABLE:

@@ -86,6 +86,20 @@ async def test_the_list_of_models(gateway: Gateway) -> None:
     assert not gateway.rows, "only calls of a model are rows"
 
 
+async def test_a_model_that_is_addressed_directly_is_there_for_whom_it_may_be(gateway: Gateway) -> None:
+    one = await get(gateway, "/v1/models/mock/gpt-9", AUTH)
+    assert (one.status, one.json["id"]) == (200, "mock/gpt-9")
+    assert list(one.json) == ["id", "object", "created", "owned_by"]
+    chat_only = f"authorization: Bearer {CHAT_ONLY_KEY}\r\n"
+    for path, headers in (
+        ("/v1/models/mock/gpt-9", chat_only),
+        ("/v1/models/mock/", AUTH),
+        ("/v1/models/safe", chat_only),
+    ):
+        answer = await get(gateway, path, headers)
+        assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+
+
 async def test_models_need_a_key(gateway: Gateway) -> None:
     for path in ("/v1/models", "/v1/models/chat", "/v1/models/nothing"):
         for headers in ("", "authorization: Bearer sk-wrong\r\n", f"api-key: {EXPIRED_KEY}\r\n"):

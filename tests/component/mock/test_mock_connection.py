@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 
 import pytest
 
+from sekisho.mock.calls import Calls
+from sekisho.mock.connection import Connection
 from sekisho.mock.server import MockProvider, PortUnavailable
 
 
@@ -177,6 +180,44 @@ def test_a_client_that_does_not_read_is_not_sent_everything(
             if data.endswith(b"0\r\n\r\n"):
                 break
         assert got > 30_000_000
+
+
+async def test_answers_that_are_not_read_do_not_fill_the_memory() -> None:
+    calls = Calls(most_held_bytes=30_000_000)
+    everyone: set[Connection] = set()
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(calls, everyone), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def ask(model: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = json.dumps({"model": model, "messages": [{"role": "user", "content": "a"}]}).encode()
+        writer.write(b"POST /chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        return reader, writer
+
+    reader, unread = await ask("mock?line_mb=20")
+    assert (await reader.readline()).split()[1] == b"200"
+    reader, second = await ask("mock?line_mb=20")
+    assert (await reader.readline()).split()[1] == b"503"
+    unread.close()
+    while len(everyone) > 1:
+        await asyncio.sleep(0)
+    reader, third = await ask("mock?line_mb=20")
+    assert (await reader.readline()).split()[1] == b"200"
+    for writer in (second, third):
+        writer.close()
+    server.close()
+    while everyone:
+        await asyncio.sleep(0)
+
+
+def test_a_body_without_end_is_refused(connect, request_bytes) -> None:
+    with connect() as sock:
+        sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 900000000\r\n\r\n")
+        piece, sent = b" " * 1_000_000, 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 900_000_000:
+                sent += sock.send(piece)
+    assert sent < 200_000_000
 
 
 async def test_in_process_it_starts_and_closes_with_connections_open() -> None:

@@ -13,7 +13,7 @@ from sekisho.app import obstacles
 from sekisho.app.obstacles import METRICS_PORT_TAKEN, PEPPER, CannotListen, no_port, words
 from sekisho.app.settings.messages import Say
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import ClientMissing, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, NotWritable, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PEPPER_PATH = Path("/srv/rows/key_pepper")
@@ -39,6 +39,7 @@ CASES = [
         "クライアントが入っていません。\n    -> pip install",
     ),
     (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
+    (NotWritable("read-only"), "database cannot be written: read-only\n    -> it may be a standby", "書き込めません"),
     (OSError("anything"), "anything", "anything"),
     (PepperUnusable("unreadable", path=PEPPER_PATH, reason="no"), "cannot be read or made: no", "読み書きできません"),
     (

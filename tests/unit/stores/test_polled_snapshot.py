@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -52,4 +53,32 @@ def test_after_a_failure_keys_stay_and_changes_are_seen_again(error: Exception) 
         _until(lambda: len(snapshot.all()) == 2)
         assert not _fails(snapshot)
     finally:
+        snapshot.close()
+
+
+class _Silent(MemoryKeyStore):
+    """Answers while it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Event()
+        self.may.set()
+
+    def version(self) -> int:
+        self.may.wait()
+        return super().version()
+
+
+def test_a_source_that_falls_silent_in_the_middle_of_a_question_is_away_until_it_speaks() -> None:
+    source = _Silent()
+    snapshot = PolledSnapshot(source, every_s=0.001, silent_s=0.05)
+    try:
+        source.may.clear()
+        _until(lambda: _fails(snapshot))
+        with pytest.raises(StoreUnavailable, match="has not answered for 0 seconds"):
+            snapshot.version()
+        source.may.set()
+        _until(lambda: not _fails(snapshot))
+    finally:
+        source.may.set()
         snapshot.close()

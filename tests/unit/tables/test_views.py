@@ -298,6 +298,19 @@ def test_databricks_names_and_types(tmp_path: Path):
                GROUP BY requester""",
             [("taro", 2)],
         ),
+        (
+            """SELECT unix_timestamp(max(request_date)) % 86400, unix_timestamp('1970-01-02'),
+                      unix_timestamp() > unix_timestamp(min(request_time)) - 86400, try_divide(sum(status_code), 2),
+                      try_divide(count(*), count_if(status_code = 1))
+               FROM inference_table_databricks""",
+            [(0, 86400, True, 351.0, None)],
+        ),
+        (
+            """SELECT requester, list_sort(collect_list(status_code)), collect_set(requester),
+                      collect_list(client_request_id)
+               FROM inference_table_databricks GROUP BY requester""",
+            [([200, 502], ["taro"], [])],
+        ),
     ],
 )
 def test_sql_that_was_written_for_databricks(tmp_path: Path, spool: SpoolWriter, sql: str, answer: list[Any]):

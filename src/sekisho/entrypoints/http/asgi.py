@@ -299,8 +299,7 @@ class Gateway:
         name = request.path_params["model"]
         try:
             caller = self._identify(request)
-            if name not in self.pipeline.snapshot.models(caller):
-                raise Refusal(404, "model_not_found", param="model", model=name)
+            self.pipeline.snapshot.check_model(caller, name)
         except Refusal as refusal:
             return self._refused(request, refusal)
         return self._answered(request, _model(name))
