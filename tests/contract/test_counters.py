@@ -399,3 +399,25 @@ async def test_headroom_of_a_fallback_tells_of_all_limits_of_its_call_and_of_wha
 
 async def test_a_call_without_limits_is_let_in(house: House) -> None:
     assert house.settle(await house.granted(house.bind(), tokens=5, reserve=5), tokens=1, cost=1)
+
+
+async def test_a_day_that_ends_begins_anew_and_leaves_what_still_runs_to_the_old_one(house: House) -> None:
+    scope = scope_of({"team": "research"})
+    daily = BudgetSpec(key="research|day", scope=scope, amount_nanos=100, period="day", on_exceed="block")
+    account = house.bind(budgets=(daily,))
+    old = await house.granted(account, reserve=60)
+    assert (await house.denied(account, reserve=60)).cause == "budget"
+    tomorrow_s = time.perf_counter() + 86_400
+    house.counters.tick(tomorrow_s, time.time() + 86_400)
+
+    async def asked(reserve: int) -> Reservation | Denial:
+        house.ids += 1
+        outcome = house.counters.admit(account, tomorrow_s, 0, reserve, reserve, f"id{house.ids}")  # type: ignore[arg-type]
+        return outcome if isinstance(outcome, Reservation | Denial) else await outcome
+
+    new = await asked(60)
+    assert isinstance(new, Reservation)
+    assert house.counters.end(old, "settled", tomorrow_s, 0, 100)
+    assert house.counters.end(new, "settled", tomorrow_s, 0, 60)
+    assert isinstance(await asked(41), Denial)
+    assert isinstance(await asked(40), Reservation)

@@ -193,9 +193,9 @@ class Keeper:
             self.workers = max(1, workers)
             self._outbox.again_refused()
             if self._outbox.lost and not self._building:
-                self._outbox.lost = False
                 log.error("settlements were lost while the counters' server was away; budgets are rebuilt from rows")
                 await self._link.call("DEL", EPOCH)
+                self._outbox.lost = False  # only now: where this does not arrive, the next beat says it
                 epoch = None
             self.notice((epoch or b"").decode())
         except (StoreUnavailable, RedisError) as error:

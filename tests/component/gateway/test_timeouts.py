@@ -128,6 +128,9 @@ async def test_a_stream_longer_than_its_first_and_idle_times_is_whole(house: Gat
 
 async def test_plain_calls_know_the_total_time_only(house: Gateway) -> None:
     assert (await ask(house, "slow-plain", stream=False)).status == 200
+    row = await house.row()
+    assert row.time_to_first_byte_us is not None
+    assert 150_000 <= row.time_to_first_byte_us <= row.latency_us
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

@@ -184,6 +184,20 @@ async def test_events_are_written_and_the_last_ones_at_the_end(tmp_path: Path, r
     assert one.events.waiting == 0
 
 
+async def test_events_that_cannot_be_written_are_kept_until_they_can(tmp_path: Path, rows: Rows) -> None:
+    configured = settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.001}]")
+    one = await open_limits_and_budgets(configured, {})
+    ask(one)
+    await one.close()
+    assert one.events.waiting == 2, "there is no database yet"
+    migrate(configured.database_path)
+    one.tick()
+    async with asyncio.timeout(20):
+        while one.events.waiting:
+            await asyncio.sleep(0.001)
+    await one.close()
+
+
 async def test_another_amount_tells_the_marks_that_are_passed_already(tmp_path: Path, rows: Rows) -> None:
     one = await open_limits_and_budgets(settings(tmp_path, "budgets: [{scope: {team: research}, usd: 0.005}]"), {})
     ask(one)
@@ -237,6 +251,24 @@ async def test_a_clock_that_was_wrong_for_a_while_costs_no_budget_what_was_spent
     one.counters.end(ask(one), "settled", time.perf_counter(), 50, 10_000)
     await one.change(settings(tmp_path, text.replace("0.003", "0.004")), {}, NOTHING)
     assert await state(one) == (910_000, 0), "and goes on from there"
+
+
+async def test_rows_that_cannot_be_read_when_the_clock_was_set_are_read_later(
+    tmp_path: Path, rows: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "budgets: [{scope: {team: research}, usd: 0.003, period: day}]"
+    one = await open_limits_and_budgets(settings(tmp_path, text), {})
+    ask(one)
+    one.counters.tick(time.perf_counter(), time.time() + 3 * 86_400)
+    rows.fault = SpentUnknown("no tables")
+    one.tick()
+    await one.close()
+    assert "no tables; budgets count anew until it is there" in caplog.text
+    assert await state(one) == (0, 0)
+    rows.fault = None
+    one.tick()
+    await one.close()
+    assert await state(one) == (900_000, 0)
 
 
 async def test_a_clock_that_is_put_right_after_the_start_finds_what_was_spent_today(

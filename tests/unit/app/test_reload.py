@@ -55,6 +55,7 @@ class _Limits:
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
+        self.control: ControlRecords | None = None
         self.going_on: asyncio.Event | None = None
 
     async def change(self, settings: Settings, key_names: Mapping[str, str], control: ControlRecords) -> None:
@@ -64,8 +65,9 @@ class _Limits:
             raise self.fault
         self.control = control
 
-    def planner(self) -> None:
-        return None
+    def planner(self) -> Any:
+        """Names the rules that it is made of."""
+        return self.control
 
 
 class _Control(MemoryKeyStore):
@@ -171,6 +173,55 @@ async def test_stops_and_revocations_do_not_wait_for_budgets(tmp_path: Path, fau
     running.limits.fault = None
     await reloader.look()
     assert running.limits.control.stops == keys.records.stops
+
+
+@pytest.mark.parametrize("by", ["the database", "the file"])
+async def test_calls_are_planned_by_the_new_rules_once_these_are_in_force(tmp_path: Path, by: str) -> None:
+    reloader, keys, running = _control_house(tmp_path)
+    keys.change(budgets=(StoredBudget(rule=Budget(scope=(("user", "*"),), amount_nanos=5)),))
+    if by == "the file":
+        reloader._version = keys.version()  # nothing else is to be done
+        reloader.wanted.set()
+    await reloader.look()
+    assert running.pipeline.snapshot.planner is keys.records
+
+
+async def test_a_revocation_that_could_not_be_read_at_once_is_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloader, keys, running = _control_house(tmp_path)
+    secret = "sk-of-a-leaver-0123456789"
+    keys.add(KeyRecord(id="key_1", name="app", digest=digest_of(secret, b"p" * 32)))
+    await reloader.look()
+    keys.revoke("key_1", 1)
+
+    def away() -> list[KeyRecord]:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "all", away)
+        with pytest.raises(StoreUnavailable):
+            reloader.obey()
+    assert _asks(running, secret)
+    reloader.obey()
+    with pytest.raises(Refusal):
+        _asks(running, secret)
+
+
+async def test_a_file_that_is_gone_leaves_the_old_configuration_until_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader, _, running = _control_house(tmp_path)
+    old, path = running.settings, tmp_path / "sekisho.yaml"
+    path.unlink()
+    with caplog.at_level(logging.ERROR, "sekisho.app"):
+        await reloader.look()
+        await reloader.look()
+    assert running.settings is old
+    assert caplog.text.count("the old one stays in force") == 1
+    path.write_text(_FILE + "language: ja\n")
+    await reloader.look()
+    assert running.settings.language == "ja"
 
 
 @pytest.mark.parametrize("by", ["the database", "the file"])

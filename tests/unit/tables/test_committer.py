@@ -77,6 +77,34 @@ def test_rows_are_on_the_disk_before_the_tables_have_them(
     assert happened == ["spool", "usage", "inference_log"] * 2
 
 
+def test_a_segment_whose_name_could_not_be_put_on_the_disk_is_tried_again_first(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a power cut could take the name, and the rows of the next segment of that number pass for committed ones."""
+    spool.append(record_of(a_row()))
+    committer = Committer(tmp_path)
+    happened: list[str] = []
+
+    def failing(path: Path) -> None:
+        happened.append("failed" if not happened else "named")
+        if happened == ["failed"]:
+            raise OSError(5, "Input/output error")
+
+    append = DeltaFolder.append
+
+    def noted(self: DeltaFolder, rows: Any, seq: int) -> None:
+        happened.append(self.name)
+        append(self, rows, seq)
+
+    monkeypatch.setattr(module, "fsync", failing)
+    monkeypatch.setattr(DeltaFolder, "append", noted)
+    with pytest.raises(OSError, match="Input/output"):
+        committer.step()
+    committer.reopen()
+    drain(committer)
+    assert happened == ["failed", "named", "usage", "inference_log"]
+
+
 def test_metadata_alone_never_touches_the_log(tmp_path: Path, spool: SpoolWriter):
     for n in range(5):
         spool.append(record_of(without_log(n)))

@@ -169,11 +169,13 @@ def test_nothing_is_left_of_an_append_that_failed(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage").rglob("part-*"))
+    assert folder.done == 0
     monkeypatch.undo()
     monkeypatch.setattr("os.link", full)
     with pytest.raises(OSError, match="No space"):
         folder.append(rows(1), 1)
     assert not list((tmp_path / "usage" / "_delta_log").glob("*.tmp"))
+    assert folder.done == 0
     monkeypatch.undo()
     folder.append(rows(1), 1)
     assert ids(tmp_path) == want(1)

@@ -268,6 +268,56 @@ async def test_only_what_runs_is_prolonged() -> None:
     await policy.close()
 
 
+async def test_a_claim_that_comes_when_its_caller_has_left_is_given_back() -> None:
+    class Counting(SlowStore):
+        async def claim(self, lease: Lease, asked: bytes, now_us: int, until_us: int) -> Found:
+            self.done.append("claim")
+            return Found("claimed")
+
+    in_time = 0
+    for moments in range(6):
+        store = Counting()
+        policy = Idempotency(store, PEPPER, {})
+        await asyncio.to_thread(policy._sealer.load)
+        policy._loaded = True
+        claiming = asyncio.ensure_future(policy.claim(entry()))
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        claiming.cancel()
+        await asyncio.wait({claiming})
+        await asyncio.sleep(0)  # what was under way is told of its end
+        await policy.close()
+        in_time += not claiming.cancelled()
+        expected = store.done.count("claim") if claiming.cancelled() else 0
+        assert store.done.count("release") == expected, moments
+    assert 0 < in_time < 6
+
+
+async def test_a_store_that_goes_away_is_no_fault_of_those_who_were_let_in(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(SlowStore):
+        async def keep(self, lease: Lease, sealed: bytes, until_us: int) -> bool:
+            raise StoreUnavailable("gone")
+
+        async def release(self, lease: Lease) -> None:
+            raise StoreUnavailable("gone")
+
+        async def tend(self, leases: Sequence[Lease], now_us: int, until_us: int) -> None:
+            raise StoreUnavailable("gone")
+
+    policy = Idempotency(Gone(), PEPPER, {})
+    answered, left = entry(b"1"), entry(b"2")
+    for one in (answered, left):
+        assert await policy.claim(one) is None
+    await policy.keep(answered, b"answer")
+    policy.release(left)
+    policy.tick(0.0)
+    tasks = set(policy._tasks)
+    await settled(policy)
+    assert [task.exception() for task in tasks] == [None] * len(tasks)
+    assert caplog.text.count("Idempotency-Key") == 1
+    await policy.close()
+
+
 async def test_trouble_is_said_once_until_the_store_answers_again(caplog: pytest.LogCaptureFixture) -> None:
     class Gone(SlowStore):
         gone = True
