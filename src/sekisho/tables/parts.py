@@ -1,6 +1,6 @@
 """Rows -> one Parquet file per day, safe where the table lies. Must leave nothing half-written under a final name.
 
-Measured on 10,000 usage rows: 48 bytes and 1.7 us of CPU a row. Statistics on every column would cost half as much
+Measured on 10,000 usage rows: 66 bytes and 1.3 us of CPU a row. Statistics on every column would cost half as much
 again, BYTE_STREAM_SPLIT would save 5 % but not every reader has it.
 """
 
