@@ -86,10 +86,10 @@ class Committer:
         began_us = _now_us()
         positions = [table.done for table in self._tables]
         after, ahead = min(positions), max(positions)
-        # After a crash between the two commits one table is ahead: until the other has caught up a batch is for that
-        # one alone, and ends where they meet.
         # Asked before: where there is a later writer, this one writes no more, and all that it has written is seen.
         later = self._next_writer(self._writer)
+        # After a crash between the two commits one table is ahead: until the other has caught up a batch is for that
+        # one alone, and ends where they meet.
         batch, last_seq, more = self._collect(after, ahead if ahead > after else None)
         at_end = not more and ahead == after
         if last_seq > after:
@@ -144,10 +144,11 @@ class Committer:
         usage, log = self._tables
         self._name_segment(last_seq >> 32)
         counts = [0, 0]
+        # The end of a call that the tables have must not be lost to a power cut while its beginning is not: the next
+        # gateway would take the call for one that was in flight, and make a second row of it. Nor may what was carried
+        # over from a segment that is about to go.
+        self._reader.sync(min(usage.done, log.done), last_seq)
         if batch.rows:
-            # The end of a call that the tables have must not be lost to a power cut while its beginning is not: the
-            # next gateway would take the call for one that was in flight, and make a second row of it.
-            self._reader.sync(min(usage.done, log.done), last_seq)
             rows, full = batch.table(), batch.full()
             self._beat()
             if usage.done < last_seq:

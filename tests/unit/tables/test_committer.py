@@ -16,7 +16,7 @@ from sekisho.tables.committer import Committer
 from sekisho.tables.committer_process import run
 from sekisho.tables.delta import DeltaFolder
 from sekisho.tables.disk import DiskFiles
-from sekisho.tables.segments import segment_numbers
+from sekisho.tables.segments import KIND_ROW, segment_numbers
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.status import read_status
 
@@ -75,6 +75,30 @@ def test_rows_are_on_the_disk_before_the_tables_have_them(
         spool.append(record_of(a_row(n)))
         drain(committer)
     assert happened == ["spool", "usage", "inference_log"] * 2
+
+
+def test_what_was_carried_over_is_on_the_disk_before_the_older_segment_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where nothing in the newer one can be read as a row: calls in flight stand in it, and nowhere else soon."""
+    spool = SpoolWriter(tmp_path / "spool", SMALL)
+    spool.begin(record_of(a_row(0)))
+    committer = Committer(tmp_path)
+    spool.append(record_of(a_row(1)))
+    drain(committer)
+    first = segment_numbers(tmp_path / "spool")
+    spool._roll(0)  # pyright: ignore[reportPrivateUsage]
+    spool._put(b"\xc1 no record", KIND_ROW)  # pyright: ignore[reportPrivateUsage]
+    gone_at_sync: list[bool] = []
+    monkeypatch.setattr(
+        "sekisho.tables.segments.fdatasync",
+        lambda fd: gone_at_sync.append(first[0] not in segment_numbers(tmp_path / "spool")),
+    )
+    drain(committer)
+    assert gone_at_sync == [False, False], "both segments, while both were there"
+    assert first[0] not in segment_numbers(tmp_path / "spool")
+    assert committer.status.corrupt == 1
+    spool.close()
 
 
 def test_a_segment_whose_name_could_not_be_put_on_the_disk_is_tried_again_first(
