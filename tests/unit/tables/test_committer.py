@@ -87,13 +87,14 @@ def test_what_was_carried_over_is_on_the_disk_before_the_older_segment_goes(
     spool.append(record_of(a_row(1)))
     drain(committer)
     first = segment_numbers(tmp_path / "spool")
-    spool._roll(0)  # pyright: ignore[reportPrivateUsage]
-    spool._put(b"\xc1 no record", KIND_ROW)  # pyright: ignore[reportPrivateUsage]
+    spool._roll(0)
+    spool._put(b"\xc1 no record", KIND_ROW)
     gone_at_sync: list[bool] = []
-    monkeypatch.setattr(
-        "sekisho.tables.segments.fdatasync",
-        lambda fd: gone_at_sync.append(first[0] not in segment_numbers(tmp_path / "spool")),
-    )
+
+    def noted(_fd: int) -> None:
+        gone_at_sync.append(first[0] not in segment_numbers(tmp_path / "spool"))
+
+    monkeypatch.setattr("sekisho.tables.segments.fdatasync", noted)
     drain(committer)
     assert gone_at_sync == [False, False], "both segments, while both were there"
     assert first[0] not in segment_numbers(tmp_path / "spool")
