@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from sekisho.app.cli import build
 from sekisho.app.commands import register_messages
-from sekisho.app.commands.tables_register import TOKEN_VARIABLE
+from sekisho.app.commands.register_messages import TOKEN_VARIABLE
 from sekisho.app.settings.messages import Say
 from sekisho.tables.schema import TABLES
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from sekisho.app.settings.messages import Say
 
+#: where the token for the catalog is taken from: a secret is no option of a command, which every process can read
+TOKEN_VARIABLE = "SEKISHO_UNITY_TOKEN"  # noqa: S105 - the name of a variable
+
 BAD_NAME = Say(
     "bad_name",
     "{option} '{text}' cannot be a name in Unity Catalog",

@@ -18,7 +18,6 @@ from sekisho.app.commands import NO, UNREACHABLE, admin_door
 from sekisho.app.commands import register_messages as messages
 from sekisho.app.commands.admin_door import Sent, is_address
 from sekisho.app.commands.tables_desk import refuse, said
-from sekisho.app.commands.tables_register import TOKEN_VARIABLE
 from sekisho.app.settings.os_reasons import os_reason
 from sekisho.app.speech import language
 from sekisho.domain.http import Secret
@@ -157,7 +156,7 @@ def _opened(url: str, token: str) -> _Catalog:
     if not is_address(url) or not url.isascii() or urlsplit(url).path or set("?#@") & set(url):
         refuse(messages.BAD_URL, url=_printable(url.rpartition("@")[2]))
     if token and (not token.isascii() or not token.isprintable() or " " in token):
-        refuse(messages.BAD_TOKEN, variable=TOKEN_VARIABLE)
+        refuse(messages.BAD_TOKEN, variable=messages.TOKEN_VARIABLE)
     if token and url.startswith("http:") and not _is_this_machine(urlsplit(url).hostname or ""):
         refuse(messages.PLAIN_HTTP, url=url)
     return _Catalog(url, Secret(token))
@@ -214,7 +213,7 @@ class _Catalog:
         if token := self._token.reveal():
             reason = reason.replace(token, "***")
         reason = _printable(" ".join(reason.split()))[:_LONGEST_REASON]
-        refuse(messages.REFUSED, NO, what=what, status=status, reason=reason, variable=TOKEN_VARIABLE)
+        refuse(messages.REFUSED, NO, what=what, status=status, reason=reason, variable=messages.TOKEN_VARIABLE)
 
     def _no_catalog(self, status: int) -> NoReturn:
         refuse(messages.NOT_A_CATALOG, UNREACHABLE, url=self.url, status=status)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sekisho.app.settings.messages import Say
     from sekisho.tables.unity import Reader, Registration
 
-TOKEN_VARIABLE = "SEKISHO_UNITY_TOKEN"  # noqa: S105 - the name of a variable
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 
 _Catalog = Annotated[
@@ -58,8 +57,8 @@ _Url = Annotated[
     typer.Option(
         "--url",
         help=Both(
-            f"Register at this Unity Catalog instead, by its REST API; the token is that of {TOKEN_VARIABLE}.",
-            f"スクリプトを作らず、この Unity Catalog に REST API で登録（トークンは {TOKEN_VARIABLE}）",
+            f"Register at this Unity Catalog instead, by its REST API; the token is that of {messages.TOKEN_VARIABLE}.",
+            f"スクリプトを作らず、この Unity Catalog に REST API で登録（トークンは {messages.TOKEN_VARIABLE}）",
         ),
     ),
 ]
@@ -105,7 +104,7 @@ def register(
     if url is not None:
         from sekisho.app.commands.tables_catalog import at_catalog
 
-        at_catalog(url, os.environ.get(TOKEN_VARIABLE, ""), registration)
+        at_catalog(url, os.environ.get(messages.TOKEN_VARIABLE, ""), registration)
         return
     text = script(registration)
     try:
