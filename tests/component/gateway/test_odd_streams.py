@@ -107,6 +107,26 @@ async def test_half_a_character_fails_no_answer(stream: bool) -> None:
         assert (row.terminal_state, len(row.attempts)) == ("completed", 1)
 
 
+def choice(index: int, *, text: str = "", reason: str = "") -> bytes:
+    delta, finish = f'{{"content":"{text}"}}' if text else "{}", f'"{reason}"' if reason else "null"
+    return f'{{"choices":[{{"index":{index},"delta":{delta},"finish_reason":{finish}}}]}}'.encode()
+
+
+async def test_a_stream_is_whole_when_every_choice_has_ended(door: Door) -> None:
+    begun = choice(1, text="b"), choice(0, text="a")
+    stop, length = choice(0, reason="stop"), choice(1, reason="length")
+    async with raw_server(saying(*begun, stop, DONE)) as server, house(server, door) as gateway:
+        seen = await said(gateway)
+        assert (DONE in seen.frames, seen.error_code) == (False, "stream_truncated"), "the other is cut"
+        assert (await gateway.row()).terminal_state == "truncated"
+        gateway.check_books()
+    async with raw_server(saying(*begun, length, stop, DONE)) as server, house(server, door) as gateway:
+        assert (await said(gateway)).frames[-1] == DONE
+        row = await gateway.row()
+        assert (row.terminal_state, row.finish_reasons) == ("completed", ["stop", "length"]), "by index"
+        gateway.check_books()
+
+
 USAGE = b'"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}'
 
 

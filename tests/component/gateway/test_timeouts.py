@@ -24,16 +24,16 @@ endpoints:
   short: {targets: [{provider: mock, model: mock-small}],
     timeouts: {connect_s: 0.1, first_token_s: 0.15, idle_s: 0.15, total_s: 0.4}}
   first: {targets: [{provider: mock, model: "mock?hang_after=0"}],
-    timeouts: {first_token_s: 0.1, idle_s: 5, total_s: 5}}
+    timeouts: {first_token_s: 0.1, idle_s: 60, total_s: 60}}
   silent: {targets: [{provider: mock, model: "mock?hang=1"}],
-    timeouts: {first_token_s: 0.1, idle_s: 5, total_s: 5}}
+    timeouts: {first_token_s: 0.1, idle_s: 60, total_s: 60}}
   idle: {targets: [{provider: mock, model: "mock?hang_after=3"}],
-    timeouts: {first_token_s: 5, idle_s: 0.1, total_s: 5}}
+    timeouts: {first_token_s: 60, idle_s: 0.1, total_s: 60}}
   total: {targets: [{provider: mock, model: "mock?hang=1"}],
-    timeouts: {first_token_s: 5, idle_s: 5, total_s: 0.1}}
+    timeouts: {first_token_s: 60, idle_s: 60, total_s: 0.1}}
   late:
     targets: [{provider: mock, model: "mock?hang_after=1"}]
-    timeouts: {first_token_s: 5, idle_s: 5, total_s: 0.2}
+    timeouts: {first_token_s: 60, idle_s: 60, total_s: 0.2}
   endless: {targets: [{provider: mock, model: "mock?chunks=500&chunk_ms=10&answer=LONG"}],
     timeouts: {idle_s: 1, total_s: 0.2}}
   steady: {targets: [{provider: mock, model: "mock?chunks=12&chunk_ms=20"}],
@@ -49,6 +49,9 @@ prices:
   mock/*: {input_per_mtok: 1.00, output_per_mtok: 2.00}
 """.replace("LONG", "x" * 600)
 
+#: far below each time that is not the one a test is about
+WITHIN_S = 30
+
 
 class Answer(msgspec.Struct):
     status: int
@@ -63,6 +66,7 @@ class Answer(msgspec.Struct):
 async def ask(gateway: Gateway, model: str, *, stream: bool) -> Answer:
     body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "hi"}]}
     async with (
+        asyncio.timeout(WITHIN_S),
         aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session,
         session.post(f"{gateway.base_url}/chat/completions", json=body) as answer,
     ):
@@ -88,7 +92,7 @@ async def house(mock: MockProvider, door: Door) -> Any:
 async def test_nothing_in_time_is_504(house: Gateway, model: str, stream: bool) -> None:
     started = asyncio.get_running_loop().time()
     answer = await ask(house, model, stream=stream)
-    assert 0.08 < asyncio.get_running_loop().time() - started < 30
+    assert asyncio.get_running_loop().time() - started > 0.08
     assert (answer.status, answer.error["code"], answer.error["type"]) == (504, "upstream_timeout", "server_error")
     row = await house.row()
     assert (row.status_code, row.error_code, row.terminal_state) == (504, "upstream_timeout", "timed_out")

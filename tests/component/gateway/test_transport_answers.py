@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
-from tests.component.gateway.raw import OK, Heard, Peer, answering, exchanged, raw_server, transport, until
+from tests.component.gateway.raw import (
+    OK,
+    Heard,
+    Peer,
+    answering,
+    connection,
+    exchanged,
+    raw_server,
+    transport,
+    until,
+)
 
 from sekisho.gateway import connection as module
 from sekisho.gateway.connection import TransportError
@@ -58,9 +70,49 @@ async def test_chunks_with_trailers_and_extensions() -> None:
     assert (heard.status, heard.body, heard.ends, idle) == (200, b"abcde", 1, 1)
 
 
+async def test_the_head_of_an_answer_is_not_that_of_the_one_before_on_its_connection() -> None:
+    numbers = iter(range(1, 4))
+
+    async def script(peer: Peer) -> None:
+        while await peer.request() is not None:
+            head = b"HTTP/1.1 200 OK\r\nx-request-id: %d\r\ntransfer-encoding: chunked\r\n\r\n" % next(numbers)
+            await peer.say(head[:20], head[20:], b"2\r\nok\r\n0\r\n\r\n")
+
+    async with raw_server(script) as server, transport() as one:
+        pool = one.pool(server.origin)
+        for number in ("1", "2", "3"):
+            assert (await exchanged(pool)).headers["x-request-id"] == number
+        assert server.connections == 1
+        (kept,) = pool._idle
+        assert len(kept._raw_head) < 200, "nor is it kept"
+
+
 async def test_a_body_that_ends_with_the_connection() -> None:
     heard, idle = await _answer(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n", b"abc", b"de", close=True)
     assert (heard.body, idle) == (b"abcde", 0)
+
+
+async def test_a_body_without_length_that_ends_in_a_reset_is_cut() -> None:
+    """The end of the connection is the end of such a body only where the provider has closed in peace."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nabc")
+        await came.wait()
+        # without waiting for what is unsent: that is a reset
+        peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.reset()
+
+    came = asyncio.Event()
+    async with raw_server(script) as server, transport() as one:
+        heard = Heard()
+        (await connection(one.pool(server.origin))).send(
+            heard, b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", [b"{}"]
+        )
+        await until(lambda: heard.body == b"abc")
+        came.set()
+        assert (await heard.failure()).kind == "cut"
+        assert one.idle == 0
 
 
 async def test_http_1_0_and_connection_close_are_not_kept() -> None:

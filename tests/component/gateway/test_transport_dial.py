@@ -129,10 +129,15 @@ async def test_an_address_that_is_dead_without_a_word_does_not_keep_the_next_fro
 
 async def test_of_two_addresses_that_answer_one_connection_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = Pool.connect
+    made: list[str] = []
+    both = asyncio.Event()
 
     async def at_once(pool: Pool, loop: asyncio.AbstractEventLoop, address: str) -> Connection:
         connection = await connect(pool, loop, "127.0.0.1")
-        await asyncio.sleep(0.05 if address == "127.0.0.2" else 0.03)
+        made.append(address)
+        if len(made) == 2:
+            both.set()
+        await both.wait()
         return connection
 
     monkeypatch.setattr(Pool, "connect", at_once)
@@ -144,6 +149,28 @@ async def test_of_two_addresses_that_answer_one_connection_stays(monkeypatch: py
         await until(lambda: (server.connections, server.open) == (2, 1))
         connection.close()
         await until(lambda: server.open == 0)
+
+
+async def test_an_address_that_refuses_does_not_end_one_that_is_still_being_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = Pool.connect
+    refused = asyncio.Event()
+
+    async def slow_then_refusing(pool: Pool, loop: asyncio.AbstractEventLoop, address: str) -> Connection:
+        if address == "127.0.0.3":
+            loop.call_later(0.01, refused.set)
+            raise ConnectionRefusedError("nobody listens")
+        await refused.wait()
+        return await connect(pool, loop, "127.0.0.1")
+
+    monkeypatch.setattr(Pool, "connect", slow_then_refusing)
+    monkeypatch.setattr(module, "_NEXT_ADDRESS_S", 0.01)
+    async with raw_server(answering(OK)) as server, transport() as one:
+        _resolves(monkeypatch, "127.0.0.2", "127.0.0.3")
+        pool = one.pool(Origin(scheme="http", host="provider.example", port=server.port, allow_private=True))
+        (await pool.dial(5)).close()
+        assert server.connections == 1
 
 
 async def test_a_name_server_that_does_not_answer_holds_up_no_other_provider(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,15 @@ async def test_connections_idle_for_long_are_trimmed_and_not_taken(monkeypatch: 
         await until(lambda: one.idle == 0 and server.open == 0)
 
 
+async def test_connections_that_nobody_takes_any_more_are_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_server(answering(OK)) as server, transport() as one:
+        pool = one.pool(server.origin)
+        await asyncio.gather(*(exchanged(pool) for _ in range(3)))
+        monkeypatch.setattr(module, "IDLE_S", 0.0)
+        one.trim()
+        await until(lambda: one.idle == 0 and server.open == 0)
+
+
 async def test_a_connection_the_server_closes_leaves_the_pool() -> None:
     async with raw_server(answering(OK)) as server, transport() as one:
         await exchanged(one.pool(server.origin))

@@ -279,6 +279,20 @@ budgets: [{scope: {user: taro}, usd: 1}]
         assert spent == 6_000 + COST_NANOS
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fallback_without_a_price_is_passed_by_under_a_blocking_budget(stream: bool) -> None:
+    endpoint = f"""\
+  passed:
+    targets: [{{provider: mock, model: "mock?status=500"}}]
+    fallbacks: [{{provider: dead, model: nobody-knows-this-model}}, {{provider: mock, model: "{USED}"}}]
+"""
+    async with gateway_with("hot", "budgets: [{scope: {user: taro}, usd: 1}]", endpoint) as gateway:
+        answer = await ask(gateway.port, body("passed", stream=stream))
+        assert (answer.status, answer.headers["x-sekisho-model"]) == (200, USED)
+        assert [one.model for one in gateway.rows[0].attempts] == ["mock?status=500", USED]
+        assert (await gateway.counting.budgets())["user month"].spent_nanos == COST_NANOS
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_stream_settles_on_its_usage_and_one_that_was_left_on_what_was_seen(door: Door) -> None:
     rules = "budgets: [{scope: {user: taro}, usd: 1}]\nlimits: [{scope: {user: taro}, concurrency: 5, tpm: 1000000}]"

@@ -39,6 +39,19 @@ async def test_a_large_body_of_unknown_length_is_not_waited_for(gateway: Gateway
     assert len(gateway.rows) == 1
 
 
+async def test_after_a_body_that_was_not_waited_for_the_connection_is_closed(gateway: Gateway) -> None:
+    async with connected(gateway.port) as wire:
+        await wire.send(http(LARGE, headers=""))
+        answer = await wire.answer()
+        assert answer.status == 401
+        if answer.headers.get("connection") == "close":
+            assert await wire.closed()
+        else:  # by the other door the rest is read, and the connection goes on
+            await wire.send(http(chat()))
+            assert (await wire.answer()).status == 200
+    assert gateway.rows[0].status_code == 401
+
+
 async def test_an_invitation_to_send_much_is_for_those_with_a_key(gateway: Gateway) -> None:
     for headers, status in (("", 401), (AUTH, 100)):
         async with connected(gateway.port) as wire:

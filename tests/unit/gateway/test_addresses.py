@@ -145,3 +145,30 @@ async def test_a_name_that_no_thread_can_look_up_is_a_failed_connection(monkeypa
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(OSError, match="cannot be looked up"):
         await _resolved("provider.example")
+
+
+async def test_a_resolver_that_answers_too_late_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither those that gave up, nor the end of the process."""
+    asked, answer = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def slow(*_: Any, **__: Any) -> list[Any]:
+        threads.append(threading.current_thread())
+        asked.set()
+        answer.wait(5)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 443))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    loop = asyncio.get_running_loop()
+    wrong: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: wrong.append(context))
+    waiting = asyncio.ensure_future(_resolved("provider.example"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(asked.wait, 5)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    answer.set()
+    await asyncio.to_thread(threads[0].join, 5)
+    await asyncio.sleep(0)
+    assert ([one.daemon for one in threads], wrong) == ([True], [])

@@ -70,6 +70,7 @@ def snapshot(prices: Prices | None = None, *, default_provider: str | None = Non
         default_provider=default_provider,
         default_timeouts=Timeouts(total_s=77),
         default_log="full",
+        default_durability="sync",
         block_unpriced=False,
         language="en",
         max_body_bytes=1,
@@ -137,6 +138,13 @@ def test_models_lists_what_the_key_may_use_and_nothing_else() -> None:
     assert one.models(caller()) == []
 
 
+def test_who_names_no_model_gets_the_endpoint_that_is_called_chat_else_the_first() -> None:
+    first, chat = endpoint("first", 1), endpoint("chat", 1)
+    assert snapshot(first=first, chat=chat).default_model == "chat"
+    assert snapshot(first=first, second=endpoint("second", 1)).default_model == "first"
+    assert snapshot().default_model is None
+
+
 # -- providers addressed directly
 
 
@@ -148,6 +156,7 @@ async def test_a_key_that_names_a_provider_addresses_its_models() -> None:
         ("openai", "org/model:free", RATES)
     ]
     assert (found.direct, found.log, found.timeouts.total_s, found.fallbacks) == (True, "full", 77, ())
+    assert found.durability == "sync", "as the configuration has it for what is not an endpoint of its own"
     assert await one.direct(caller("openai/*"), "openai/org/model:free") is found
     assert prices.asked == [("openai", "org/model:free")], "asked once"
 
@@ -201,6 +210,11 @@ async def test_models_that_callers_make_up_are_not_all_remembered(monkeypatch: p
     for n in range(10):
         assert (await one.direct(caller("openai/*"), f"openai/m{n}")).targets[0].model == f"m{n}"
     assert len(one._direct) == 3
+    for n in range(10):
+        found = one.meant(caller("openai/*"), f"openai/refused{n}")
+        assert found is not None
+        assert found.targets[0].model == f"refused{n}"
+    assert (len(one._refused), len(one._direct)) == (3, 3)
 
 
 async def test_new_keys_keep_what_is_known_of_direct_models() -> None:
@@ -231,6 +245,13 @@ def test_a_head_has_credentials_and_its_bodys_length() -> None:
     assert fields["user-agent"] == "own", "what the operator says wins"
 
 
+def test_a_header_that_the_operator_spells_another_way_takes_the_place_of_ours() -> None:
+    head = provider(Authorization="Token own-credential").head(HttpRequest(path="/x", body=[b"1"]))
+    assert [line for line in head.split(b"\r\n") if line.lower().startswith(b"authorization")] == [
+        b"authorization: Token own-credential"
+    ]
+
+
 def test_headers_of_one_request_do_not_stay_for_the_next() -> None:
     one = provider()
     with_more = one.head(HttpRequest(path="/x", body=[b"1"], headers={"x-once": "yes"}))
@@ -253,6 +274,15 @@ def test_what_a_provider_writes_is_kept_without_the_credentials_it_was_sent() ->
     assert sent.hide(written) == "no ***, no ***, no ***: night sk-can"
     assert sent.hide("no sk-canary-01") == "no ***"
     assert provider(api_key=None).hide(written) == written
+
+
+@pytest.mark.parametrize("secret", ["12345678", "sk-canary-0123"])
+def test_a_credential_is_hidden_wherever_it_was_cut(secret: str) -> None:
+    """From eight characters on, to all but its last one; also the shortest credential that is one."""
+    sent = provider(api_key=secret)
+    for size in range(8, len(secret) + 1):
+        assert sent.hide(f"no {secret[:size]}") == "no ***"
+    assert sent.hide(f"no {secret[:7]}") == f"no {secret[:7]}", "could be of any word"
 
 
 def test_no_text_is_searched_for_beginnings_that_are_longer_than_it_is() -> None:

@@ -30,8 +30,9 @@ class Stops:
         if endpoint is None or self._holds_caller(entry) or endpoint.name in self._models:
             raise refusal()
         if self._models:
+            drawn, fallbacks = entry.targets[:1], entry.targets[1:]
             # the one that was drawn by weight may be stopped, and others of the first rank are not
-            entry.targets = self._left(entry.targets) or self._left((*endpoint.targets, *endpoint.fallbacks))
+            entry.targets = self._left((*(self._left(drawn) or endpoint.targets), *fallbacks))
             if not entry.targets:
                 raise refusal()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 
+import msgspec
 import pytest
 
-from sekisho.domain.call import Call, Caller, Route
+from sekisho.domain.call import Call, Caller, Known, Route
 from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import digest_of
 from sekisho.gateway.policies import authentication
@@ -114,12 +115,48 @@ def test_a_key_expires_at_its_microsecond_also_when_it_was_right_before() -> Non
         assert (refused.value.status, refused.value.message) == (401, "invalid_api_key")
 
 
+def test_a_key_that_has_expired_gives_nobody_a_role() -> None:
+    caller = Caller(key_id="key_1", key_name="one", role="admin", expires_at_us=2_000)
+    ring = Keyring(PEPPER, {digest_of(KEY, PEPPER): caller})
+    assert [ring.has_role("admin", now) for now in (1_999, 2_000)] == [True, False]
+    assert not ring.has_role("auditor", 1_000)
+
+
 def test_a_new_keyring_knows_nothing_of_what_the_old_one_remembered() -> None:
     headers = {b"x-api-key": KEY.encode()}
     keyring().identify(call(headers))
     revoked = Keyring(PEPPER, {})
     with pytest.raises(Refusal):
         revoked.identify(call(headers))
+
+
+def test_a_connection_that_is_known_has_its_key_only_as_long_as_the_keyring_is_in_force() -> None:
+    """A client that goes on with the connection it has keeps neither a revoked key nor an old team."""
+    headers, known = {b"x-api-key": KEY.encode()}, Known()
+
+    def identify(ring: Keyring) -> Caller:
+        return ring.identify(Call(ROUTE, headers, b"", "req_1", 1_000, None, known=known))
+
+    ring = keyring()
+    caller = identify(ring)
+    known.group = msgspec.Raw(b"columns of the caller")
+    assert identify(ring) is caller
+    moved = Caller(key_id="key_1", key_name="one", team="elsewhere")
+    assert identify(Keyring(PEPPER, {digest_of(KEY, PEPPER): moved})) is moved
+    assert known.group is None, "the columns were of the caller as it was"
+    with pytest.raises(Refusal) as refused:
+        identify(Keyring(PEPPER, {}))
+    assert refused.value.status == 401
+
+
+def test_a_key_expires_on_a_connection_that_is_known_too() -> None:
+    ring, headers, known = keyring(expires_at_us=2_000), {b"x-api-key": KEY.encode()}, Known()
+    for now in (1_000, 1_999):
+        assert ring.identify(Call(ROUTE, headers, b"", "req_1", now, None, known=known)).key_id == "key_1"
+    for now in (2_000, 9_000):
+        with pytest.raises(Refusal) as refused:
+            ring.identify(Call(ROUTE, headers, b"", "req_1", now, None, known=known))
+        assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from sekisho.domain.call import Attempt, Call, Caller, Entry, Route
 from sekisho.domain.endpoint import Target
 from sekisho.domain.errors import Refusal
-from sekisho.gateway.policies.idempotency import KEPT_S, LEASE_S, Idempotency, KeptAnswer
+from sekisho.formats.openai import ChunkFacts
+from sekisho.gateway.policies.idempotency import (
+    KEPT_S,
+    LEASE_S,
+    MOST_ANSWER_BYTES,
+    Claim,
+    Idempotency,
+    KeptAnswer,
+)
 from sekisho.stores.idempotency import Found, Lease
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.sqlite_idempotency import FILE_NAME, sqlite_idempotency
@@ -79,6 +89,62 @@ async def test_an_answer_lasts_for_a_day(policy: Idempotency, clock: Clock) -> N
     assert kept == KeptAnswer("req_1", "mock", "mock-small", ["stop"], SECRETS[2])
     assert (again.claim, again.cache_status, again.finish_reasons) == (None, "replay", ["stop"])
     clock.move(1)
+    assert await policy.claim(entry()) is None
+
+
+async def test_a_replay_names_the_target_that_answered(policy: Idempotency) -> None:
+    first = entry()
+    first.attempts.append(Attempt(Target(provider="other", model="fallback"), "fallback", 1.0))
+    await policy.claim(first)
+    await policy.keep(first, SECRETS[2])
+    kept = await policy.claim(entry())
+    assert kept is not None
+    assert (kept.provider, kept.model) == ("other", "fallback")
+
+
+class Edge:
+    """Whose frames are the payloads."""
+
+    def frames(self, payload: bytes, facts: ChunkFacts) -> bytes:
+        return payload
+
+    def end(self) -> bytes:
+        return b"end"
+
+    def error(self, code: str) -> bytes:
+        return b"error"
+
+    def ping(self) -> bytes:
+        return b"ping"
+
+
+async def test_of_a_stream_the_attempt_that_answered_is_kept_and_nothing_of_those_before(policy: Idempotency) -> None:
+    first = entry()
+    await policy.claim(first)
+    edge_of: Any = policy.recording(first, lambda _: Edge())
+    edge_of(None).frames(b"what a failed attempt began", ChunkFacts())
+    edge = edge_of(None)
+    sent = edge.frames(b"one ", ChunkFacts()) + edge.ping() + edge.frames(b"two ", ChunkFacts()) + edge.end()
+    assert sent == b"one pingtwo end"
+    assert policy.ended(first, "completed", None) is not None
+    await settled(policy)
+    kept = await policy.claim(entry())
+    assert kept is not None
+    assert kept.body == b"one two end"
+
+
+async def test_what_is_too_large_to_keep_does_not_pile_up(policy: Idempotency) -> None:
+    first = entry()
+    await policy.claim(first)
+    edge_of: Any = policy.recording(first, lambda _: Edge())
+    edge = edge_of(None)
+    for _ in range(3):
+        assert len(edge.frames(b"x" * MOST_ANSWER_BYTES, ChunkFacts())) == MOST_ANSWER_BYTES, "the caller gets it all"
+    assert isinstance(first.claim, Claim)
+    assert first.claim.frames is None
+    assert policy.ended(first, "completed", None) is None
+    await settled(policy)
+    assert policy.counts["not_kept"] == 1
     assert await policy.claim(entry()) is None
 
 
@@ -168,6 +234,23 @@ async def test_a_damaged_answer_is_no_answer_and_no_second_bill(
         return await original(lease, sealed[:-1] + bytes([sealed[-1] ^ 1]), until_us)
 
     store.keep = damage  # type: ignore[method-assign]
+    first = entry()
+    await policy.claim(first)
+    await policy.keep(first, SECRETS[2])
+    assert await refused(policy, entry()) == 503
+    assert "cannot be read" in caplog.text
+
+
+async def test_an_answer_that_another_version_kept_is_none(
+    policy: Idempotency, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = policy._store
+    original = store.keep
+
+    async def other(lease: Lease, sealed: bytes, until_us: int) -> bool:
+        return await original(lease, policy._sealer.seal(lease.id, msgspec.msgpack.encode({"body": "?"})), until_us)
+
+    store.keep = other  # type: ignore[method-assign]
     first = entry()
     await policy.claim(first)
     await policy.keep(first, SECRETS[2])

@@ -94,6 +94,18 @@ def test_where_the_drawn_target_is_stopped_another_of_its_rank_takes_over() -> N
     assert one.targets == (SMALL,)
 
 
+def test_where_the_drawn_target_is_stopped_a_fallback_is_not_asked_before_another_of_its_rank() -> None:
+    one = entry(BIG, SMALL, fallbacks=(OTHER,), drawn=BIG)
+    stops("big").check(one)
+    assert one.targets == (SMALL, OTHER)
+    one = entry(BIG, SMALL, fallbacks=(OTHER,), drawn=SMALL)
+    stops("big").check(one)
+    assert one.targets == (SMALL, OTHER)
+    one = entry(BIG, SMALL, fallbacks=(OTHER,), drawn=BIG)
+    stops("big", "small").check(one)
+    assert one.targets == (OTHER,)
+
+
 def test_a_running_call_ends_by_the_target_it_runs_at() -> None:
     one = entry(BIG, fallbacks=(SMALL,))
     one.attempts = [Attempt(BIG, "primary", 0.0), Attempt(SMALL, "fallback", 0.0)]
