@@ -103,8 +103,9 @@ class Keeper:
         self.live: dict[str, Reservation] = {}
         #: workers that share the server
         self.workers = 1
-        self._held_in = ""
-        self._run = ""
+        self._held_in = self._run = ""
+        #: the epoch while this worker builds: to read the rows may take longer than it lives by itself
+        self._claim = ""
         self._renewed_s = 0.0
         self._server_ms = 0
         #: this machine's clock, and whether it was told of
@@ -112,8 +113,6 @@ class Keeper:
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: asyncio.Task[None] | None = None
         self._beating = self._building = False
-        #: the epoch while this worker builds: to read the rows may take longer than it lives by itself
-        self._claim = ""
 
     def tick(self, now_s: float, wall_s: float) -> None:
         """Leases are renewed three times in their life."""
