@@ -22,7 +22,9 @@ async def _worker(server: RedisServer) -> RedisCounters:
         return {}
 
     zone = ZoneInfo("Asia/Tokyo")
-    counters = RedisCounters(server.url, zone, lambda _: None, nothing, time.perf_counter(), time.time(), grace_s=0.01)
+    counters = RedisCounters(
+        server.url, zone, lambda event: None, nothing, time.perf_counter(), time.time(), grace_s=0.01
+    )
     await counters.open()
     return counters
 
@@ -63,3 +65,16 @@ async def test_a_worker_tells_what_another_one_counted_and_says_when_redis_is_aw
             assert (away["counters"], away["data"][0]["states"]) == ("unavailable", None)
             for counters in (busy, idle):
                 await counters.close()
+
+
+async def test_a_redis_that_refuses_to_be_read_is_told_as_one_that_is_away(tmp_path: Path) -> None:
+    async with admin_house(empty_database(tmp_path), tmp_path) as house:
+        with RedisServer() as server:
+            counters = await _worker(server)
+            house.counters, house.now_s = counters, time.perf_counter
+            # as a server whose rights were changed, or that is busy with a script of somebody else
+            assert server.ask("ACL", "SETUSER", "default", "-hmget", "-scard") == b"+OK\r\n"
+            for what in ("budgets", "limits"):
+                listed = await house.ask("GET", f"/{what}")
+                assert (listed.status_code, listed.json()["counters"]) == (200, "unavailable")
+            await counters.close()

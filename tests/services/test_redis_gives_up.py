@@ -8,13 +8,26 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.services.redis_workers import BLOCK, PATIENCE_S, Rows, agree, budgeted_again, granted, until, workers
+from tests.services.redis_workers import (
+    BLOCK,
+    PATIENCE_S,
+    Rows,
+    Worker,
+    agree,
+    budgeted_again,
+    granted,
+    until,
+    workers,
+)
 from tests.support.redis_server import RedisServer
 
+from sekisho.app.limits import or_unavailable
 from sekisho.stores import redis_memory, redis_outbox
+from sekisho.stores.counters import Denial
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_link import RedisLink
-from sekisho.stores.redis_words import EPOCH
+from sekisho.stores.redis_words import EPOCH, Seen
+from sekisho.tables.spent import SpentUnknown
 
 
 async def test_more_settlements_than_are_kept_while_the_server_is_away_are_counted_from_rows(
@@ -70,14 +83,17 @@ async def test_a_settlement_that_the_server_never_takes_is_given_up_and_counted_
 class AwayRows(Rows):
     """Rows that cannot be read when they are asked for so many times."""
 
-    def __init__(self, *away: int) -> None:
+    def __init__(self, *away: int, fault: Exception | None = None) -> None:
         super().__init__()
         self.away = away
+        self.fault = fault or OSError("the bucket is away")
+        self.takes_s = 0.0
 
     async def spent(self, as_of_s: float) -> dict[str, int]:
         found = await super().spent(as_of_s)
         if self.asked in self.away:
-            raise OSError("the bucket is away")
+            await asyncio.sleep(self.takes_s)
+            raise self.fault
         return found
 
 
@@ -93,6 +109,90 @@ async def test_rows_that_cannot_be_read_at_a_rebuild_are_read_again_in_a_moment(
         one.settle(last, 5)
         await agree(one, rows)
         assert rows.asked == 3
+
+
+async def test_a_bucket_that_is_away_at_a_rebuild_is_told_in_one_line(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def not_told(_as_of_s: float) -> dict[str, int]:
+        raise SpentUnknown("what was spent cannot be read from the rows: 500")
+
+    with pytest.raises(StoreUnavailable) as told:
+        await or_unavailable(not_told)(0.0)
+    rows = AwayRows(2, fault=told.value)
+    async with workers(server, 1, rows) as (one,):
+        server.empty()
+        one.settle(await budgeted_again(one), 5)
+        await agree(one, rows)
+    (said,) = [record for record in caplog.records if "cannot be read from the rows" in record.getMessage()]
+    assert said.levelname == "WARNING"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+class SlowRows(Rows):
+    """Rows that take their time to be read, as in a bucket with many files."""
+
+    takes_s = 0.0
+
+    async def spent(self, as_of_s: float) -> dict[str, int]:
+        found = await super().spent(as_of_s)
+        await asyncio.sleep(self.takes_s)
+        return found
+
+
+async def test_who_reads_rows_for_longer_than_a_claim_lives_keeps_it(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = SlowRows()
+    async with workers(server, 2, rows) as (one, other):
+        one.settle(await granted(one), 70)
+        await until(lambda: not one.counters.untold)
+        monkeypatch.setattr(redis_memory, "_BUILD_MS", 600)
+        rows.takes_s = 2.0
+        asked = rows.asked
+        server.empty()
+        other.settle(await budgeted_again(other), 5)
+        # not by each worker in turn, none of which comes to an end
+        assert rows.asked == asked + 1
+        await agree(one, rows)
+
+
+async def test_a_start_waits_for_rows_that_take_long_no_longer_than_calls_can(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_memory, "_READY_S", 0.5, raising=False)
+    rows = SlowRows()
+    rows.takes_s = 4.0
+    async with asyncio.timeout(PATIENCE_S), workers(server, 1, rows) as (one,):
+        # whoever has come meanwhile waits at the door of this worker
+        refused = await one.admit()
+        assert isinstance(refused, Denial)
+        assert refused.cause == "unavailable"
+        one.settle(await budgeted_again(one), 5)
+        await agree(one, rows)
+
+
+async def test_rows_that_could_not_be_read_do_not_undo_what_another_worker_has_rebuilt_meanwhile(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = AwayRows(2)
+    async with workers(server, 2, rows) as (one, other):
+        monkeypatch.setattr(redis_memory, "_BUILD_MS", 200)
+        rows.takes_s = 2.0
+        one.stop()  # as a worker that stands still: nobody prolongs its claim
+        server.empty()
+        assert isinstance(await one.admit(), Denial)
+        epoch = (await granted_in(other)).epoch
+        await until(lambda: not one.counters._keeper._building)
+        assert rows.asked == 3
+        assert server.ask("GET", EPOCH) == f"${len(epoch)}\r\n{epoch}\r\n".encode()
+
+
+async def granted_in(worker: Worker) -> Seen:
+    """What the server said to the first budgeted call that it lets in."""
+    seen = (await budgeted_again(worker)).seen
+    assert isinstance(seen, Seen)
+    return seen
 
 
 async def test_what_was_spent_of_a_new_budget_is_said_again_once_the_rebuild_is_over(server: RedisServer) -> None:

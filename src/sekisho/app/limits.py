@@ -19,6 +19,8 @@ from sekisho.ledger.scopes import Rules
 from sekisho.stores.control import NOTHING, ControlRecords, budget_id, limit_id
 from sekisho.stores.counters import EventSink
 from sekisho.stores.memory_counters import MemoryCounters
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.tables.spent import SpentUnknown
 
 if TYPE_CHECKING:
     from sekisho.stores.redis_counters import RedisCounters
@@ -92,6 +94,20 @@ def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[
     return spent
 
 
+def or_unavailable(
+    spent: Callable[[float], Awaitable[Mapping[str, int]]],
+) -> Callable[[float], Awaitable[Mapping[str, int]]]:
+    """The same for who knows stores alone: a bucket that is away is one of those, and no mistake of ours."""
+
+    async def asked(as_of_s: float) -> Mapping[str, int]:
+        try:
+            return await spent(as_of_s)
+        except SpentUnknown as error:
+            raise StoreUnavailable(str(error)) from None
+
+    return asked
+
+
 async def open_counters(
     settings: Settings, on_event: EventSink, spent: Callable[[float], Awaitable[Mapping[str, int]]]
 ) -> MemoryCounters | RedisCounters:
@@ -103,6 +119,6 @@ async def open_counters(
         return counters
     from sekisho.stores.redis_counters import RedisCounters
 
-    shared = RedisCounters(settings.state_url.reveal(), zone, on_event, spent, now_s, wall_s)
+    shared = RedisCounters(settings.state_url.reveal(), zone, on_event, or_unavailable(spent), now_s, wall_s)
     await shared.open()
     return shared

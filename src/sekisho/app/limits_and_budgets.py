@@ -141,10 +141,14 @@ class LimitsAndBudgets:
             counters.adopted = True
 
     async def begin(self) -> None:
-        """At the start. Where the counters' server is away, the budgets wait for it."""
+        """At the start. Where the counters' server is away, or still rebuilds budgets, ours wait for it: who calls
+        meanwhile waits at the door."""
         if isinstance(self.counters, MemoryCounters) or not self.rules.budgets:
             return
         self.counters.adopted = False
+        if self.counters.up and not self.counters.epoch:
+            log.warning("budgets are being rebuilt; calls with a blocking budget are refused until they are there")
+            return
         try:
             await self.adopt()
         except StoreUnavailable as error:
@@ -176,7 +180,8 @@ class LimitsAndBudgets:
         counters = self.counters
         if isinstance(counters, MemoryCounters):
             return counters.clock_set and bool(self.rules.budgets)
-        return not counters.adopted and counters.up
+        # nothing can be told before there is an epoch
+        return not counters.adopted and counters.up and bool(counters.epoch)
 
     async def _adopt_late(self) -> None:
         here = isinstance(self.counters, MemoryCounters)

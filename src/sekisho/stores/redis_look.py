@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from sekisho.stores.counters import BudgetSpec, BudgetState, MeterSpec, MeterState, left_of
-from sekisho.stores.redis_link import RedisLink
+from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.redis_link import RedisError, RedisLink
 from sekisho.stores.redis_words import Windows, budget_key, meter_keys
 
 
 async def look_at_meter(link: RedisLink, spec: MeterSpec, server_us: float) -> MeterState:
-    """At the server's time, microseconds since 1970. Raises StoreUnavailable or RedisError."""
+    """At the server's time, microseconds since 1970. Raises StoreUnavailable."""
     buckets, running = meter_keys(spec)
-    found, count = await asyncio.gather(link.call("GET", buckets), link.call("SCARD", running))
+    found, count = await _read(link.call("GET", buckets), link.call("SCARD", running))
     q_us, t_us = map(float, found.split()) if found else (0.0, 0.0)
     return MeterState(
         spec=spec,
@@ -23,8 +25,16 @@ async def look_at_meter(link: RedisLink, spec: MeterSpec, server_us: float) -> M
 
 
 async def look_at_budget(link: RedisLink, spec: BudgetSpec, windows: Windows) -> BudgetState:
-    """In the period of now. Raises StoreUnavailable or RedisError."""
+    """In the period of now. Raises StoreUnavailable."""
     begins_s, ends_s = windows[spec.period]
-    found = await link.call("HMGET", budget_key(spec.key, begins_s), "spent", "reserved", "beyond")
+    (found,) = await _read(link.call("HMGET", budget_key(spec.key, begins_s), "spent", "reserved", "beyond"))
     spent, reserved, beyond = (int(value or 0) for value in found)
     return BudgetState(spec=spec, spent_nanos=spent, reserved_nanos=reserved, bound_nanos=beyond, resets_at_s=ends_s)
+
+
+async def _read(*asked: asyncio.Future[Any]) -> list[Any]:
+    """For who looks a server that refuses (rights that were changed, another one's script that runs on) is none."""
+    try:
+        return await asyncio.gather(*asked)
+    except RedisError as error:
+        raise StoreUnavailable(f"the counters' server refuses: {error}") from None

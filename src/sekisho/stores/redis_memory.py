@@ -34,12 +34,15 @@ from sekisho.stores.redis_words import (
     building,
     expiring,
     late_step,
+    leaving,
+    prolonging,
     restoring,
 )
 
 log = logging.getLogger("sekisho.stores")
 
-#: sums by budget key of the calls that had ended before a time (seconds since 1970), in the periods that hold it
+#: sums by budget key of the calls that had ended before a time (seconds since 1970), in the periods that hold it.
+#: Raises StoreUnavailable where the rows cannot be read
 SpentReader = Callable[[float], Awaitable[Mapping[str, int]]]
 
 #: after which a reservation expires whose worker is not heard of
@@ -56,8 +59,10 @@ _LATE_PAST_S = 600.0
 #: so long it is remembered that they have been read
 _LATE_KEPT_MS = 86_400_000
 _BUILDING = "building:"
-#: after which another worker builds instead
+#: after which another worker builds instead of one that is not heard of
 _BUILD_MS = 30_000
+#: a start waits so long for budgets that are rebuilt
+_READY_S = 10.0
 #: a worker that was heard of within this time has its share of the limits
 _WORKER_MS = 10_000
 _EXPIRED_AT_ONCE = 200
@@ -98,8 +103,9 @@ class Keeper:
         self.live: dict[str, Reservation] = {}
         #: workers that share the server
         self.workers = 1
-        self._held_in = ""
-        self._run = ""
+        self._held_in = self._run = ""
+        #: the epoch while this worker builds: to read the rows may take longer than it lives by itself
+        self._claim = ""
         self._renewed_s = 0.0
         self._server_ms = 0
         #: this machine's clock, and whether it was told of
@@ -132,8 +138,11 @@ class Keeper:
             self.epoch = self._run = ""
 
     async def ready(self) -> None:
-        """Until there is an epoch, or no server."""
-        while self._link.up and not self.epoch:
+        """Until there is an epoch, or no server. Not for as long as rows may take to be read: who calls meanwhile waits
+        at the door of this worker, and would be refused by another one."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _READY_S
+        while self._link.up and not self.epoch and loop.time() < until_s:
             await self._beat(False)
             await asyncio.sleep(0.02)
 
@@ -178,7 +187,7 @@ class Keeper:
                 self._run = _said(server, "run_id") or "unnamed"
             now_ms = self._server_ms = await self._now_ms()
             self._warn_of_clock()
-            renewed: list[Words] = []
+            renewed: list[Words] = [prolonging(self._claim, _BUILD_MS)] if self._claim else []
             if renew and self.live:
                 until_ms = now_ms + self.lease_ms
                 renewed.append(("ZADD", LEASES, "XX", *(word for name in self.live for word in (until_ms, name))))
@@ -242,16 +251,15 @@ class Keeper:
             claim = f"{_BUILDING}{self._name}{os.urandom(3).hex()}@{as_of_ms}"
             if await self._link.send(building(old_epoch, claim, _BUILD_MS)) != 1:
                 return
+            self._claim = claim
             self._hold_all(claim)
             log.warning("the counters' server does not know what was spent; it is rebuilt from rows")
             # of this moment, in which it is settled what is read: others may hold by the end
             saying = self._saying(claim)
-            try:
-                sums = await self._spent(as_of_ms / 1000)
-            except Exception:
-                log.exception("what was spent could not be read from rows; it is tried again")
+            sums = await self._sums(as_of_ms / 1000)
+            if sums is None:
                 await asyncio.sleep(self._grace_s)
-                await self._link.call("DEL", EPOCH)
+                await self._link.send(leaving(claim))
                 return
             await asyncio.sleep(started_s + self._grace_s - loop.time())
             epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
@@ -266,7 +274,17 @@ class Keeper:
         except (StoreUnavailable, RedisError) as error:
             log.warning("budgets could not be rebuilt; it is tried again: %s", error)
         finally:
-            self._building = False
+            self._building, self._claim = False, ""
+
+    async def _sums(self, as_of_s: float) -> Mapping[str, int] | None:
+        """What was spent; None where it cannot be read."""
+        try:
+            return await self._spent(as_of_s)
+        except StoreUnavailable as error:
+            log.warning("%s; it is tried again, and calls with a blocking budget are refused meanwhile", error)
+        except Exception:
+            log.exception("what was spent could not be read from rows; it is tried again")
+        return None
 
     def _look_after_late_rows(self, epoch: str) -> None:
         """Every worker does, for the one that has rebuilt may be gone by then."""

@@ -26,6 +26,8 @@ LATE_DONE = b"done"
 SCRIPT = files("sekisho.stores").joinpath("redis_counters.lua").read_text("utf-8")
 #: the name by which EVALSHA knows the script
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+#: of who builds, as long as nobody else does
+_IF_OURS = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return {}"
 #: gives the server the script
 LOADING = ("SCRIPT", "LOAD", SCRIPT)
 #: a number of microseconds that no bucket reaches
@@ -147,6 +149,16 @@ def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
     """`build`."""
     patterns = [f"{_PREFIX}{kind}:*" for kind in "blc"]
     return ("EVALSHA", SCRIPT_SHA, 5, EPOCH, LEASES, SENT, LEASE, RULES, "build", old_epoch, epoch, life_ms, *patterns)
+
+
+def prolonging(claim: str, life_ms: int) -> Words:
+    """That who builds is still at it."""
+    return ("EVAL", _IF_OURS.format("redis.call('PEXPIRE', KEYS[1], ARGV[2])"), 1, EPOCH, claim, life_ms)
+
+
+def leaving(claim: str) -> Words:
+    """That who builds has given up; what another worker has built meanwhile stays."""
+    return ("EVAL", _IF_OURS.format("redis.call('DEL', KEYS[1])"), 1, EPOCH, claim)
 
 
 def restoring(old_epoch: str, epoch: str, sums: Mapping[str, int], windows: Windows) -> Words:

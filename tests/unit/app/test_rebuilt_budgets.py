@@ -31,7 +31,9 @@ class Shared:
     """Stands for the counters in Redis."""
 
     def __init__(self) -> None:
-        self.remote = True
+        self.remote = self.up = True
+        #: of events: none
+        self.waiting = 0
         self.epoch = "one"
         self.adopted = False
         self.in_force: Sequence[Budget] = ()
@@ -64,7 +66,10 @@ class Shared:
 
     def bind(self, *_: object) -> None: ...
 
-    admit = dispatched = end = tick = bind
+    admit = dispatched = end = tick = tell_marks = bind
+
+    async def look(self, now_s: float, *, meters: bool = True) -> tuple[list[Any], list[Any]]:
+        return [], []
 
     async def adopt(self, sums: Mapping[str, int], wall_s: float, idle_since_s: Mapping[str, float]) -> None:
         self.known |= sums.keys()
@@ -73,7 +78,7 @@ class Shared:
             self.meanwhile.pop(0)()
         await asyncio.sleep(0)
 
-    async def say_held(self, budgets: Sequence[Budget]) -> None:
+    async def say_held(self, budgets: Sequence[Budget], *, again: bool = False) -> None:
         await asyncio.sleep(0)
 
     async def trusted(self) -> None:
@@ -116,6 +121,20 @@ async def test_what_was_adopted_before_a_rebuild_lets_no_call_in_after_it(tmp_pa
     await counters.trusted()
     assert len(counters.known) == 1
     assert all(known for adopted, known in counters.moments if adopted)
+
+
+async def test_a_start_during_a_rebuild_does_not_read_the_rows_that_another_one_reads(tmp_path: Path) -> None:
+    """Who calls meanwhile waits at its door; and what it would tell cannot be told before the rebuild is over."""
+    one, counters = counted(tmp_path, RESEARCH)
+    counters.epoch = ""
+    await one.begin()
+    one.tick()
+    await asyncio.sleep(0)
+    assert (counters.askers, counters.adopted) == ([], False)
+    counters.epoch = "two"
+    one.tick()
+    await counters.trusted()
+    assert len(counters.known) == 1
 
 
 async def test_new_budgets_wait_until_those_in_force_are_adopted_again(tmp_path: Path) -> None:
