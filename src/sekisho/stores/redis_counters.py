@@ -99,6 +99,7 @@ class RedisCounters:
         self._outbox = Outbox(self._link)
         self._keeper = Keeper(
             *(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at, late_s),
+            zone=zone,
             rebuilt=lambda: self.on_rebuilt(),
             saying=lambda epoch: self._held.words(self.in_force, epoch),
         )
