@@ -52,13 +52,7 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str, l
     text = _TEXTS[language]
     endpoint = next(iter(settings.endpoints), "gpt-4o-mini" if settings.default_provider else None)
     lines = ["", text["title"].format(version=__version__), ""]
-    facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
-    if settings.source == "environment":
-        facts.append((text["config"], text["mock"] if settings.mock_provider else text["from_env"]))
-    else:
-        facts.append((text["config"], settings.source))
-    if settings.default_provider is not None and not settings.endpoints:
-        facts.append((text["models"], text["direct"].format(provider=settings.default_provider)))
+    facts = _facts(settings, url, text)
     if key is not None:
         facts.append((text["key"], f"{key}  {text['key_note']}"))
     width = max(_width(name) for name, _ in facts)
@@ -68,6 +62,17 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str, l
         lines += ["", text["try"], "", _curl(url, key, endpoint, language)]
     lines += ["", text["sql"], "", _sql(data_option), "", text["stop"], ""]
     return "\n".join(lines)
+
+
+def _facts(settings: Settings, url: str, text: dict[str, str]) -> list[tuple[str, str]]:
+    facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
+    if settings.source == "environment":
+        facts.append((text["config"], text["mock"] if settings.mock_provider else text["from_env"]))
+    else:
+        facts.append((text["config"], settings.source))
+    if settings.default_provider is not None and not settings.endpoints:
+        facts.append((text["models"], text["direct"].format(provider=settings.default_provider)))
+    return facts
 
 
 def _metrics(settings: Settings, url: str) -> str:
