@@ -13,9 +13,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from sekisho.domain.periods import same_days
 from sekisho.stores.counters import Reservation
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_link import RedisError, RedisLink
@@ -38,6 +36,7 @@ from sekisho.stores.redis_words import (
     late_step,
     restoring,
 )
+from sekisho.stores.redis_zones import Zones
 
 log = logging.getLogger("sekisho.stores")
 
@@ -81,7 +80,7 @@ class Keeper:
         windows_at: Callable[[float], Windows],
         late_s: Sequence[float] = LATE_S,
         *,
-        zone: ZoneInfo,
+        zones: Zones,
         rebuilt: Callable[[], None],
         saying: Callable[[str], Sequence[Words]],
     ) -> None:
@@ -94,12 +93,7 @@ class Keeper:
         self._grace_s = grace_s
         self._windows_at = windows_at
         self._late_s = late_s
-        self._zone = zone
-        #: as it is known among the workers; one of an older version says its name alone
-        self._member = f"{name} {zone.key}"
-        #: the time zones that were told of
-        self._other_zones: frozenset[str] = frozenset()
-        self._rebuilt, self._saying = rebuilt, saying
+        self._zones, self._rebuilt, self._saying = zones, rebuilt, saying
         self.lease_ms = int(lease_s * 1000)
         #: the epoch in which this worker's reservations are known
         self.epoch = ""
@@ -151,7 +145,7 @@ class Keeper:
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._link.up:
-            done, _ = await asyncio.wait({self._link.call("ZREM", WORKERS, self._member)})
+            done, _ = await asyncio.wait({self._link.call("ZREM", WORKERS, self._zones.member)})
             for one in done:
                 one.exception()
 
@@ -192,14 +186,14 @@ class Keeper:
                 renewed.append(("ZADD", LEASES, "XX", *(word for name in self.live for word in (until_ms, name))))
             epoch, _, _, workers, *_ = await asyncio.gather(
                 self._link.call("GET", EPOCH),
-                self._link.call("ZADD", WORKERS, now_ms, self._member),
+                self._link.call("ZADD", WORKERS, now_ms, self._zones.member),
                 self._link.call("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - _WORKER_MS),
                 self._link.call("ZRANGE", WORKERS, 0, -1),
                 *map(self._link.send, renewed),
                 self._link.send(expiring(_EXPIRED_AT_ONCE)),
             )
             self.workers = max(1, len(workers))
-            self._warn_of_zones(workers)
+            self._zones.heard(workers, self.server_s())
             self._outbox.again_refused()
             if self._outbox.lost and not self._building:
                 log.error("settlements were lost while the counters' server was away; budgets are rebuilt from rows")
@@ -230,19 +224,6 @@ class Keeper:
                 "ahead of" if ahead_s > 0 else "behind",
             )
         self._clock_off = off
-
-    def _warn_of_zones(self, workers: Sequence[bytes]) -> None:
-        """The end of a day, and of a month, is another one there; what is spent is counted under another period."""
-        said = {worker.decode("utf-8", "replace").partition(" ")[2] for worker in workers} - {"", self._zone.key}
-        others = frozenset(zone for zone in said if not same_days(self._zone, zone, self.server_s()))
-        if others - self._other_zones:
-            log.warning(
-                "other gateways on this counters' server have another `timezone` (%s) than this one (%s): the days, "
-                "weeks and months of their budgets begin at other times and are counted apart; give all the same",
-                ", ".join(sorted(others)),
-                self._zone.key,
-            )
-        self._other_zones = others
 
     def _hold_all(self, epoch: str) -> None:
         """Put the running reservations back, once an epoch."""
