@@ -33,7 +33,7 @@ def test_every_field_that_goes_in_has_a_row_and_no_other_has() -> None:
 def test_every_field_that_comes_out_is_named_and_no_other_is() -> None:
     written = {name for row in rows(PAGE, under="What comes out") for name in names_in_code(row[1])}
     states = {"active", "expired", "revoked"}
-    envelopes = {"data", "next_before"}
+    envelopes = {"data", "next_after", "next_before"}
     known = {field for shape in _below(shapes.Answer) for field in shape.__struct_fields__} - envelopes
     assert written - states == known - states
     assert states <= written

@@ -18,6 +18,8 @@ _TEXTS = {
         "config": "settings",
         "from_env": "no sekisho.yaml here: settings from the environment",
         "mock": "no provider key found: the built-in mock provider answers",
+        "models": "models",
+        "direct": "by the own names of {provider}; GET /v1/models lists endpoints, and here are none",
         "key": "key",
         "key_note": "(holds until this process ends)",
         "try": "Ask it something:",
@@ -33,6 +35,8 @@ _TEXTS = {
         "config": "設定",
         "from_env": "sekisho.yaml がないため、環境変数の設定で動いています",
         "mock": "プロバイダーのキーがないため、内蔵のモックプロバイダーが応答します",
+        "models": "モデル",
+        "direct": "{provider} のモデル名で呼び出します（GET /v1/models はエンドポイントの一覧なので空です）",
         "key": "キー",
         "key_note": "（このプロセスが終わるまで有効です）",
         "try": "試しに呼び出す:",
@@ -48,11 +52,7 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str, l
     text = _TEXTS[language]
     endpoint = next(iter(settings.endpoints), "gpt-4o-mini" if settings.default_provider else None)
     lines = ["", text["title"].format(version=__version__), ""]
-    facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
-    if settings.source == "environment":
-        facts.append((text["config"], text["mock"] if settings.mock_provider else text["from_env"]))
-    else:
-        facts.append((text["config"], settings.source))
+    facts = _facts(settings, url, text)
     if key is not None:
         facts.append((text["key"], f"{key}  {text['key_note']}"))
     width = max(_width(name) for name, _ in facts)
@@ -62,6 +62,17 @@ def banner(settings: Settings, url: str, *, key: str | None, data_option: str, l
         lines += ["", text["try"], "", _curl(url, key, endpoint, language)]
     lines += ["", text["sql"], "", _sql(data_option), "", text["stop"], ""]
     return "\n".join(lines)
+
+
+def _facts(settings: Settings, url: str, text: dict[str, str]) -> list[tuple[str, str]]:
+    facts = [(text["gateway"], url), (text["metrics"], _metrics(settings, url)), (text["data"], _rows(settings))]
+    if settings.source == "environment":
+        facts.append((text["config"], text["mock"] if settings.mock_provider else text["from_env"]))
+    else:
+        facts.append((text["config"], settings.source))
+    if settings.default_provider is not None and not settings.endpoints:
+        facts.append((text["models"], text["direct"].format(provider=settings.default_provider)))
+    return facts
 
 
 def _metrics(settings: Settings, url: str) -> str:

@@ -22,6 +22,19 @@ def window(period: Period, zone: ZoneInfo, at_s: float) -> tuple[float, float]:
     return _begins(first, zone), _begins(next_first_day(period, first), zone)
 
 
+def same_days(zone: ZoneInfo, other: str, at_s: float) -> bool:
+    """Whether days begin together in both zones, this year and the next: one zone can have several names. False for a
+    name that this machine does not know."""
+    if other == zone.key:
+        return True
+    try:
+        found = ZoneInfo(other)
+    except (ValueError, OSError, KeyError):
+        return False
+    months = (datetime.fromtimestamp(math.floor(at_s), UTC) + timedelta(days=30 * n) for n in range(24))
+    return all(at.astimezone(zone).utcoffset() == at.astimezone(found).utcoffset() for at in months)
+
+
 def first_day(period: Period, day: date) -> date:
     if period == "week":
         return day - timedelta(days=day.weekday())

@@ -55,6 +55,7 @@ from sekisho.stores.redis_words import (
     expiring,
     levels,
 )
+from sekisho.stores.redis_zones import Zones
 
 log = logging.getLogger("sekisho.stores")
 
@@ -99,6 +100,7 @@ class RedisCounters:
         self._outbox = Outbox(self._link)
         self._keeper = Keeper(
             *(self._link, self._outbox, self._name, spent, lease_s, grace_s, self._windows_at, late_s),
+            zones=Zones(self._name, zone),
             rebuilt=lambda: self.on_rebuilt(),
             saying=lambda epoch: self._held.words(self.in_force, epoch),
         )

@@ -38,6 +38,7 @@ from sekisho.stores.redis_words import (
     prolonging,
     restoring,
 )
+from sekisho.stores.redis_zones import Zones
 
 log = logging.getLogger("sekisho.stores")
 
@@ -84,6 +85,7 @@ class Keeper:
         windows_at: Callable[[float], Windows],
         late_s: Sequence[float] = LATE_S,
         *,
+        zones: Zones,
         rebuilt: Callable[[], None],
         saying: Callable[[str], Sequence[Words]],
     ) -> None:
@@ -96,7 +98,7 @@ class Keeper:
         self._grace_s = grace_s
         self._windows_at = windows_at
         self._late_s = late_s
-        self._rebuilt, self._saying = rebuilt, saying
+        self._zones, self._rebuilt, self._saying = zones, rebuilt, saying
         self.lease_ms = int(lease_s * 1000)
         #: the epoch in which this worker's reservations are known
         self.epoch = ""
@@ -152,7 +154,7 @@ class Keeper:
         if self._tasks:
             await asyncio.wait(self._tasks)
         if self._link.up:
-            done, _ = await asyncio.wait({self._link.call("ZREM", WORKERS, self._name)})
+            done, _ = await asyncio.wait({self._link.call("ZREM", WORKERS, self._zones.member)})
             for one in done:
                 one.exception()
 
@@ -193,13 +195,14 @@ class Keeper:
                 renewed.append(("ZADD", LEASES, "XX", *(word for name in self.live for word in (until_ms, name))))
             epoch, _, _, workers, *_ = await asyncio.gather(
                 self._link.call("GET", EPOCH),
-                self._link.call("ZADD", WORKERS, now_ms, self._name),
+                self._link.call("ZADD", WORKERS, now_ms, self._zones.member),
                 self._link.call("ZREMRANGEBYSCORE", WORKERS, "-inf", now_ms - _WORKER_MS),
-                self._link.call("ZCARD", WORKERS),
+                self._link.call("ZRANGE", WORKERS, 0, -1),
                 *map(self._link.send, renewed),
                 self._link.send(expiring(_EXPIRED_AT_ONCE)),
             )
-            self.workers = max(1, workers)
+            self.workers = max(1, len(workers))
+            self._zones.heard(workers, self.server_s())
             self._outbox.again_refused()
             if self._outbox.lost and not self._building:
                 log.error("settlements were lost while the counters' server was away; budgets are rebuilt from rows")

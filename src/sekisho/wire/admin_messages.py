@@ -104,6 +104,7 @@ REASONS: dict[str, str] = {
     "it must be from 0 to {most}": "0 以上 {most} 以下の値にしてください。",
     "it must be a whole number from 1 to {most}": "1 以上 {most} 以下の整数で指定してください。",
     "it must be a whole number": "整数で指定してください。",
+    "it must be what `next_after` of this list said": "この一覧の `next_after` の値で指定してください。",
     "it must be a number": "数値で指定してください。",
     "it must be one of {names}": "{names} のいずれかを指定してください。",
     "it has a value that it cannot have": "使用できない値です。",

@@ -9,6 +9,7 @@ import pytest
 
 from sekisho.app.banner import banner
 from sekisho.app.settings import Language, parse
+from sekisho.app.settings.environment import settings_from_environment
 
 CONFIG = """\
 providers: {mock: {type: openai, base_url: "http://127.0.0.1:9101/v1", allow_private: true}}
@@ -29,6 +30,17 @@ def test_the_call_of_the_banner_carries_the_key(
     script = f"curl() {{ printf '%s\\n' \"$@\"; }}\n{line}"
     done = subprocess.run(["bash", "-c", script], env={"SEKISHO_KEY": KEY}, capture_output=True, text=True, timeout=20)
     assert f"Authorization: Bearer {sent}" in done.stdout.splitlines(), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "own names"), ("ja", "モデル名")])
+def test_who_has_a_provider_and_no_endpoints_is_told_what_to_call(language: Language, word: str) -> None:
+    settings = settings_from_environment({"OPENAI_API_KEY": KEY}, language)
+    shown = banner(settings, "http://127.0.0.1:4000", key=None, data_option="", language=language)
+    [line] = [line for line in shown.splitlines() if "/v1/models" in line]
+    assert word in line
+    assert "openai" in line
+    without = settings_from_environment({}, language)
+    assert "/v1/models" not in banner(without, "http://127.0.0.1:4000", key=None, data_option="", language=language)
 
 
 def test_the_banner_says_where_metrics_and_rows_really_are(tmp_path: Path) -> None:

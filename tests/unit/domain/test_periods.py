@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.domain.periods import window
+from sekisho.domain.periods import same_days, window
 from sekisho.domain.spending import PERIODS, Period
 
 ZONES = sorted(available_timezones())
@@ -88,3 +88,17 @@ def test_a_day_that_a_country_left_out_has_no_length() -> None:
     begins, ends = window("day", zone, at("2011-12-29T12:00:00", "Pacific/Apia"))
     assert datetime.fromtimestamp(ends, zone).isoformat() == "2011-12-31T00:00:00+14:00"
     assert ends - begins == 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [("Asia/Tokyo", True), ("Japan", True), ("Asia/Seoul", True), ("UTC", False), ("Mars/Base", False), ("", False),
+     ("../etc/passwd", False), ("a\x00b", False)],
+)  # fmt: skip
+def test_zones_are_the_same_whose_days_begin_together(other: str, same: bool) -> None:
+    assert same_days(ZoneInfo("Asia/Tokyo"), other, 1_795_176_000.0) is same
+
+
+def test_zones_that_change_their_clocks_in_another_half_of_the_year_are_not_the_same() -> None:
+    winter_s = 1_795_176_000.0
+    assert not same_days(ZoneInfo("Europe/London"), "UTC", winter_s)

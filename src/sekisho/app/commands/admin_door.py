@@ -87,13 +87,22 @@ class Door:
         self.settings = settings
         self._key = key
 
-    def ask(self, method: str, *path: str, body: object = None, options: Mapping[str, str] | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        *path: str,
+        body: object = None,
+        options: Mapping[str, str] | None = None,
+        after: str | None = None,
+    ) -> Any:
         """The decoded answer. Raises Stopped; `path` are segments below /admin, of any characters. `options`: by a
-        field of the body the option that it was given by, which is what a mistake is told of."""
+        field of the body the option that it was given by, which is what a mistake is told of. `after`: of a list the
+        page that an answer promised."""
         from sekisho.app.commands import admin_messages as messages
 
         try:
             place = "/".join(("", "admin", *(quote(one, safe="") for one in path)))
+            place += "" if after is None else f"?after={quote(after, safe='')}"
             content = None if body is None else msgspec.json.encode(body)
         except UnicodeEncodeError:
             raise refused(messages.NOT_TEXT, self.language) from None
@@ -110,9 +119,14 @@ class Door:
         return self._read(status, answer, options or {})
 
     def every(self, *path: str) -> tuple[list[dict[str, Any]], bool]:
-        """The `data` of a list, and whether the counters had a part in it."""
+        """The `data` of a list, of all its pages, and whether the counters had a part in it."""
         answer = self.ask("GET", *path)
-        return answer["data"], answer.get("counters") != "unavailable"
+        data, counted = list(answer["data"]), answer.get("counters") != "unavailable"
+        while (after := answer.get("next_after")) is not None:
+            answer = self.ask("GET", *path, after=str(after))
+            data += answer["data"]
+            counted &= answer.get("counters") != "unavailable"
+        return data, counted
 
     def tell(self, say: Say, **values: object) -> None:
         """To people, on stderr: stdout is for the answer."""

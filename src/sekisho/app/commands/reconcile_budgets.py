@@ -84,14 +84,14 @@ def _told(door: Door) -> tuple[list[BudgetTold], bool]:
     from sekisho.app.commands.admin_door import refused
     from sekisho.costs.budget_check import BudgetTold, rules_told, spent_told
 
-    answer = door.ask("GET", "budgets")
     try:
-        budgets = msgspec.convert(answer["data"], list[BudgetTold])
+        data, counted = door.every("budgets")
+        budgets = msgspec.convert(data, list[BudgetTold])
         rules_told(budgets)
         spent_told(budgets)
     except (msgspec.ValidationError, ValueError, ArithmeticError, LookupError, TypeError):
         raise refused(messages.NOT_A_GATEWAY, door.language, UNREACHABLE, url=door.url, status=200) from None
-    return budgets, answer.get("counters") != "unavailable"
+    return budgets, counted
 
 
 def _only(windows: dict[Period, tuple[float, float]], spent: dict[Name, Spent]) -> dict[Name, Spent]:

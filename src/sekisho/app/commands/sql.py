@@ -13,13 +13,17 @@ import typer
 
 from sekisho.app.commands import NO, WRONG_USAGE
 from sekisho.app.commands.tables_desk import Config, DataDir, target
-from sekisho.app.declare import FORMAT, Both, Help, command
+from sekisho.app.declare import Both, Help, command
 
 if TYPE_CHECKING:
     from sekisho.app.commands.sql_output import Rows
     from sekisho.app.settings import Language
 
-Format = Literal["table", "json", "csv"]
+Format = Literal["table", "json", "csv", "spreadsheet"]
+_FORMAT = Both(
+    "How to print the answer; spreadsheet is CSV in which no text is a formula.",
+    "出力の形式。spreadsheet は、文字列が数式として扱われない CSV",
+)
 _HELP = Help(
     Both(
         """Query the tables `usage` and `inference_log` and their views with DuckDB.
@@ -51,7 +55,7 @@ def sql(
     ],
     config: Config = None,
     data_dir: DataDir = None,
-    output: Annotated[Format, typer.Option("--format", help=FORMAT)] = "table",
+    output: Annotated[Format, typer.Option("--format", help=_FORMAT)] = "table",
     catalog: Annotated[
         str,
         typer.Option(
@@ -128,11 +132,12 @@ def ended_by_ctrl_c() -> Generator[None]:
 
 
 def _lines(result: Rows, output: Format) -> Iterator[str]:
-    from sekisho.app.commands.sql_output import as_csv, as_json, as_table, for_terminal
+    from sekisho.app.commands.sql_output import as_csv, as_json, as_spreadsheet, as_table, for_terminal
 
     terminal = sys.stdout.isatty()
     if output == "table":
         return as_table(result, colour=terminal)
     if output == "json":
         return as_json(result)
-    return for_terminal(as_csv(result)) if terminal else as_csv(result)
+    lines = as_spreadsheet(result) if output == "spreadsheet" else as_csv(result)
+    return for_terminal(lines) if terminal else lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Protocol, cast
@@ -15,6 +15,9 @@ import msgspec
 _NULL = "NULL"
 _LINE_BREAKS = "\r\n"
 _TAB = 8
+#: what a text begins with that a spreadsheet takes for a formula, full-width signs too
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_UTF8_MARK = "\ufeff"
 #: of a terminal, as numbers of ECMA-48's "select graphic rendition"
 _BOLD, _DIM = "1", "2"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -53,9 +56,30 @@ def as_csv(result: Rows) -> Iterator[str]:
     """RFC 4180 with line feeds; NULL is an empty field."""
     written = io.StringIO()
     # Python before 3.13 quotes a line break only where it stands in the terminator; we end the lines ourselves
-    writer = csv.writer(written, lineterminator=_LINE_BREAKS)
+    yield from _csv(csv.writer(written, lineterminator=_LINE_BREAKS), written, result, cell)
+
+
+def as_spreadsheet(result: Rows) -> Iterator[str]:
+    """CSV to be opened in a spreadsheet: no text is a formula, and Excel sees that it is UTF-8.
+
+    As https://owasp.org/www-community/attacks/CSV_Injection says: an apostrophe before what would begin a formula, and
+    quotes around everything, for some spreadsheets part fields at a semicolon. Numbers stay numbers.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator=_LINE_BREAKS, quoting=csv.QUOTE_ALL)
+    mark = _UTF8_MARK
+    for line in _csv(writer, written, result, _no_formula):
+        yield mark + line
+        mark = ""
+
+
+def _no_formula(value: Any) -> str:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else cell(value)
+
+
+def _csv(writer: Any, written: io.StringIO, result: Rows, to_text: Callable[[Any], str]) -> Iterator[str]:
     for row in _chained([result.columns], result.rows()):
-        writer.writerow(["" if value is None else cell(value) for value in row])
+        writer.writerow(["" if value is None else to_text(value) for value in row])
         yield written.getvalue().removesuffix(_LINE_BREAKS)
         written.seek(0)
         written.truncate()

@@ -20,6 +20,9 @@ from sekisho.ledger.refusals import header_lines
 from sekisho.wire import errors
 from sekisho.wire.messages import language_of
 
+#: of a scope: how its caller was answered, and by which id, because the rest of the body cannot be read
+REFUSED = "sekisho.refused"
+
 
 class _StatusLines(dict[int, str]):
     def __missing__(self, status: int) -> str:

@@ -63,7 +63,7 @@ class ModelRoute:
         try:
             refusal, body = await self._body(request, headers)
         except ClientDisconnect:
-            self._pipeline.gone(make_call(self._route, headers, b"", clock=self._clock, client_ip=_peer(scope)))
+            self._unread(make_call(self._route, headers, b"", clock=self._clock, client_ip=_peer(scope)), scope)
             return
         call = make_call(self._route, headers, body, clock=self._clock, client_ip=_peer(scope))
         if request.method != "POST":
@@ -77,6 +77,15 @@ class ModelRoute:
             await _send_plain(send, self._pipeline.refuse(call, refusal))
             return
         await self._serve(call, receive, send)
+
+    def _unread(self, call: Call, scope: Scope) -> None:
+        """The row of a call whose body does not come any more: its caller has left, or was told why."""
+        told = scope.get(answers.REFUSED)
+        if told is None:
+            self._pipeline.gone(call)
+        else:
+            refusal, call.request_id = told
+            self._pipeline.refuse(call, refusal)
 
     async def _body(self, request: Request, headers: list[tuple[bytes, bytes]]) -> tuple[Refusal | None, bytes]:
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:

@@ -339,10 +339,8 @@ class HotProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             self._refuse_raw(Refusal(400, "bad_http"))  # the last of those that wait closes the connection
             return
-        self.expect_100_continue = any(
-            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
-        )
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
+        expect = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
         self.headers = self.scope["headers"] = headers
@@ -390,6 +388,8 @@ class HotProtocol(HttpToolsProtocol):
             if busy.more_body:  # the newest that waits is what cannot be read
                 self.pipeline[0] = busy, answers.farewell_in_turn(*told)
             return
+        if busy is not None:
+            busy.scope[answers.REFUSED] = refusal, request_id
         self.send(answers.farewell(*told))
         self.gateway.outbox.flush()
         self.transport.close()

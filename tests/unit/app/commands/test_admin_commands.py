@@ -590,3 +590,21 @@ def test_a_mistake_is_told_of_the_option_and_not_of_the_field_of_the_api(
     ended = run(*words)
     assert ended.code == 2
     assert ended.err.startswith(f"invalid_value: The value of `{option}` is not valid")
+
+
+# -- lists of several pages
+
+
+def test_a_list_is_whole_however_many_pages_it_has(run: Run, gateway: Gateway) -> None:
+    gateway.answers["GET budgets"] = (200, {"data": [TEAM_BUDGET], "counters": "ok", "next_after": "a=/b"})
+    gateway.answers["GET budgets?after=a%3D%2Fb"] = (200, {"data": [], "counters": "ok", "next_after": "c"})
+    gateway.answers["GET budgets?after=c"] = (200, {"data": [EACH_BUDGET], "counters": "ok"})
+    ended = run("budgets", "list", "--format", "json")
+    assert json.loads(ended.out) == [TEAM_BUDGET, EACH_BUDGET]
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_counters_that_went_away_between_two_pages_are_told_of(run: Run, gateway: Gateway) -> None:
+    gateway.answers["GET budgets"] = (200, {"data": [TEAM_BUDGET], "counters": "unavailable", "next_after": "b"})
+    gateway.answers["GET budgets?after=b"] = (200, {"data": [EACH_BUDGET], "counters": "ok"})
+    assert run("budgets", "list").err != ""

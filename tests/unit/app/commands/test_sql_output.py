@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from sekisho.app.commands.sql_output import as_csv, as_json, as_table
+from sekisho.app.commands.sql_output import as_csv, as_json, as_spreadsheet, as_table
 
 
 class _Rows:
@@ -27,6 +27,25 @@ class _Rows:
 def test_a_csv_reader_gets_texts_back_as_they_were(text: str) -> None:
     written = "\n".join(as_csv(_Rows((text, 1), ("next", 2))))
     assert list(csv.reader(io.StringIO(written, newline=""))) == [["text", "n"], [text, "1"], ["next", "2"]]
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_a_spreadsheet_takes_no_text_of_a_caller_for_a_formula(sign: str) -> None:
+    formula = f'{sign}HYPERLINK("https://example.com";A1)'
+    written = "\n".join(as_spreadsheet(_Rows((formula, -1), (f"a;{formula}", None), (f"'{formula}", 2))))
+    assert list(csv.reader(io.StringIO(written.removeprefix("\ufeff"), newline=""))) == [
+        ["text", "n"],
+        [f"'{formula}", "-1"],
+        [f"a;{formula}", ""],
+        [f"'{formula}", "2"],
+    ]
+    # no other separator of a spreadsheet may end a text
+    assert f'"a;{formula}'.replace('"https', '""https').replace('com"', 'com""') in written
+
+
+def test_a_spreadsheet_reads_japanese_and_a_program_gets_nothing_before_it() -> None:
+    assert "\n".join(as_spreadsheet(_Rows(("関所", 1)))).encode().startswith(b"\xef\xbb\xbf")
+    assert "\n".join(as_csv(_Rows(("=1+1", 1)))) == "text,n\n=1+1,1"
 
 
 def test_a_table_shows_a_text_of_any_length_whole() -> None:

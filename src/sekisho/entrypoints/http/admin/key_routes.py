@@ -5,14 +5,23 @@ from __future__ import annotations
 from sekisho.entrypoints.http.admin import forms
 from sekisho.entrypoints.http.admin.asked import Asked
 from sekisho.entrypoints.http.admin.forms import KeyForm, RotationForm
+from sekisho.entrypoints.http.admin.pages import page, place
 from sekisho.entrypoints.http.admin.shapes import Key, Many, NewKey, key_fields, key_shown
 from sekisho.stores.ports import KeyRecord
 
 
 def list_keys(asked: Asked) -> tuple[int, Many[Key]]:
     now_us = asked.desk.now_us()
-    keys = asked.desk.whole().keys
-    return 200, Many(data=[key_shown(key, now_us) for key in keys if asked.by.sees(key.team)])
+    seen = [(at, key) for at, key in enumerate(asked.desk.whole().keys) if asked.by.sees(key.team)]
+    keys, after = page(
+        asked,
+        "keys",
+        seen,
+        lambda one: place(
+            one[1].id, stored=not one[1].declared, at=one[0] if one[1].declared else one[1].created_at_us
+        ),
+    )
+    return 200, Many(data=[key_shown(key, now_us) for _, key in keys], next_after=after)
 
 
 def show(asked: Asked) -> tuple[int, Key]:

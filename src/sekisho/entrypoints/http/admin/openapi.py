@@ -13,6 +13,7 @@ from sekisho.entrypoints.http.admin.access import ROLES
 from sekisho.entrypoints.http.admin.routes import Route
 
 _PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
+_FROM_ONE = {"type": "integer", "minimum": 1}
 _CARRIERS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     **{name: {"type": "apiKey", "in": "header", "name": name} for name in ("x-api-key", "x-goog-api-key", "api-key")},
@@ -60,7 +61,10 @@ def _operation(route: Route, of_type: dict[str, Any]) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(route.path)
     ]
-    parameters += [{"name": name, "in": "query", "schema": {"type": "integer", "minimum": 1}} for name in route.query]
+    parameters += [
+        {"name": name, "in": "query", "schema": {"type": "string"} if name == "after" else _FROM_ONE}
+        for name in route.query
+    ]
     failure = {"description": "A refusal.", "content": _json(of_type[repr(Failure)])}
     answer = {"description": "Done.", "content": _json(of_type[repr(route.answer)])}
     operation: dict[str, Any] = {

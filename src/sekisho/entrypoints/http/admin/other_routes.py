@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sekisho.domain.errors import Refusal
 from sekisho.domain.keys import normal_name
 from sekisho.domain.spending import EACH, Facts, Scope
 from sekisho.domain.stops import Stop
@@ -11,6 +10,7 @@ from sekisho.entrypoints.http.admin.access import INSTALLATION, Asker
 from sekisho.entrypoints.http.admin.asked import Asked
 from sekisho.entrypoints.http.admin.desk import Whole
 from sekisho.entrypoints.http.admin.forms import StopForm, TeamForm, UserForm
+from sekisho.entrypoints.http.admin.pages import page, place, whole_number
 from sekisho.entrypoints.http.admin.shapes import (
     AuditPage,
     FormerUser,
@@ -78,9 +78,10 @@ def _stops(stop: Stop, facts: Facts) -> bool:
 
 def list_teams(asked: Asked) -> tuple[int, Many[TeamShown]]:
     whole = asked.desk.whole()
-    teams = sorted(whole.teams.values(), key=lambda team: team.name)
+    seen = (team for team in whole.teams.values() if asked.by.sees(team.name))
+    teams, after = page(asked, "teams", seen, lambda team: place(team.name))
     keys = whole.keys_by_team()
-    return 200, Many(data=[_team(whole, team, keys[team.name]) for team in teams if asked.by.sees(team.name)])
+    return 200, Many(data=[_team(whole, team, keys[team.name]) for team in teams], next_after=after)
 
 
 def set_team(asked: Asked) -> tuple[int, TeamShown]:
@@ -118,8 +119,11 @@ def list_users(asked: Asked) -> tuple[int, Many[UserShown]]:
             # known from keys alone: of the team of the first one
             users.setdefault(key.user, User(name=key.user, team=key.team))
     keys, stored = whole.keys_by_user(), {user.name for user in whole.records.users}
-    seen = [users[name] for name in sorted(users) if asked.by.sees(users[name].team)]
-    return 200, Many(data=[_user(whole, user, keys[user.name], user.name in stored) for user in seen])
+    seen, after = page(
+        asked, "users", (user for user in users.values() if asked.by.sees(user.team)), lambda user: place(user.name)
+    )
+    data = [_user(whole, user, keys[user.name], user.name in stored) for user in seen]
+    return 200, Many(data=data, next_after=after)
 
 
 def set_user(asked: Asked) -> tuple[int, UserShown]:
@@ -165,7 +169,8 @@ def _stopped(whole: Whole, kind: str, value: str) -> bool:
 
 
 def list_stops(asked: Asked) -> tuple[int, Many[StopShown]]:
-    return 200, Many(data=[stop_shown(stop) for stop in asked.desk.whole().records.stops])
+    stops, after = page(asked, "stops", asked.desk.whole().records.stops, lambda stop: place(stop.id))
+    return 200, Many(data=[stop_shown(stop) for stop in stops], next_after=after)
 
 
 def set_stop(asked: Asked) -> tuple[int, StopShown]:
@@ -195,19 +200,10 @@ def lift(asked: Asked) -> tuple[int, StopShown]:
 
 
 def audit(asked: Asked) -> tuple[int, AuditPage]:
-    most = _whole(asked.query, "limit", _USUAL_ENTRIES, _MOST_ENTRIES)
-    before = _whole(asked.query, "before", 0, 2**63 - 1)
+    most = whole_number(asked.query, "limit", _USUAL_ENTRIES, _MOST_ENTRIES)
+    before = whole_number(asked.query, "before", 0, 2**63 - 1)
     found = asked.desk.audit(most + 1, before or None)
     more = len(found) > most
     return 200, AuditPage(
         data=[audit_shown(entry) for entry in found[:most]], next_before=found[most - 1].id if more else None
     )
-
-
-def _whole(query: dict[str, str], name: str, default: int, most: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= most):
-        raise Refusal(400, "invalid_value", param=name, reason="it must be a whole number from 1 to {most}", most=most)
-    return int(text)

@@ -41,39 +41,44 @@ def _route(method: Method, path: str, roles: frozenset[Role], run: Any, says: st
     return Route(method=method, path=path, roles=roles, run=run, says=says, answer=answer, **more)
 
 
+def _list(path: str, roles: frozenset[Role], run: Any, says: str, answer: Any, **more: Any) -> Route:
+    """One that is read a page at a time."""
+    return _route("GET", path, roles, run, says, answer, query=("limit", "after"), **more)
+
+
 def table() -> tuple[Route, ...]:
     """All routes but the description itself. Raises ValueError for one that does not say who may use it."""
     return checked((
         _route("GET", "/me", EVERYBODY, others.me, "What holds for the asking key.", shapes.Me, live="own"),
-        _route("GET", "/keys", TEAM_READERS, keys.list_keys, "All keys.", shapes.Many[shapes.Key]),
+        _list("/keys", TEAM_READERS, keys.list_keys, "All keys.", shapes.Many[shapes.Key]),
         _route("POST", "/keys", OWNERS, keys.create, "Make a key. The secret is shown this once.",
                shapes.NewKey, form=forms.KeyForm, statuses=(201,)),
         _route("GET", "/keys/{id}", TEAM_READERS, keys.show, "One key.", shapes.Key),
         _route("POST", "/keys/{id}/revoke", OWNERS, keys.revoke, "End a key for good.", shapes.Key),
         _route("POST", "/keys/{id}/rotate", OWNERS, keys.rotate, "Replace a key by one with the same rights.",
                shapes.NewKey, form=forms.RotationForm, statuses=(201,)),
-        _route("GET", "/teams", TEAM_READERS, others.list_teams, "All teams.", shapes.Many[shapes.Team]),
+        _list("/teams", TEAM_READERS, others.list_teams, "All teams.", shapes.Many[shapes.Team]),
         _route("PUT", "/teams/{name:path}", ADMINS, others.set_team, "Make or change a team.",
                shapes.Team, form=forms.TeamForm, statuses=(200, 201)),
         _route("DELETE", "/teams/{name:path}", ADMINS, others.remove_team, "Forget a team that nobody belongs to.",
                shapes.Team),
-        _route("GET", "/users", TEAM_READERS, others.list_users, "All users, those known from keys alone too.",
+        _list("/users", TEAM_READERS, others.list_users, "All users, those known from keys alone too.",
                shapes.Many[shapes.User]),
         _route("PUT", "/users/{name:path}", ADMINS, others.set_user, "Make or change a user.",
                shapes.User, form=forms.UserForm, statuses=(200, 201)),
         _route("DELETE", "/users/{name:path}", ADMINS, others.remove_user, "End a user's keys and forget the user.",
                shapes.FormerUser),
-        _route("GET", "/budgets", TEAM_READERS, rules.list_budgets, "All budgets and what is left of them.",
+        _list("/budgets", TEAM_READERS, rules.list_budgets, "All budgets and what is left of them.",
                shapes.Budgets, live="all"),
         _route("PUT", "/budgets", OWNERS, rules.set_budget, "Make a budget, or change the amount of one.",
                shapes.BudgetShown, form=forms.BudgetForm, statuses=(200, 201)),
         _route("DELETE", "/budgets/{id}", OWNERS, rules.remove_budget, "Take a budget away.", shapes.BudgetShown),
-        _route("GET", "/limits", TEAM_READERS, rules.list_limits, "All limits and what is left of them.",
+        _list("/limits", TEAM_READERS, rules.list_limits, "All limits and what is left of them.",
                shapes.Limits, live="all"),
         _route("PUT", "/limits", OWNERS, rules.set_limit, "Make a limit, or change one.",
                shapes.LimitShown, form=forms.LimitForm, statuses=(200, 201)),
         _route("DELETE", "/limits/{id}", OWNERS, rules.remove_limit, "Take a limit away.", shapes.LimitShown),
-        _route("GET", "/stops", READERS, others.list_stops, "What is stopped.", shapes.Many[shapes.StopShown]),
+        _list("/stops", READERS, others.list_stops, "What is stopped.", shapes.Many[shapes.StopShown]),
         _route("POST", "/stops", ADMINS, others.set_stop, "Stop a user, a team, a model, or everything.",
                shapes.StopShown, form=forms.StopForm, statuses=(200, 201)),
         _route("DELETE", "/stops/{id}", ADMINS, others.lift, "Lift a stop.", shapes.StopShown),

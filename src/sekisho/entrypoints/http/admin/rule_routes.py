@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from sekisho.domain.errors import Refusal
 from sekisho.domain.money import format_usd
-from sekisho.domain.spending import Budget, Limit, Scope
+from sekisho.domain.spending import PERIODS, Budget, Limit, Scope, place_of
 from sekisho.entrypoints.http.admin import forms
 from sekisho.entrypoints.http.admin.access import Asker
 from sekisho.entrypoints.http.admin.asked import Asked
 from sekisho.entrypoints.http.admin.forms import BudgetForm, LimitForm
+from sekisho.entrypoints.http.admin.pages import Place, page, place
 from sekisho.entrypoints.http.admin.shapes import Budgets, BudgetShown, Limits, LimitShown, budget_shown, limit_shown
+from sekisho.stores.control import budget_id, limit_id
 
 
 def list_budgets(asked: Asked) -> tuple[int, Budgets]:
     rules = asked.desk.whole().budgets
     states = asked.states.seen_by(_seen(asked.by))
-    shown = [
-        budget_shown(rule, declared=declared, states=own)
-        for (rule, declared), own in zip(rules, states.of_budgets([rule for rule, _ in rules]), strict=True)
-        if _sees(asked.by, rule.scope)
-    ]
-    return 200, Budgets(data=shown, counters=states.answer)
+    told = zip(rules, states.of_budgets([rule for rule, _ in rules]), strict=True)
+    seen = [(at, *one, own) for at, (one, own) in enumerate(told) if _sees(asked.by, one[0].scope)]
+    shown, after = page(asked, "budgets", seen, lambda one: _place(*one[:3]))
+    data = [budget_shown(rule, declared=declared, states=own) for _, rule, declared, own in shown]
+    return 200, Budgets(data=data, next_after=after, counters=states.answer)
 
 
 def set_budget(asked: Asked) -> tuple[int, BudgetShown]:
@@ -59,12 +60,11 @@ def remove_budget(asked: Asked) -> tuple[int, BudgetShown]:
 def list_limits(asked: Asked) -> tuple[int, Limits]:
     rules = asked.desk.whole().limits
     states = asked.states.seen_by(_seen(asked.by))
-    shown = [
-        limit_shown(rule, declared=declared, states=own)
-        for (rule, declared), own in zip(rules, states.of_limits([rule for rule, _ in rules]), strict=True)
-        if _sees(asked.by, rule.scope)
-    ]
-    return 200, Limits(data=shown, counters=states.answer)
+    told = zip(rules, states.of_limits([rule for rule, _ in rules]), strict=True)
+    seen = [(at, *one, own) for at, (one, own) in enumerate(told) if _sees(asked.by, one[0].scope)]
+    shown, after = page(asked, "limits", seen, lambda one: _place(*one[:3]))
+    data = [limit_shown(rule, declared=declared, states=own) for _, rule, declared, own in shown]
+    return 200, Limits(data=data, next_after=after, counters=states.answer)
 
 
 def set_limit(asked: Asked) -> tuple[int, LimitShown]:
@@ -88,6 +88,16 @@ def remove_limit(asked: Asked) -> tuple[int, LimitShown]:
     _check_owner(asked.by, rule)
     asked.desk.remove_rule("limit", asked.path["id"], asked.by.actor)
     return 200, limit_shown(rule, declared=False, states=None)
+
+
+def _place(at: int, rule: Budget | Limit, declared: bool) -> Place:
+    """Where it stands in its list, which has those of the file in their order."""
+    known = budget_id(rule) if isinstance(rule, Budget) else limit_id(rule)
+    if declared:
+        return place(known, stored=False, at=at)
+    return place(
+        known, scope=place_of(rule.scope), period=PERIODS.index(rule.period) if isinstance(rule, Budget) else 0
+    )
 
 
 def _sees(by: Asker, scope: Scope) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from sekisho.domain.money import format_usd
 from sekisho.domain.spending import Budget, Limit, OnExceed, Period
@@ -17,6 +18,7 @@ from sekisho.stores.ports import KeyRecord, KeyState
 
 _US = 1_000_000
 T = TypeVar("T")
+NextAfter = str | UnsetType
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -161,17 +163,21 @@ class AuditShown(Answer):
 
 class Many(Answer, Generic[T]):
     data: list[T]
+    #: `after` of the next page; left out of the last one
+    next_after: NextAfter = UNSET
 
 
 class Budgets(Answer):
     data: list[BudgetShown]
     #: `unavailable`: states are not known now
     counters: Literal["ok", "unavailable"]
+    next_after: NextAfter = UNSET
 
 
 class Limits(Answer):
     data: list[LimitShown]
     counters: Literal["ok", "unavailable"]
+    next_after: NextAfter = UNSET
 
 
 class AuditPage(Answer):
