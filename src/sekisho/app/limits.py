@@ -42,8 +42,8 @@ NO_CLIENT = Say(
     "no_client",
     "`state.url` names Redis or Valkey, and its client is not installed",
     "`state.url` に Redis か Valkey が指定されていますが、クライアントが入っていません。",
-    "pip install 'sekisho[redis]'",
-    "pip install 'sekisho[redis]' を実行してください。",
+    "in the folder of Sekisho: .uv/bin/uv pip install --python .venv -e '.[redis]'",
+    "Sekisho のフォルダーで .uv/bin/uv pip install --python .venv -e '.[redis]' を実行してください。",
 )
 
 

@@ -52,8 +52,8 @@ NO_CLIENT = Say(
     "",
     "`database.url` names PostgreSQL, and its client is not installed",
     "`database.url` に PostgreSQL が指定されていますが、クライアントが入っていません。",
-    "pip install 'sekisho[postgresql]'",
-    "pip install 'sekisho[postgresql]' を実行してください。",
+    "in the folder of Sekisho: .uv/bin/uv pip install --python .venv -e '.[postgresql]'",
+    "Sekisho のフォルダーで .uv/bin/uv pip install --python .venv -e '.[postgresql]' を実行してください。",
 )
 DATABASE = Say("", "{error}", "管理データベースを使えません: {error}")
 NOT_WRITABLE = Say(

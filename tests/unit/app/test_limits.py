@@ -120,4 +120,4 @@ def test_several_workers_may_share_a_server(tmp_path: Path, monkeypatch: pytest.
     given = settings(tmp_path, 'state: {url: "redis://127.0.0.1"}\n')
     assert cannot_count(given, 4, "en") is None
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert "pip install 'sekisho[redis]'" in str(cannot_count(given, 4, "en"))
+    assert ".uv/bin/uv pip install --python .venv -e '.[redis]'" in str(cannot_count(given, 4, "en"))

@@ -35,8 +35,8 @@ CASES = [
     ),
     (
         ClientMissing("no client"),
-        "its client is not installed\n    -> pip install 'sekisho[postgresql]'",
-        "クライアントが入っていません。\n    -> pip install",
+        "its client is not installed\n    -> in the folder of Sekisho: .uv/bin/uv pip install",
+        "クライアントが入っていません。\n    -> Sekisho のフォルダーで .uv/bin/uv pip install",
     ),
     (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
     (NotWritable("read-only"), "database cannot be written: read-only\n    -> it may be a standby", "書き込めません"),

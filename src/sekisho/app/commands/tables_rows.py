@@ -62,7 +62,11 @@ _Format = Annotated[
 _User = Annotated[
     str,
     typer.Option(
-        "--user", help=Both("As in the columns requester or end_user.", "列 requester か end_user にある名前")
+        "--user",
+        help=Both(
+            "As in the columns requester or end_user; full-width and half-width forms of a name are one.",
+            "列 requester か end_user にある名前（全角と半角は区別しない）",
+        ),
     ),
 ]
 _Purge = Annotated[

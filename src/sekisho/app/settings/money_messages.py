@@ -81,6 +81,15 @@ NO_RATE = Say(
     "add `fx: {{usd_jpy: 150.0}}`, or give the amount in usd",
     "`fx: {{usd_jpy: 150.0}}` を加えるか、usd で書いてください。",
 )
+NO_DEPARTMENT = Say(
+    "undefined",
+    "no team of this file belongs to the department '{name}': this holds for nobody, unless teams that belong to it "
+    "are made in the database",
+    "部署 '{name}' に属するチームはこのファイルにありません。この部署のチームをデータベースに作らないかぎり、"
+    "だれにも適用されません。",
+    "departments of this file: {known}",
+    "このファイルにある部署: {known}",
+)
 TEAM_TWICE = Say(
     "duplicate_key",
     "'group' and 'team' mean the same",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
-from sekisho.app.settings import messages
-from sekisho.app.settings.document import Fields, Place
+from sekisho.app.settings import messages, money_messages
+from sekisho.app.settings.document import Fields, Place, Text
 from sekisho.app.settings.messages import Say
 from sekisho.app.settings.reading import Reading
 from sekisho.domain.keys import normal_name
@@ -23,6 +25,8 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     providers: Defined
     endpoints: Defined
     teams: Defined
+    #: of the teams, in their normal form
+    departments: tuple[str, ...] = ()
 
 
 def names_of(root: Fields) -> Names:
@@ -32,6 +36,7 @@ def names_of(root: Fields) -> Names:
         providers=_defined(root, "providers", messages.PROVIDER),
         endpoints=_defined(root, "endpoints", messages.ENDPOINT),
         teams=msgspec.structs.replace(teams, names=tuple(normal_name(name) for name in teams.names)),
+        departments=tuple(sorted(set(_departments(root)))),
     )
 
 
@@ -50,6 +55,25 @@ def check_team(reading: Reading, place: Place, name: str, names: Names) -> None:
     """Like `check_reference`. In a file without the section `teams`, a team is a label that needs no declaration."""
     if names.teams.names:
         check_reference(reading, place, name, names.teams)
+
+
+def check_department(reading: Reading, place: Place, name: str, names: Names) -> None:
+    """A warning for a department that no team of the file belongs to: teams of the database may. A file without the
+    section `teams` has nothing to say of departments."""
+    unread = any("${" in department for department in names.departments)
+    if names.teams.names and not unread and name not in names.departments:
+        known = ", ".join(names.departments) or "-"
+        reading.warning(place, money_messages.NO_DEPARTMENT, name=name, known=known)
+
+
+def _departments(root: Fields) -> Iterator[str]:
+    section = root.fields.get("teams")
+    if section is None or not isinstance(section.value, Fields):
+        return
+    for team in section.value.fields.values():
+        field = team.value.fields.get("department") if isinstance(team.value, Fields) else None
+        if field is not None and isinstance(field.value, Text) and not field.value.is_null:
+            yield normal_name(field.value.text)
 
 
 def _defined(root: Fields, section: str, kind: Say) -> Defined:

@@ -8,7 +8,7 @@ from typing import Literal
 from sekisho.app.settings import money_messages
 from sekisho.app.settings.document import Text
 from sekisho.app.settings.form import Form, form_of
-from sekisho.app.settings.names import Names, check_reference, check_team
+from sekisho.app.settings.names import Names, check_department, check_reference, check_team
 from sekisho.domain.keys import normal_name, visible_name
 from sekisho.domain.money import usd_to_nanos
 from sekisho.domain.spending import EACH, PERIODS, SCOPE_NAMES, Budget, Limit, OnExceed, Scope, scope_of
@@ -123,6 +123,8 @@ def _scope(parent: Form, names: Names) -> Scope:
             place = form.node(name) or form.place
             if name in ("team", "group") and value not in ("", EACH):
                 check_team(form.reading, place, value, names)
+            elif name == "department" and value not in ("", EACH):
+                check_department(form.reading, place, value, names)
             elif name == "endpoint" and value not in ("", EACH):
                 check_reference(form.reading, place, value, names.endpoints)
         return scope_of(given)

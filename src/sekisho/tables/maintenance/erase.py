@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sekisho.domain.keys import visible_name
 from sekisho.tables.arrow import Table, pa, pc, pq
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import app_id, open_table
@@ -177,12 +178,16 @@ def _count(file: Path, user: str) -> int:
 
 
 def _of(rows: Table, user: str) -> Any:
-    """Whether each row is the person's; never NULL."""
+    """Whether each row is the person's; never NULL. Names are one where the gateway takes them for one: requesters are
+    in the normal form, end users as callers wrote them, and `user` as somebody typed it."""
+    normal = visible_name(user)
     mine = pa.array([False] * rows.num_rows)
     for name in _NAMES:
         if name in rows.column_names:
             column = rows[name].cast(pa.string())
-            mine = pc.or_(mine, pc.fill_null(pc.equal(column, pa.scalar(user)), False))
+            written = [one for one in pc.unique(column).to_pylist() if one is not None]
+            spellings = [one for one in written if one == user or (normal and visible_name(one) == normal)]
+            mine = pc.or_(mine, pc.is_in(column, value_set=pa.array(spellings, pa.string())))
     return mine
 
 

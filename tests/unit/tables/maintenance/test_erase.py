@@ -83,3 +83,20 @@ def test_names_are_compared_whole_and_as_they_are(tmp_path: Path):
     assert erase(table, "tar") == Erased()
     assert erase(table, "TARO") == Erased()
     assert erase(table, "山田").rows == 30
+
+
+def test_a_name_is_found_in_every_spelling_that_the_gateway_takes_for_the_same(tmp_path: Path):
+    """A key made for `鈴木　一郎` has `鈴木 一郎` on its rows; end users stand there as callers wrote them."""
+    spool = SpoolWriter(tmp_path / "spool", 64 * 1024)
+    spool.append(record_of(a_row(0, requester="鈴木 一郎")))
+    assert waiting(tmp_path, tmp_path / "tables", "鈴木　一郎") == 1
+    spool.close()
+    folder = opened(tmp_path, "inference_log")
+    folder.append(rows(2, 0, requester="鈴木 一郎"), 2)
+    folder.append(rows(3, 2, requester="bot", end_user="ﾀﾅｶ　１"), 5)
+    folder.append(rows(4, 5, requester="bot", end_user="タナカ2"), 9)
+    table = tmp_path / "inference_log"
+    assert erase(table, "鈴木　一郎").rows == 2
+    assert erase(table, "タナカ 1").rows == 3
+    assert erase(table, " ") == Erased()
+    assert len(ids(table)) == 4
