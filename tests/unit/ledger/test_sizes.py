@@ -37,6 +37,19 @@ def test_the_guess_is_the_95th_percentile_of_the_last_64(outputs: list[int]) -> 
     assert sizes.guess == last[math.ceil(0.95 * len(last)) - 1]
 
 
+def test_what_was_answered_before_the_last_64_is_forgotten() -> None:
+    sizes = OutputSizes()
+
+    def guess_after(*outputs: int) -> int:
+        for output in outputs:
+            sizes.observe(output)
+        return sizes.guess
+
+    for _ in range(3):
+        assert guess_after(1_000, *[10] * 61, *[1_000] * 3) == 10
+        assert guess_after(*[1_000] * 64) == 1_000
+
+
 def test_a_reservation_is_the_price_of_the_tokens_rounded_up() -> None:
     # 101 x 0.15 + 203 x 0.60 USD a million tokens
     assert Tariff(RATES).likely_nanos(101, 203) == 15_150 + 121_800
