@@ -184,6 +184,38 @@ async def test_what_is_tended_lives_on_and_the_rest_is_swept(house: House) -> No
     assert await house.state(b"tended", at=NOW + 111 * SECOND) == "claimed"
 
 
+async def test_what_is_swept_is_gone_from_the_database(postgres: str) -> None:
+    store = postgres_idempotency(postgres, timeout_s=20)
+    house = House([store])
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS idempotency_answers")
+        now = wall_us()
+        await store.keep(await house.claimed(b"old", at=now), ANSWER, now + 100 * SECOND)
+        await store.keep(await house.claimed(b"new", at=now), ANSWER, now + 900 * SECOND)
+        await store.tend([], now + 500 * SECOND, now + 560 * SECOND)
+        left = connection.execute("SELECT id FROM idempotency_answers").fetchall()
+    assert left == [(b"new".ljust(32, b"\0"),)]
+    await store.close()
+
+
+async def test_redis_forgets_an_answer_soon_after_its_time(redis: RedisServer) -> None:
+    redis.empty()
+    now = wall_us()
+    store = RedisIdempotency(redis.url, now, timeout_s=20)
+    await store.open()
+    lease = await House([store]).claimed(b"k", at=now)
+
+    def left_s() -> int:
+        return int((redis.ask("TTL", "{sekisho}:once:" + lease.id.hex()) or b"").strip(b":\r\n"))
+
+    assert 60 < left_s() <= 121
+    await store.tend([lease], now, now + 90 * SECOND)
+    assert 121 < left_s() <= 151
+    assert await store.keep(lease, ANSWER, now + 900 * SECOND)
+    assert 900 < left_s() <= 961
+    await store.close()
+
+
 async def test_large_answers_come_back_whole(house: House) -> None:
     lease = await house.claimed(b"k")
     large = os.urandom(2_200_000)

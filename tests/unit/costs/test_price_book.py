@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import subprocess
@@ -132,6 +133,26 @@ def test_the_event_loop_gets_the_same_answers(cache: Path, library: Library, clo
     assert nanos(book.get(*SMALL)) == 150
     assert book.get(*UNKNOWN) is None
     assert len(library.runs) == 1
+
+
+def test_what_another_worker_has_looked_up_is_not_asked_again(cache: Path, library: Library, clock: Clock) -> None:
+    async def scene() -> None:
+        cache.parent.mkdir()
+        first, second = (open_book(cache, library, clock) for _ in range(2))
+        assert await first.resolve([SMALL, UNKNOWN])
+        assert await second.resolve([SMALL, UNKNOWN])
+        assert (nanos(second.get(*SMALL)), second.get(*UNKNOWN)) == (150, None)
+        assert len(library.runs) == 1
+        with cache.with_name("prices.json.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        clock.now_s += 86_400
+        library.knows(small=151)
+        assert await first.resolve([SMALL, UNKNOWN])
+        assert await second.resolve([SMALL, UNKNOWN])
+        assert nanos(second.get(*SMALL)) == 151
+        assert len(library.runs) == 2
+
+    asyncio.run(scene())
 
 
 def test_what_is_asked_for_at_once_goes_into_two_processes_at_most(cache: Path, library: Library, clock: Clock) -> None:

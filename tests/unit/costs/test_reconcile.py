@@ -69,6 +69,15 @@ def test_one_row_one_nano_dollar_one_token(rows: list[Counted], found: list[Any]
     assert wrong(AGREEING, rows, AGREEING) == found
 
 
+def test_money_that_only_one_side_knows_of_is_a_difference():
+    counted = with_(AGREEING, cost_nanos={**AGREEING.cost_nanos, "large": 5})
+    assert wrong(counted, ROWS, counted) == [("cost", 0, 5)]
+    stored = [*ROWS[:1], Counted("large", 200, 1, 5, 0, 0)]
+    after = with_(AGREEING, requests={("small", 200): 3, ("large", 200): 1})
+    assert wrong(after, stored, after) == [("cost", 5, 0)]
+    assert wrong(AGREEING, ROWS, counted) == [], "its first call ended while one looked"
+
+
 def test_in_shared_tables_what_other_gateways_wrote_is_no_difference_and_what_is_missing_is():
     theirs = [Counted("small", 200, 5, 900, 1, 77), Counted("large", 200, 1, 5, 0, 9)]
     checks = check_counters(AGREEING, [*ROWS, *theirs], AGREEING, shared=True)

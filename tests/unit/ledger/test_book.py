@@ -12,7 +12,7 @@ from tests.unit.ledger.pages import RATES, Clock, attempt, call, entry, target
 from sekisho.domain.call import Entry
 from sekisho.domain.endpoint import Endpoint
 from sekisho.domain.errors import Refusal
-from sekisho.domain.money import MediaRates, Rates
+from sekisho.domain.money import ExchangeRate, MediaRates, Rates
 from sekisho.domain.row import Record
 from sekisho.domain.usage import MediaTokens, Usage
 from sekisho.ledger.book import Ledger
@@ -293,3 +293,32 @@ def test_an_error_message_stays_short_and_stands_only_beside_a_code(house: House
     for code in ("upstream_error", None):
         house.ledger.close(house.opened(), 502, "upstream_error", code, "x" * 9_999)
     assert [len(row.error_message or "") for row in house.sink.rows] == [500, 0]
+    assert [row.error_code for row in house.sink.rows] == ["upstream_error", None]
+
+
+def test_how_long_a_call_took_is_on_its_row_and_in_the_metrics(house: House) -> None:
+    clock = Clock(100.0)
+    one = house.opened(entry(now_s=clock))
+    one.attempts = [attempt(usage=USAGE)]
+    clock.now_s = 100.75
+    house.ledger.close(one, 200, "completed")
+    assert house.sink.rows[0].latency_us == 750_000
+    assert by_model(house.tally)["mock-small"].latency.total == 0.75
+
+
+def test_rows_keep_the_rate_of_exchange_that_is_told_later(house: House) -> None:
+    house.ledger.close(house.opened(), 200, "completed")
+    house.ledger.convert(lambda at_us: ExchangeRate(150_000_000_000, at_us, at_us + 1))
+    house.ledger.close(house.opened(), 200, "completed")
+    assert [row.usd_jpy_nanos for row in house.sink.rows] == [None, 150_000_000_000]
+
+
+@pytest.mark.parametrize(("done", "takes_calls"), [(True, False), (False, True), (False, False)])
+def test_a_row_that_is_not_durable_holds_up_a_call_only_where_none_is_taken_then(
+    house: House, done: bool, takes_calls: bool
+) -> None:
+    house.sink.when_durable = lambda told: told(done)  # type: ignore[method-assign]
+    house.sink.takes_calls = takes_calls
+    told: list[bool] = []
+    house.ledger.when_durable(told.append)
+    assert told == [done or takes_calls]

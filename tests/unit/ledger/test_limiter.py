@@ -15,6 +15,7 @@ from sekisho.domain.endpoint import Target
 from sekisho.domain.money import Rates
 from sekisho.domain.spending import Budget, BudgetEvent, Limit, scope_of
 from sekisho.ledger import limiter as module
+from sekisho.ledger import plans as plans_module
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Plan, Planner, SizeBook
 from sekisho.ledger.refusals import degrades_to
@@ -86,6 +87,7 @@ def waiting(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         (5_000, 1, 10 + 1_024 * 10, 10 + 5_000 * 10),
         (5_000, 2, 10 + 2_048 * 10, 10 + 10_000 * 10),
         (2_000, 2, 10 + 2_048 * 10, 10 + 4_000 * 10),
+        (100, 3, 10 + 300 * 10, 10 + 300 * 10),
         (0, 1, 10, 10),
     ],
 )
@@ -182,6 +184,24 @@ def test_a_later_attempt_is_asked_for_its_model_and_its_money_only() -> None:
     other = Target(provider="local", model="m2", rates=TARGET.rates)
     second = house.granted(house.plan(other, later=True))
     assert house.settle(second, cost=500)
+
+
+@pytest.mark.parametrize("how", [{"later": True}, {"degraded": True}, {"later": True, "degraded": True}])
+def test_a_budget_that_blocks_blocks_a_fallback_and_a_call_that_was_sent_elsewhere(how: dict[str, bool]) -> None:
+    house = House(budget(1_000), budget(10**9, on_exceed="degrade", degrade_to="small"))
+    denial = house.reserve(house.plan(**how), most=500)
+    assert isinstance(denial, Denial)
+    assert (denial.cause, degrades_to(denial)) == ("budget", None)
+
+
+def test_plans_and_what_was_learned_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans_module, "_MOST_PLANS", 2)
+    house, sizes = House(limit(qpm=1)), SizeBook()
+    for made in (lambda n: house.plan(endpoint=f"e{n}"), lambda n: sizes.of(f"key_{n}", TARGET)):
+        first, second = made(1), made(2)
+        assert (made(1) is first, made(2) is second, first is second) == (True, True, False)
+        made(3)
+        assert made(1) is not first
 
 
 def test_a_new_configuration_keeps_what_was_used() -> None:

@@ -225,14 +225,17 @@ def test_a_row_keeps_the_rate_of_exchange_of_the_moment_its_call_came() -> None:
         return ExchangeRate(150, 0, DAY_US) if us < DAY_US else ExchangeRate(160, DAY_US, 2 * DAY_US)
 
     recorder = Recorder("0.1")
+    # as in a running gateway, where one call is like the other and its groups are remembered
+    shared, served = entry().endpoint, attempt(usage=Usage(input_tokens=1, output_tokens=1))
 
     def rates(*received_us: int) -> list[tuple[int | None, int | None]]:
         found: list[tuple[int | None, int | None]] = []
         for us in received_us:
             one = entry()
             one.call.received_us = us
-            begun = recorder.begun(one, attempt(), 1)
-            ended = recorder.record(one, None, 0.0)
+            one.endpoint, one.attempts = shared, [served]
+            begun = recorder.begun(one, served, 1)
+            ended = recorder.record(one, served, 0.0)
             found.append((read_record(begun).usd_jpy_nanos, read_record(ended).usd_jpy_nanos))
         return found
 

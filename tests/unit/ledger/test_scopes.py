@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sekisho.domain.spending import Budget, Limit, Spent, instance_of, scope_of, scope_text
 from sekisho.ledger.scopes import Rules, scope_key
-from sekisho.stores.counters import MeterSpec
+from sekisho.stores.counters import OTHERS, MeterSpec
 
 FACTS = {
     "department": "rd",
@@ -55,6 +56,10 @@ def budgets(*rules: Budget, facts: dict[str, str | None] | None = None) -> dict[
 def test_a_scope_holds_where_all_its_names_match(scope: dict[str, str], holds: str | None) -> None:
     found = instance_of(scope_of(scope), FACTS)
     assert (found and scope_text(found)) == holds
+
+
+def test_an_organisation_is_the_installation_whatever_it_is_called() -> None:
+    assert scope_of({"organisation": "ACME"}) == scope_of({"organisation": "*"}) == (("organisation", "*"),)
 
 
 def test_limits_of_different_shapes_hold_all_together() -> None:
@@ -147,3 +152,28 @@ def test_sums_of_rows_go_to_the_budgets_that_hold_for_them() -> None:
         "user=jiro|month|block": 7,
     }
     assert rules.periods == ("day", "month")
+
+
+def test_a_budget_is_found_again_by_its_key() -> None:
+    mixed = {"team": "research", "user": "*"}
+    declared = [
+        budget(mixed, 1, period="day"),
+        budget(mixed, 2),
+        budget(mixed, 3, on_exceed="warn"),
+        budget({"user": "taro"}, 4),
+        budget({"endpoint": "chat"}, 5, on_exceed="degrade", degrade_to="a|b"),
+    ]
+    rules = Rules((), declared)
+    specs = [spec for _, spec in rules.spending(FACTS)]
+    assert len(specs) == len(declared)
+    assert [rules.budget_at(spec.key) for spec in specs] == specs
+    assert all(rules.counts(spec.key) and rules.holds(spec) for spec in specs)
+
+
+def test_a_budget_that_is_gone_or_has_another_amount_holds_no_more() -> None:
+    [(_, spec)] = Rules((), [budget({"user": "*"}, 1)]).spending(FACTS)
+    raised, gone = Rules((), [budget({"user": "*"}, 2)]), Rules((), [budget({"user": "jiro"}, 1)])
+    assert (raised.counts(spec.key), raised.holds(spec)) == (True, False)
+    assert (gone.counts(spec.key), gone.holds(spec)) == (False, False)
+    together = msgspec.structs.replace(spec, key=f"{OTHERS}user|month|block")
+    assert (gone.counts(together.key), gone.holds(together)) == (True, True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +38,19 @@ def test_the_guess_is_the_95th_percentile_of_the_last_64(outputs: list[int]) -> 
         sizes.observe(output)
     last = sorted(outputs[-64:])
     assert sizes.guess == last[math.ceil(0.95 * len(last)) - 1]
+
+
+def test_what_was_answered_before_the_last_64_is_forgotten() -> None:
+    sizes = OutputSizes()
+
+    def guess_after(*outputs: int) -> int:
+        for output in outputs:
+            sizes.observe(output)
+        return sizes.guess
+
+    for _ in range(3):
+        assert guess_after(1_000, *[10] * 61, *[1_000] * 3) == 10
+        assert guess_after(*[1_000] * 64) == 1_000
 
 
 def test_a_reservation_is_the_price_of_the_tokens_rounded_up() -> None:
@@ -97,3 +113,35 @@ def test_no_call_costs_more_than_the_most(
     assert cost_nanos(usage, rates) <= most
     assert cost_nanos(usage, flex) <= most
     assert Tariff(rates).likely_nanos(inputs, outputs) <= most
+
+
+DEAR = 9_000 * M
+DEAREST = [
+    *({"rates": {name: DEAR}} for name in ("cached_input", "cache_write", "cache_write_1h")),
+    *({"media": {name: DEAR}} for name in ("input_audio", "input_image", "cached_audio", "cached_image")),
+    *({"media": {name: DEAR}} for name in ("output_audio", "output_image")),
+    *({"tier": {name: DEAR}} for name in ("input", "cached_input", "cache_write", "cache_write_1h", "output")),
+    *({"service_tier": {name: DEAR}} for name in ("input", "cached_input", "output")),
+]
+
+
+def named(rates: dict[str, int]) -> dict[str, Any]:
+    return {f"{name}_nanos_per_mtok": value for name, value in rates.items()}
+
+
+@pytest.mark.parametrize("dearest", DEAREST, ids=str)
+def test_the_most_knows_the_dearest_rate_wherever_it_stands(dearest: dict[str, dict[str, int]]) -> None:
+    [(where, changes)] = dearest.items()
+    rates = RATES
+    if where == "rates":
+        rates = msgspec.structs.replace(RATES, **named(changes))
+    elif where == "media":
+        rates = msgspec.structs.replace(RATES, media=MediaRates(**named(changes)))
+    elif where == "tier":
+        rates = msgspec.structs.replace(RATES, tiers=(RateTier(over_input_tokens=5, **named(changes)),))
+    else:
+        flex = msgspec.structs.replace(RATES, **named(changes))
+        rates = msgspec.structs.replace(RATES, service_tiers=(("batch", None), ("flex", flex)))
+    most = Tariff(rates).most_nanos
+    of_output = next(iter(changes)).startswith("output")
+    assert (most(1_000_000, 0), most(0, 1_000_000)) == ((150 * M, DEAR) if of_output else (DEAR, 600 * M))

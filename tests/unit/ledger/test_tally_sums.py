@@ -75,3 +75,14 @@ def test_everything_that_a_tally_counts_is_sent() -> None:
     assert parts == fields | set(sums_of(tally).models[SERIES[0]].histograms)
     counted = {name for name in vars(tally) if not name.startswith("_")}
     assert counted | {"models"} == set(TallySums.__struct_fields__)
+
+
+def test_what_belongs_to_no_model_is_added_up_too() -> None:
+    one, other = Tally(), Tally()
+    for tally, count in ((one, 1), (other, 10)):
+        tally.rows["dropped"] = tally.terminal_states["refused"] = tally.idempotency["kept"] = count
+        tally.in_flight = count
+    add(one, sums_of(other))
+    assert (one.rows["dropped"], one.terminal_states, one.idempotency, one.in_flight) == (
+        11, {"refused": 11}, {"kept": 11}, 11
+    )  # fmt: skip

@@ -8,12 +8,13 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from sekisho.stores.idempotency import Lease
 from sekisho.stores.ports import StoreUnavailable
-from sekisho.stores.sql_idempotency import SqlIdempotency
+from sekisho.stores.sql_idempotency import Cursor, SqlIdempotency
 from sekisho.stores.sqlite_idempotency import sqlite_idempotency
 
 ASKED = b"a" * 32
@@ -104,4 +105,39 @@ async def test_a_folder_that_cannot_be_made_is_no_answer(tmp_path: Path) -> None
     store = sqlite_idempotency(tmp_path / "data" / "idempotency.db", timeout_s=20)
     with pytest.raises(StoreUnavailable):
         await store.claim(lease(1), ASKED, 1, 100)
+    await store.close()
+
+
+class Released:
+    """A database in which what a claim meets is gone when it looks at it, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def execute(self, statement: str, values: dict[str, Any]) -> Cursor:
+        claims = statement.startswith("INSERT")
+        self.left -= claims
+        return Nothing(rowcount=int(claims and self.left < 0))
+
+    def has_room(self, size: int) -> bool:
+        return True
+
+    def exists(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class Nothing(NamedTuple):
+    rowcount: int
+
+    def fetchone(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("times", "state"), [(1, "claimed"), (2, "claimed"), (3, "running")])
+async def test_what_is_released_while_one_looks_is_claimed(times: int, state: str) -> None:
+    store = SqlIdempotency(Released(times), threads=1, timeout_s=20)
+    assert (await store.claim(lease(1), ASKED, 1, 100)).state == state
     await store.close()

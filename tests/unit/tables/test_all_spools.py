@@ -61,8 +61,16 @@ def test_a_spool_that_fails_does_not_hold_up_the_others(tmp_path: Path, monkeypa
             raise OSError("no such luck")
         return step(self)
 
+    reopen, opened_anew = Committer.reopen, list[str]()
+
+    def noting(self: Committer) -> None:
+        opened_anew.append(self.spool.name)
+        reopen(self)
+
     monkeypatch.setattr(Committer, "step", failing)
+    monkeypatch.setattr(Committer, "reopen", noting)
     assert one.step(), "the other has come on"
+    assert opened_anew == ["worker-1"], "it looks how far it has come before it goes on"
     assert (one.status.state, one.status.last_error) == ("failing", "OSError: no such luck")
     with pytest.raises(OSError, match="luck"):
         one.step()

@@ -98,6 +98,29 @@ def test_bodies_that_are_gone(tmp_path: Path, spool: SpoolWriter, monkeypatch: p
     assert doubted(tmp_path) == {"log_missing": Doubt(1, [a_row(NOW).request_id])}
 
 
+def test_bodies_of_a_day_between_others_are_missed(tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch):
+    damaging(monkeypatch, "inference_log", lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(2)]))
+    record(spool, a_row(NOW - 2 * DAY_US), lost := a_row(NOW - DAY_US), a_row(NOW))
+    drain(tmp_path)
+    assert doubted(tmp_path) == {"log_missing": Doubt(1, [lost.request_id])}
+
+
+def test_the_first_of_the_days_that_are_looked_at_counts_and_the_one_before_does_not(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+):
+    def twice_without_the_last(rows: Any) -> Any:
+        return pa.concat_tables([rows.slice(0, 1), rows.slice(0, rows.num_rows - 1)])
+
+    damaging(monkeypatch, "usage", twice_without_the_last)
+    damaging(monkeypatch, "inference_log", lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(0, 1)]))
+    record(spool, *(a_row(NOW - DAY_US + n, cost_nanos=1) for n in range(3)))
+    drain(tmp_path)
+    found = doubted(tmp_path)
+    assert {"usage_doubled", "log_doubled", "log_missing", "cost_differs"} <= found.keys()
+    assert doubted(tmp_path, days=2) == found
+    assert doubted(tmp_path, days=1) == {}
+
+
 def test_bodies_older_than_any_that_are_kept_are_not_missed(
     tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
 ):

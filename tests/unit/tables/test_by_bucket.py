@@ -54,6 +54,16 @@ def test_calls_stand_in_the_bucket_in_which_they_arrived(tmp_path: Path, spool: 
     assert both.requests == 3
 
 
+def test_buckets_of_many_days_in_any_order(tmp_path: Path, spool: SpoolWriter):
+    days = [(BEGINS - n * 24 * HOUR_US, BEGINS - n * 24 * HOUR_US + HOUR_US) for n in range(6)]
+    for n, (at_us, _) in enumerate(days):
+        record(spool, n, at_us, attempts=[TRIES], latency_us=0)
+    for asked in (days, days[::-1]):
+        assert [(one.begins_us, one.requests) for one in used(tmp_path, *asked)] == [
+            (begins, 1) for begins, _ in days[::-1]
+        ]
+
+
 def test_attempts_of_other_providers_and_those_without_an_answer(tmp_path: Path, spool: SpoolWriter):
     failed = AttemptRow(1, "openai", "a", 503, 5, "upstream_error", "primary", None, None, 0, "none")
     other = AttemptRow(2, "anthropic", "c", 200, 5, None, "fallback", 7, 3, 11, "provider")
@@ -82,11 +92,13 @@ def test_what_is_estimated_cut_off_unpriced_or_runs_over_the_edge(tmp_path: Path
     left = record(spool, 1, ONE[0], attempts=[guessed], terminal_state="client_left", latency_us=0)
     died = record(spool, 2, ONE[0] + 1, attempts=[dead], terminal_state="interrupted", latency_us=0)
     record(spool, 3, ONE[0] + 2, attempts=[TRIES._replace(cost_nanos=None)], cost_nanos=None, latency_us=0)
-    record(spool, 4, ONE[1] - 1, attempts=[TRIES], latency_us=5_000_000)
+    record(spool, 4, ONE[1] - 1, attempts=[TRIES], latency_us=5_000_000, cache_read_input_tokens=7)
     [first, second] = used(tmp_path, ONE, TWO)
     assert (first.requests, first.estimated, first.estimated_tokens, first.cut_off, first.unpriced) == (4, 2, 110, 2, 1)
     assert (first.across, first.request_ids) == (1, sorted([left, died]))
     assert (second.requests, second.across) == (0, 1), "it may as well be counted there"
+    assert (second.input_tokens, second.output_tokens, second.cost_nanos) == (0, 0, 0), "and is counted once"
+    assert (first.cache_read_input_tokens, second.cache_read_input_tokens) == (7, 0)
 
 
 def test_embeddings_are_told_apart(tmp_path: Path, spool: SpoolWriter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.unit.tables.rows import NOON_US, a_row, record_of
 from sekisho.domain.row import AttemptRow
 from sekisho.tables.spent import SpentUnknown, spent_rows, sums
 from sekisho.tables.spool import SpoolWriter
+from sekisho.tables.spools import spool_of as spool_of_worker
 from sekisho.tables.storage import Storage
 
 HOUR_US = 3_600_000_000
@@ -86,6 +88,24 @@ def test_where_nothing_was_ever_recorded_no_process_is_started(tmp_path: Path, m
     spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)]})
     with pytest.raises(AssertionError, match="a process"):
         spent_rows(tmp_path, storage, [0.0], 9e9)
+
+
+def test_rows_that_only_one_of_several_workers_left_are_there(tmp_path: Path) -> None:
+    writer = SpoolWriter(spool_of_worker(tmp_path, 2), 1 << 20)
+    writer.append(record_of(a_row(1, attempts=[attempt(1, "a", 5)])))
+    writer.close()
+    [found] = spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [NOON_US / 1e6], (NOON_US + HOUR_US) / 1e6)
+    assert [one.cost_nanos for one in found] == [5]
+
+
+def test_who_takes_too_long_is_given_up_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*_: object, **options: float) -> None:
+        raise subprocess.TimeoutExpired("spent", options["timeout"])
+
+    spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)]})
+    monkeypatch.setattr("sekisho.tables.spent.subprocess.run", hangs)
+    with pytest.raises(SpentUnknown, match="timed out after 120"):
+        spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [0.0], 9e9)
 
 
 def test_a_folder_that_cannot_be_looked_into_is_not_taken_for_an_empty_one(

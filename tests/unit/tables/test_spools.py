@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -87,5 +88,9 @@ def test_what_was_told_is_written_down(tmp_path: Path) -> None:
     for seq in (1 << 40, 7):
         note_reported(tmp_path, seq)
         assert reported(tmp_path) == seq
+    open_files = len(os.listdir("/dev/fd"))
+    for seq in range(9):
+        note_reported(tmp_path, seq)
+    assert len(os.listdir("/dev/fd")) == open_files, "it is written every second, for years"
     (tmp_path / "reported").write_bytes(b"torn")
     assert reported(tmp_path) is None

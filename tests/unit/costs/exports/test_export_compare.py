@@ -20,6 +20,7 @@ from sekisho.tables.by_bucket import Used
 GOLDEN = Path(__file__).parents[3] / "golden" / "exports"
 NOV_20 = 1_795_132_800_000_000
 DAY = Bucket(NOV_20, NOV_20 + DAY_US)
+NEXT = Bucket(DAY.ends_us, DAY.ends_us + DAY_US)
 LATER = NOV_20 + 30 * DAY_US
 EXACT = Decimal(0)
 TOLD = Line(
@@ -101,6 +102,17 @@ def test_an_export_that_is_not_grouped_by_model_is_compared_with_all():
     assert check.values["model"] == "*"
     assert differing(check)["requests"] == -3
     assert checked(export_of(with_(TOLD, model=None)), RAN)[0].agrees
+
+
+def test_of_all_models_together_what_one_side_alone_has_is_a_difference():
+    all_models = with_(TOLD, model=None)
+    later = with_(all_models, bucket=NEXT)
+    check = difference(export_of(all_models))
+    assert (check.values["model"], differing(check)["requests"], causes(check)[0]) == ("*", 3, "only_in_export")
+    check = difference(
+        export_of(later, buckets=(DAY, NEXT)), RAN, with_(RAN, begins_us=NEXT.begins_us, ends_us=NEXT.ends_us)
+    )
+    assert (check.values["day"], differing(check)["requests"], causes(check)[0]) == ("2026-11-20", -3, "only_in_rows")
 
 
 def test_several_results_of_a_model_are_one_sum():
@@ -189,6 +201,24 @@ def test_estimated_calls_are_shown_apart_also_where_all_agrees():
     assert (note.name, note.note, note.values, note.request_ids) == (
         "export_estimated", True, {"count": 2, "tokens": 40}, ["req_1"]
     )  # fmt: skip
+
+
+def test_estimated_calls_that_stand_in_buckets_of_two_lengths_are_told_once():
+    hour = Bucket(DAY.begins_us, DAY.begins_us + DAY_US // 24)
+    ran = with_(RAN, estimated=2, estimated_tokens=40, request_ids=["req_1"])
+    told = export_of(with_(TOLD, cost_usd=None, bucket=hour), TOLD, buckets=(hour, DAY))
+    for used in ((ran, with_(ran, ends_us=hour.ends_us)), (with_(ran, ends_us=hour.ends_us), ran)):
+        [note] = [check for check in checked(told, *used) if check.note]
+        assert (note.values, note.request_ids) == ({"count": 2, "tokens": 40}, ["req_1"])
+
+
+def test_a_difference_names_its_doubtful_calls_and_the_note_none_that_were_cut_off():
+    cut_off = with_(RAN, model="n", cut_off=1, request_ids=["req_2"])
+    estimated = with_(RAN, estimated=1, estimated_tokens=5, request_ids=["req_1"])
+    checks = checked(export_of(with_(TOLD, model="n", requests=4), TOLD), cut_off, estimated)
+    assert [(check.name, check.request_ids) for check in checks if not check.agrees or check.note] == [
+        ("export_differs", ["req_2"]), ("export_estimated", ["req_1"])
+    ]  # fmt: skip
 
 
 def rows_of_golden() -> list[Used]:

@@ -259,7 +259,13 @@ def test_rows_of_csv_that_cannot_be_read(row: str, code: str, where: str):
         ("date,model\n2026-11-20,m\n", "nothing_to_compare", "line 1"),
         ("date,model,input_tokens,入力トークン\n2026-11-20,m,1,1\n", "column_twice", "line 1"),
         ("date,model,input_tokens,cached_input_tokens\n2026-11-20,m,5,6\n", "cached_exceed", "line 2"),
+        (
+            "date,model,input_tokens,cached_input_tokens,cache_write_input_tokens\n2026-11-20,m,5,3,3\n",
+            "cached_exceed",
+            "line 2",
+        ),
         ("date,model,cost_usd\n2026-11-20,m,¥500\n", "bad_amount", "line 2, cost_usd"),
+        ("date,model,cost_usd\n2026-11-20,m,1_000\n", "bad_amount", "line 2, cost_usd"),
         ("date,model,cost_usd\n2026-11-20,m,1e99\n", "bad_amount", "line 2, cost_usd"),
         (b"date,model,requests\n\x81\x00\xff,m,1\n", "bad_encoding", "byte 20"),
         (b"\xff\xfed\x00\x00\xd8", "bad_encoding", "byte 4"),
@@ -314,6 +320,21 @@ def test_json_that_cannot_be_used(content: Any, code: str, where: str):
     assert bad(content) == (code, where)
 
 
+def test_a_page_among_several_is_named():
+    pages = [openai_page(), openai_page(input_tokens=-1)]
+    assert bad(pages) == ("bad_count", "page 2: data[0].results[0].input_tokens")
+
+
+def test_a_file_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sekisho.costs.exports.reading.MOST_BYTES", 2 * 1024 * 1024)
+    assert bad("x" * (2 * 1024 * 1024 + 1)) == ("too_large", "")
+
+
+def test_columns_without_a_counterpart_are_named_and_not_compared():
+    page = read_csv("date,project,model,requests,region,\n2026-11-20,p,m,3,eu,\n")
+    assert (page.skipped, page.lines[0].requests) == (["project", "region"], 3)
+
+
 @pytest.mark.parametrize("value", ["5", 5.5, None, [], True])
 def test_members_of_another_type_are_named(value: Any):
     page = openai_page(object=value) if value is None else openai_page(input_tokens=value)
@@ -322,6 +343,17 @@ def test_members_of_another_type_are_named(value: Any):
     with pytest.raises(BadExport) as caught:
         read_export([("file", json.dumps(page).encode())])
     assert "$.data[0].results[0]" in str(caught.value.values["error"])
+
+
+def test_a_result_of_anthropic_that_would_be_counted_twice():
+    content = (GOLDEN / "anthropic_usage.json").read_bytes()
+    with pytest.raises(BadExport, match="result_twice"):
+        read_export([("a", content), ("b", content + b"\n")])
+
+
+def test_a_result_of_anthropic_without_its_tokens():
+    bucket = {"starting_at": "2026-11-20T00:00:00Z", "ending_at": "2026-11-21T00:00:00Z", "results": [{"model": "m"}]}
+    assert bad({"data": [bucket]}) == ("missing_member", "data[0].results[0].uncached_input_tokens")
 
 
 def test_what_would_be_counted_twice():

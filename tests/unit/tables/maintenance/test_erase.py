@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from tests.unit.tables.maintenance.days import contents, data_files, ids, opened, rows, want
 from tests.unit.tables.maintenance.test_compact import LATER_US
 from tests.unit.tables.rows import a_row, record_of
 
+from sekisho.tables.committer import Committer
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.erase import ERASED, Erased, erase, waiting
+from sekisho.tables.maintenance.transaction import Conflict
 from sekisho.tables.maintenance.vacuum import vacuum
 from sekisho.tables.spool import SpoolWriter
 
@@ -69,12 +73,60 @@ def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path):
     assert len(ids(table)) == 30
 
 
+def test_what_another_writer_changes_at_every_try_is_left_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def taken(*_: object, **__: object) -> int:
+        raise Conflict("usage: version 1 was committed by another writer")
+
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", taken)
+    table = two_people(tmp_path, "usage")
+    assert erase(table, "taro") == Erased(left=7)
+
+
+def test_purge_leaves_what_the_table_has_and_what_is_on_its_way_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def taken(*_: object, **__: object) -> int:
+        raise Conflict("inference_log: version 1 was committed by another writer")
+
+    table = two_people(tmp_path, "inference_log")
+    live = data_files(table)
+    of_taro = next(file for file in live if b"taro" in file.read_bytes())
+    coming, forgotten = of_taro.with_name("part-coming.parquet"), of_taro.with_name("part-forgotten.parquet")
+    for copy in (coming, forgotten):
+        copy.write_bytes(of_taro.read_bytes())
+    for old in (*live, forgotten):
+        os.utime(old, (0, 0))
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", taken)
+    done = erase(table, "taro", purge=True)
+    assert (done.left, done.deleted) == (7, 1)
+    assert {coming, *live} <= set(data_files(table))
+    assert not forgotten.exists()
+    assert ids(table) == want(61)
+
+
 def test_rows_in_the_spool_are_counted(tmp_path: Path):
     writer = SpoolWriter(tmp_path / "spool", 64 * 1024)
     for n in range(3):
         writer.append(record_of(a_row(n, requester="taro" if n else "jiro")))
     assert waiting(tmp_path, tmp_path / "tables", "taro") == 2
     assert waiting(tmp_path, tmp_path / "tables", "nobody") == 0
+    writer.close()
+
+
+def test_rows_of_the_spool_that_are_in_the_tables_are_not_counted_again(tmp_path: Path):
+    opened(tmp_path / "tables", "usage", spool="another")
+    writer = SpoolWriter(tmp_path / "spool", 64 * 1024)
+    for n in range(2):
+        writer.append(record_of(a_row(n, requester="taro")))
+    assert waiting(tmp_path, tmp_path / "tables", "taro") == 2
+    committer = Committer(tmp_path)
+    while committer.step():
+        pass
+    assert waiting(tmp_path, tmp_path / "tables", "taro") == 0
+    writer.append(record_of(a_row(2, requester="taro")))
+    assert waiting(tmp_path, tmp_path / "tables", "taro") == 1
     writer.close()
 
 

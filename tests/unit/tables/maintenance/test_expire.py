@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -12,6 +13,7 @@ from tests.unit.tables.rows import NOON_US
 from sekisho.tables.features import UnknownFeatures
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.expire import Expired, expire, first_kept
+from sekisho.tables.maintenance.transaction import Conflict, replace
 
 
 def test_days_before_the_retention_go_and_no_file_is_touched(tmp_path: Path):
@@ -55,6 +57,28 @@ def test_a_table_that_only_grows_is_left_to_who_said_so(tmp_path: Path):
         expire(table, NOON_US + 10 * DAY_US, 9)
     assert compact(table, NOON_US + 10 * DAY_US, closed=True).files_after == 2
     assert ids(table) == want(20)
+
+
+@pytest.mark.parametrize("conflicts", [1, 2, 3])
+def test_days_that_another_writer_is_at_go_at_the_second_or_third_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflicts: int
+):
+    filled(tmp_path, days=2, files=1)
+    left = [Conflict("usage: version 3 was committed by another writer")] * conflicts
+
+    def taken(*given: Any, **named: Any) -> int:
+        if left:
+            raise left.pop()
+        return replace(*given, **named)
+
+    monkeypatch.setattr("sekisho.tables.maintenance.expire.replace", taken)
+    if conflicts == 3:
+        with pytest.raises(Conflict):
+            expire(tmp_path / "usage", NOON_US + 10 * DAY_US, 9)
+        assert ids(tmp_path / "usage") == want(10)
+    else:
+        assert expire(tmp_path / "usage", NOON_US + 10 * DAY_US, 9).rows == 5
+        assert ids(tmp_path / "usage") == want(10)[5:]
 
 
 def test_nothing_to_drop_where_there_is_no_table(tmp_path: Path):

@@ -72,9 +72,12 @@ def test_a_table_with_features_of_others_is_left_alone(tmp_path: Path):
 def test_a_young_file_without_an_entry_may_be_a_commit_on_its_way(tmp_path: Path):
     filled(tmp_path, files=1)
     young = tmp_path / "usage" / "request_date=2026-11-20" / "part-young.zstd.parquet"
-    young.write_bytes(b"about to be committed")
+    growing = young.with_name("_part-growing.zstd.parquet.tmp")
+    for one in (young, growing):
+        one.write_bytes(b"about to be committed")
     assert vacuum(tmp_path / "usage", 1) == Vacuumed()
     assert young.exists()
+    assert growing.exists()
 
 
 def test_folders_of_days_that_are_gone_go_too(tmp_path: Path):
