@@ -20,7 +20,7 @@ from sekisho.app.settings import Settings, parse
 from sekisho.stores.migrate import migrate_postgres
 from sekisho.stores.pepper import FILE_NAME, PepperUnusable
 from sekisho.stores.polled_snapshot import PolledSnapshot
-from sekisho.stores.ports import KeyRecord, NotWritable, StoreUnavailable
+from sekisho.stores.ports import KeyRecord, LaterVersion, NotWritable, StoreUnavailable
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
 from sekisho.stores.sql_engine import postgres_engine
 from sekisho.stores.sql_keys import SqlKeyStore
@@ -133,7 +133,8 @@ def test_the_database_of_a_newer_version_is_refused(server: PostgresServer) -> N
     migrate_postgres(url)
     with postgres_engine(url).begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    assert not PostgresSnapshot(url).schema_is_current()
+    with pytest.raises(LaterVersion):
+        PostgresSnapshot(url).schema_is_current()
     with pytest.raises(StoreUnavailable, match="another version of Sekisho"):
         migrate_postgres(url)
 

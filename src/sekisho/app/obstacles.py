@@ -10,7 +10,7 @@ from sekisho.app.settings.messages import Say
 from sekisho.app.settings.model import Language
 from sekisho.app.settings.os_reasons import os_reason
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import ClientMissing, NotWritable, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, LaterVersion, NotWritable, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PORT_TAKEN = Say(
@@ -56,6 +56,14 @@ NO_CLIENT = Say(
     "Sekisho のフォルダーで .uv/bin/uv pip install --python .venv -e '.[postgresql]' を実行してください。",
 )
 DATABASE = Say("", "{error}", "管理データベースを使えません: {error}")
+LATER_VERSION = Say(
+    "",
+    "the control database ({database}) was written by a later version of Sekisho, which this one cannot read",
+    "管理データベース（{database}）は新しいバージョンの Sekisho が書いたもので、このバージョンでは読めません。",
+    "use that version or a later one; to go back, restore a backup that was made before the upgrade",
+    "そのバージョン以降の Sekisho を使ってください。元のバージョンに戻すには、アップグレード前のバックアップを"
+    "復元してください。",
+)
 NOT_WRITABLE = Say(
     "",
     "the control database cannot be written: {reason}",
@@ -150,6 +158,8 @@ def _say(error: Exception, language: Language) -> tuple[Say, dict[str, object]]:
             return PEPPER[error.kind], error.facts
         case ClientMissing():
             return NO_CLIENT, {}
+        case LaterVersion():
+            return LATER_VERSION, {"database": error.database}
         case NotWritable():
             return NOT_WRITABLE, {"reason": error.reason}
         case StoreUnavailable():

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.ports import LaterVersion, StoreUnavailable
 from sekisho.stores.private_files import file_lock, private_directory
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-#: the newest migration; a test holds it equal to Alembic's head
-HEAD_REVISION = "0004"
+#: all migrations, the newest one last; a test holds them equal to Alembic's
+REVISIONS = ("0001", "0002", "0003", "0004")
+HEAD_REVISION = REVISIONS[-1]
 #: a number that only Sekisho's migrations lock
 _POSTGRES_LOCK = 0x5E_C1_50
 
 
 def schema_is_current(path: Path) -> bool:
-    """Whether `migrate` has nothing to do. False for a missing or empty file; StoreUnavailable for a damaged one."""
+    """Whether `migrate` has nothing to do. False for a missing or empty file; StoreUnavailable for a damaged one, and
+    for that of a later version."""
     if not path.exists():
         return False
     try:
@@ -37,7 +39,14 @@ def schema_is_current(path: Path) -> bool:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"the control database {path} cannot be read: {error}") from error
-    return rows == [(HEAD_REVISION,)]
+    return is_head(rows, path)
+
+
+def is_head(rows: Sequence[Sequence[object]], database: object) -> bool:
+    """Whether a table of Alembic's says that there is nothing to do. Raises LaterVersion."""
+    if any(revision not in REVISIONS for (revision,) in rows):
+        raise LaterVersion(database)
+    return [tuple(row) for row in rows] == [(HEAD_REVISION,)]
 
 
 def migrate(path: Path) -> None:

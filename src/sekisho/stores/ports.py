@@ -138,3 +138,12 @@ class NotWritable(StoreUnavailable):
     def __init__(self, reason: object) -> None:
         super().__init__(f"the control database cannot be written: {reason}")
         self.reason = reason
+
+
+class LaterVersion(StoreUnavailable):
+    """The control database was brought to a schema that this version does not know. `database` is its path, or
+    PostgreSQL."""
+
+    def __init__(self, database: object) -> None:
+        super().__init__(f"the control database ({database}) was written by another version of Sekisho, a later one")
+        self.database = database

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from sekisho.stores.control import ControlRecords
 from sekisho.stores.control_rows import to_records
 from sekisho.stores.key_rows import COLUMNS, to_record
-from sekisho.stores.migrate import HEAD_REVISION
+from sekisho.stores.migrate import is_head
 from sekisho.stores.ports import KeyRecord, StoreUnavailable
 from sekisho.stores.postgres_address import connect
 
@@ -55,9 +55,9 @@ class PostgresSnapshot:
         return int(rows[0][0])
 
     def schema_is_current(self) -> bool:
-        """Whether a migration has nothing to do."""
+        """Whether a migration has nothing to do. Raises LaterVersion."""
         try:
-            return self._rows(_REVISION) == [(HEAD_REVISION,)]
+            return is_head(self._rows(_REVISION), "PostgreSQL")
         except _MissingTable:
             return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,15 @@ Answer = TypeVar("Answer")
 TIMEOUT_S = 0.25
 _AT_ONCE = 200
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.1, 1.0
+#: words of a server that takes no writes: it is full, cannot save, has become a replica or lacks its own, is the wrong
+#: node of a cluster, is held by somebody's script, or does not let this user. In a script's error they stand where the
+#: version pleases, and rights have words of their own there
+_TAKES_NOTHING = re.compile(
+    r"\b(?:OOM|MISCONF|READONLY|NOREPLICAS|MASTERDOWN|MOVED|CLUSTERDOWN|BUSY|LOADING|NOPERM|NOAUTH)\b"
+    r"|ACL failure|can't run this command"
+)
+#: a write by a script, as every call makes one: who takes it takes the others
+_PROBE = ("EVAL", "return redis.call('SET', KEYS[1], '1', 'PX', 1000)", 1, "{sekisho}:probe")
 
 
 class _Connection(asyncio.Protocol):
@@ -144,9 +154,9 @@ class RedisLink:
             return
         if isinstance(answer, RedisError):
             future.set_exception(answer)
-            if self.up and "READONLY" in str(answer):
-                # it has become a replica, and the address may lead to another by now
-                log.warning("the counters' server takes no writes any more; the connection is opened anew")
+            if self.up and _TAKES_NOTHING.search(str(answer)):
+                # away, for all that is of use here; and where it has become a replica, the address may lead to another
+                log.warning("the counters' server takes no writes any more; the connection is opened anew: %s", answer)
                 self._drop()
         else:
             future.set_result(answer)
@@ -218,6 +228,7 @@ class RedisLink:
         # a replica is none to count with: where a failover has only just begun, the address still leads to it
         if b"role:slave" in await self.send(("INFO", "replication")):
             raise RedisError("it is a replica, and takes no writes")
+        await self.send(_PROBE)
 
     def lost(self, connection: _Connection) -> None:
         """A connection has ended by itself."""

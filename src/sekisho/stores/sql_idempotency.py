@@ -129,5 +129,6 @@ class SqlIdempotency:
 
 
 def unavailable(error: Exception) -> StoreUnavailable:
-    """Without the address, in which there may be a password."""
-    return StoreUnavailable(f"the store of kept answers does not answer: {type(error).__name__}")
+    """With the first line of why, as that a disk is full: neither driver tells an address or a value there."""
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return StoreUnavailable(f"the store of kept answers does not answer: {reason}")

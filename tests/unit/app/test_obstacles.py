@@ -13,7 +13,7 @@ from sekisho.app import obstacles
 from sekisho.app.obstacles import METRICS_PORT_TAKEN, PEPPER, CannotListen, no_port, words
 from sekisho.app.settings.messages import Say
 from sekisho.stores.pepper import PepperUnusable
-from sekisho.stores.ports import ClientMissing, NotWritable, StoreUnavailable
+from sekisho.stores.ports import ClientMissing, LaterVersion, NotWritable, StoreUnavailable
 from sekisho.tables.spool_folder import DataDirInUse
 
 PEPPER_PATH = Path("/srv/rows/key_pepper")
@@ -40,6 +40,11 @@ CASES = [
     ),
     (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
     (NotWritable("read-only"), "database cannot be written: read-only\n    -> it may be a standby", "書き込めません"),
+    (
+        LaterVersion("/srv/control.db"),
+        "(/srv/control.db) was written by a later version of Sekisho, which this one cannot read\n    -> use that",
+        "（/srv/control.db）は新しいバージョンの Sekisho が書いたもの",
+    ),
     (OSError("anything"), "anything", "anything"),
     (PepperUnusable("unreadable", path=PEPPER_PATH, reason="no"), "cannot be read or made: no", "読み書きできません"),
     (

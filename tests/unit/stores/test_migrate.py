@@ -19,8 +19,8 @@ from alembic.script import ScriptDirectory
 
 from sekisho.stores import migrate as module
 from sekisho.stores.control import NOTHING
-from sekisho.stores.migrate import HEAD_REVISION, main, migrate, schema_is_current
-from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.migrate import HEAD_REVISION, REVISIONS, main, migrate, schema_is_current
+from sekisho.stores.ports import LaterVersion, StoreUnavailable
 from sekisho.stores.sql_engine import sqlite_engine
 from sekisho.stores.sql_schema import metadata
 from sekisho.stores.sqlite_snapshot import SqliteSnapshot
@@ -50,10 +50,12 @@ def test_the_partial_index_is_the_one_of_the_schema(tmp_path: Path) -> None:
     assert "WHERE revoked_at_us IS NULL AND replaced_by IS NULL" in texts[0]
 
 
-def test_the_head_that_serving_checks_is_alembics_head() -> None:
+def test_the_revisions_that_serving_knows_are_alembics() -> None:
     config = Config()
     config.set_main_option("script_location", "sekisho.stores:migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD_REVISION]
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [HEAD_REVISION]
+    assert {found.revision for found in script.walk_revisions()} == set(REVISIONS)
 
 
 def test_a_database_is_made_in_its_directory_for_its_owner_only(tmp_path: Path) -> None:
@@ -137,7 +139,8 @@ def test_the_database_of_a_newer_version_is_refused(tmp_path: Path, capsys: pyte
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
-    assert not schema_is_current(path)
+    with pytest.raises(LaterVersion):
+        schema_is_current(path)
     assert main([str(path)]) == 2
     assert "another version of Sekisho" in capsys.readouterr().err
 

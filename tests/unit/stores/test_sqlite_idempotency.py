@@ -92,7 +92,7 @@ async def test_a_damaged_file_is_no_answer_and_a_new_one_is_used(store: SqlIdemp
     for one in path.parent.iterdir():
         one.write_bytes(b"this is not a database" * 500)
     damaged = sqlite_idempotency(path, timeout_s=20)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="not a database"):
         await damaged.claim(lease(1), ASKED, 1, 100)
     for one in path.parent.iterdir():
         one.unlink()

@@ -49,4 +49,7 @@ def failure(error: Exception, language: Language) -> str:
     """A whole sentence, with the name of the file or table where there is one."""
     if isinstance(error, TableUnreadable) and language == "ja":
         return f"{error.place} を読み取れません: {error.reason}"
+    if isinstance(error, OSError) and error.errno is not None:
+        reason = os_reason(error, language)
+        return reason if error.filename is None else f"{error.filename}: {reason}"
     return str(error)

@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from sekisho.app.settings.os_reasons import os_reason
+from sekisho.app.settings.os_reasons import failure, os_reason
 from sekisho.tables.storage import TableUnreadable
 
 CASES = [
@@ -28,3 +28,16 @@ CASES = [
 @pytest.mark.parametrize(("error", "english", "japanese"), CASES)
 def test_a_reason_is_told_in_both_languages(error: object, english: str, japanese: str) -> None:
     assert (os_reason(error, "en"), os_reason(error, "ja")) == (english, japanese)
+
+
+FAILURES = [
+    (OSError(errno.ENOSPC, "No space left"), "No space left", "ディスクに空きがありません"),
+    (PermissionError(errno.EACCES, "No access", "/x/y"), "/x/y: No access", "/x/y: アクセス権がありません"),
+    (TableUnreadable("s3://b/usage", "503"), "s3://b/usage cannot be read: 503", "s3://b/usage を読み取れません: 503"),
+    (RuntimeError("the table is torn"), "the table is torn", "the table is torn"),
+]
+
+
+@pytest.mark.parametrize(("error", "english", "japanese"), FAILURES)
+def test_what_failed_is_told_without_numbers_in_both_languages(error: Exception, english: str, japanese: str) -> None:
+    assert (failure(error, "en"), failure(error, "ja")) == (english, japanese)
