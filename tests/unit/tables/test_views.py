@@ -311,6 +311,11 @@ def test_databricks_names_and_types(tmp_path: Path):
                FROM inference_table_databricks GROUP BY requester""",
             [([200, 502], ["taro"], [])],
         ),
+        (
+            """SELECT size(tags), size(cost_breakdown), size(attempts), size(guardrails)
+               FROM main.sekisho.usage WHERE status_code = 200""",
+            [(1, 2, 1, None)],
+        ),
     ],
 )
 def test_sql_that_was_written_for_databricks(tmp_path: Path, spool: SpoolWriter, sql: str, answer: list[Any]):
