@@ -29,7 +29,7 @@ MACROS: Final = {
     "(value, share, accuracy) AS quantile_disc(value, share)",
     "nvl": "(value, otherwise) AS coalesce(value, otherwise)",
     "to_date": "(value) AS CAST(value AS DATE)",
-    "size": "(list) AS len(list)",
+    "size": "(map MAP(VARCHAR, VARCHAR)) AS cardinality(map), (list) AS len(list)",
     "array_size": "(list) AS len(list)",
     "date_sub": "(day, days) AS CAST(day AS DATE) - CAST(days AS INTEGER), "
     "(part, start, stop) AS datesub(part, start, stop)",

@@ -235,7 +235,7 @@ def test_text_in_japanese_stays_as_it_was(tmp_path: Path, spool: SpoolWriter):
     text = "髙橋さん、①㈱🍣 ｶﾅ が゙"
     response = json.dumps({"choices": [{"message": {"content": text}}]}, ensure_ascii=False).encode()
     names = {"endpoint_name": "社内チャット", "team": "法務部", "requester": "山田太郎", "feature": "議事録の要約"}
-    record(spool, a_row(request=chat({"role": "user", "content": text}), response=response, **names))
+    record(spool, a_row(0, request=chat({"role": "user", "content": text}), response=response, **names))
     record(spool, a_row(1, request=chat(text), error_code="x", error_message="失敗しました", status_code=502, **names))
     for _ in range(2):
         got = rows_of(tmp_path, "SELECT endpoint_name, requester, last_user_message, answer FROM last_user_message")
@@ -310,6 +310,11 @@ def test_databricks_names_and_types(tmp_path: Path):
                       collect_list(client_request_id)
                FROM inference_table_databricks GROUP BY requester""",
             [([200, 502], ["taro"], [])],
+        ),
+        (
+            """SELECT size(tags), size(cost_breakdown), size(attempts), size(guardrails)
+               FROM main.sekisho.usage WHERE status_code = 200""",
+            [(1, 2, 1, None)],
         ),
     ],
 )
