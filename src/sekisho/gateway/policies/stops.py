@@ -1,11 +1,12 @@
-"""What an operator has stopped: calls that may not begin, targets to skip, running calls to end. Must stay pure."""
+"""What an operator has stopped: calls that may not begin, targets to skip, running calls to end. Must never wait."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 
 from sekisho.domain.call import Entry
-from sekisho.domain.endpoint import Target
+from sekisho.domain.endpoint import Endpoint, Target
 from sekisho.domain.errors import Refusal
 from sekisho.domain.stops import Stop
 
@@ -30,11 +31,12 @@ class Stops:
         if endpoint is None or self._holds_caller(entry) or endpoint.name in self._models:
             raise refusal()
         if self._models:
-            drawn, fallbacks = entry.targets[:1], entry.targets[1:]
-            # the one that was drawn by weight may be stopped, and others of the first rank are not
-            entry.targets = self._left((*(self._left(drawn) or endpoint.targets), *fallbacks))
+            first, fallbacks = self._left(entry.targets[:1]) or self._drawn(endpoint), self._left(entry.targets[1:])
+            entry.targets = (*first, *fallbacks)
             if not entry.targets:
                 raise refusal()
+            if not first:
+                entry.reason = "fallback"
 
     def skips(self, target: Target) -> bool:
         """No attempt is made at this target."""
@@ -50,6 +52,11 @@ class Stops:
         if entry.attempts:
             return self.skips(entry.attempts[-1].target)
         return bool(entry.targets) and not self._left(entry.targets)
+
+    def _drawn(self, endpoint: Endpoint) -> tuple[Target, ...]:
+        """One of the targets that are left of an endpoint, by weight; nothing where none is."""
+        left = self._left(endpoint.targets)
+        return (random.choices(left, [target.weight for target in left])[0],) if left else ()
 
     def _left(self, targets: Iterable[Target]) -> tuple[Target, ...]:
         return tuple(target for target in targets if not self.skips(target))

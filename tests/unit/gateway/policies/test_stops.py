@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import msgspec
 import pytest
 
 from sekisho.domain.call import Attempt, Call, Caller, Entry, Route
@@ -104,6 +107,26 @@ def test_where_the_drawn_target_is_stopped_a_fallback_is_not_asked_before_anothe
     one = entry(BIG, SMALL, fallbacks=(OTHER,), drawn=BIG)
     stops("big", "small").check(one)
     assert one.targets == (OTHER,)
+
+
+def test_where_the_drawn_target_is_stopped_the_others_share_its_calls_by_weight() -> None:
+    many, few = (msgspec.structs.replace(SMALL, weight=99), msgspec.structs.replace(OTHER, weight=1))
+    first: Counter[Target] = Counter()
+    for _ in range(500):
+        one = entry(BIG, few, many, drawn=BIG)
+        stops("big").check(one)
+        assert len(one.targets) == 1, "one of them, as without a stop"
+        first.update(one.targets)
+    assert 0 <= first[few] < 50 < first[many]
+
+
+def test_a_fallback_in_the_place_of_a_stopped_target_is_one_in_the_row_too() -> None:
+    one = entry(BIG, fallbacks=(OTHER, SMALL))
+    stops("big").check(one)
+    assert (one.targets, one.reason) == ((OTHER, SMALL), "fallback")
+    one = entry(BIG, fallbacks=(OTHER, SMALL))
+    stops("small").check(one)
+    assert (one.targets, one.reason) == ((BIG, OTHER), "primary")
 
 
 def test_a_running_call_ends_by_the_target_it_runs_at() -> None:
