@@ -108,8 +108,7 @@ class Keeper:
         self._held_in = self._run = ""
         #: the epoch while this worker builds: to read the rows may take longer than it lives by itself
         self._claim = ""
-        self._renewed_s = 0.0
-        self._server_ms = 0
+        self._renewed_s, self._server_ms = 0.0, 0
         #: this machine's clock, and whether it was told of
         self._wall_s, self._clock_off = 0.0, False
         self._tasks: set[asyncio.Task[None]] = set()
