@@ -129,6 +129,6 @@ class SqlIdempotency:
 
 
 def unavailable(error: Exception) -> StoreUnavailable:
-    """With the first line of why, as that a disk is full: neither driver tells an address or a value there."""
+    """With the first line of why, as that a disk is full: there a driver tells no password, and no value of a row."""
     reason = str(error).partition("\n")[0] or type(error).__name__
     return StoreUnavailable(f"the store of kept answers does not answer: {reason}")

@@ -48,12 +48,17 @@ async def test_pages_have_together_what_the_list_has(house: House, path: str) ->
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_without_a_limit_a_page_has_an_end(house: House, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_asks_for_no_page_gets_the_whole_list(
+    house: House, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _fill(house)
+    whole = (await house.ask("GET", path)).json()
     monkeypatch.setattr("sekisho.entrypoints.http.admin.pages.MOST", 2)
-    answer = (await house.ask("GET", path)).json()
-    assert len(answer["data"]) == 2
-    assert answer["next_after"]
+    assert (await house.ask("GET", path)).json() == whole
+    first = (await house.ask("GET", f"{path}?limit=1")).json()["next_after"]
+    page = (await house.ask("GET", f"{path}?after={first}")).json()
+    assert page["data"] == whole["data"][1:3], "a page has an end, also where nobody says which"
+    assert page["next_after"]
 
 
 async def test_what_comes_and_goes_moves_nothing_else(house: House) -> None:

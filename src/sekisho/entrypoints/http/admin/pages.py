@@ -17,7 +17,7 @@ from sekisho.domain.errors import Refusal
 from sekisho.entrypoints.http.admin.asked import Asked
 from sekisho.entrypoints.http.admin.shapes import NextAfter
 
-#: in one answer, also where nobody says how many
+#: in one page. Who asks for none gets the whole list: a program that knows of no pages must not take a part for it
 MOST = 1_000
 _MOST_CHARACTERS = 8_192
 T = TypeVar("T")
@@ -60,8 +60,8 @@ def page(asked: Asked, name: str, items: Iterable[T], where: Callable[[T], Place
     found = sorted(((where(item), item) for item in items), key=lambda one: one[0])
     places = [one for one, _ in found]
     begin = 0 if after is None else _behind(places, after)
-    shown = found[begin : begin + most]
-    more = begin + most < len(found)
+    end = begin + most if after is not None or "limit" in asked.query else len(found)
+    shown, more = found[begin:end], end < len(found)
     return [item for _, item in shown], _packed(_Promise(name, shown[-1][0])) if more else UNSET
 
 
