@@ -7,8 +7,10 @@ UV_VERSION := 0.13.8
 UV := .uv/bin/uv
 SYNC := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip
 PORT ?= 4000
-# Tests that only reckon run on every core; those that wait for processes and clocks run one after another.
+# Tests that only reckon run on every core, those that wait for a process two at a time, and those that kill processes,
+# cut power or take a server away one after another.
 RECKONING := tests/unit tests/property tests/golden tests/contract
+BREAKING := tests/crash tests/services tests/component/workers
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check format bench endurance lock golden-update clean
@@ -44,7 +46,9 @@ serve: $(VENV)/.run ## the gateway with ./sekisho.yaml, or keys from the environ
 
 test: $(VENV)/.dev ## every test that needs no account
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(RECKONING)
-	@$(BIN)/python -m pytest $(RECKONING:%=--ignore=%) tests
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=2 --dist=loadfile \
+		$(patsubst %,--ignore=%,$(RECKONING) $(BREAKING)) tests
+	@$(BIN)/python -m pytest $(BREAKING)
 
 check: $(VENV)/.dev ## format, lint, types, imports, docs
 	@$(BIN)/ruff format --check .
