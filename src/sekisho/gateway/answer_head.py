@@ -19,19 +19,21 @@ _NOT_READ: Headers = {}
 def plain_answer(packet: bytes) -> tuple[bytes, Headers] | None:
     """HOT. The body of a packet that is one whole answer of status 200 with a length, after which the connection goes
     on; None for everything else, which is the parser's. Half the cost of parsing it. Headers are read where there are
-    limits among them."""
+    limits among them.
+
+    By `find`, not `in`: bytes in bytes cost CPython an exception first (see `formats.sse`)."""
     end = packet.find(b"\r\n\r\n")
     if end < 0 or not packet.startswith(b"HTTP/1.1 200 "):
         return None
     head = packet[: end + 2].lower()
     at = head.find(b"\r\ncontent-length: ")
-    if at < 0 or head.count(b"content-length") != 1 or b"transfer-encoding" in head:
+    if at < 0 or head.count(b"content-length") != 1 or head.find(b"transfer-encoding") >= 0:
         return None
-    if (said := head.count(b"connection:")) and (said > 1 or b"\r\nconnection: keep-alive\r\n" not in head):
+    if (said := head.count(b"connection:")) and (said > 1 or head.find(b"\r\nconnection: keep-alive\r\n") < 0):
         return None
     if head[at + 18 :].partition(b"\r")[0] != b"%d" % (len(packet) - end - 4):
         return None
-    return packet[end + 4 :], headers_of(packet[: end + 4]) if _LIMITS in head else _NOT_READ
+    return packet[end + 4 :], headers_of(packet[: end + 4]) if head.find(_LIMITS) >= 0 else _NOT_READ
 
 
 def with_limits(raw: bytes) -> Headers:
