@@ -68,6 +68,8 @@ class Known(msgspec.Struct, eq=False):
     caller: Caller | None = None
     #: the caller's columns as the spool holds them
     group: msgspec.Raw | None = None
+    #: no header names an id of the caller's
+    untraced: bool = False
 
 
 class Call(msgspec.Struct, eq=False):

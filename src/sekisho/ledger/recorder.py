@@ -83,7 +83,7 @@ class Recorder:
         request, response, kind = None, None, RESPONSE_NONE
         if entry.keep_request and entry.endpoint is not None and entry.endpoint.log == "full":
             request, response, kind = _bodies(entry)
-        client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
+        client_id, trace_id, span_id = _NO_IDS if (known := call.known) is not None and known.untraced else _ids(call)
         usage = _NO_USAGE if served is None else served.usage or _NO_USAGE
         first = entry.first_byte_s
         overhead_s = took_s - entry.waited_s
@@ -123,7 +123,7 @@ class Recorder:
         if not self._rate_from_us <= call.received_us < self._rate_until_us:
             self._turn(call.received_us)
         target = attempt.target
-        client_id, trace_id, span_id = _NO_IDS if _TRACING.isdisjoint(call.headers) else _ids(call.headers)
+        client_id, trace_id, span_id = _NO_IDS if (known := call.known) is not None and known.untraced else _ids(call)
         rates = target.rates
         # By the plain rate, whole nano-dollars: an estimate of tokens is not worth more.
         cost = None if rates is None else input_tokens * rates.input_nanos_per_mtok // 1_000_000
@@ -294,8 +294,13 @@ def _caller_group(caller: Caller | None, agent: bytes | None, client_ip: str | N
     )
 
 
-def _ids(headers: dict[bytes, bytes]) -> tuple[str | None, str | None, str | None]:
+def _ids(call: Call) -> tuple[str | None, str | None, str | None]:
     """client_request_id, trace_id, span_id as the caller gave them."""
+    headers = call.headers
+    if _TRACING.isdisjoint(headers):
+        if call.known is not None:
+            call.known.untraced = True
+        return _NO_IDS
     client_id = _text(headers.get(b"x-client-request-id") or headers.get(b"x-request-id"))
     return client_id, *_trace(headers.get(b"traceparent"))
 

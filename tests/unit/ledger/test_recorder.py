@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.gateway import read_record
 from tests.unit.ledger.pages import RATES, TARO, Clock, attempt, call, entry, target
 
-from sekisho.domain.call import Attempt, Caller, Entry
+from sekisho.domain.call import Attempt, Caller, Entry, Known
 from sekisho.domain.money import ExchangeRate, MediaRates, Rates, cost_breakdown, cost_nanos
 from sekisho.domain.row import (
     LOG_FULL,
@@ -295,6 +295,20 @@ def test_large_groups_are_written_but_not_remembered() -> None:
 # -- where a call comes from
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {b"x-request-id": b"mine"}, {b"traceparent": f"00-{TRACE}-{SPAN}-01".encode()}]
+)
+def test_calls_with_the_same_header_lines_have_the_same_ids(headers: dict[bytes, bytes]) -> None:
+    recorder, known, found = Recorder("0.1"), Known(), []
+    for _ in range(3):
+        one = entry(headers)
+        one.call.known = known
+        for record in (recorder.begun(one, attempt(), 1), recorder.record(one, None, 1.0)):
+            found.append(read_record(record)[3:6])
+    alone = row(entry(headers))
+    assert set(found) == {(alone.client_request_id, alone.trace_id, alone.span_id)}
 
 
 @pytest.mark.parametrize(
