@@ -27,8 +27,8 @@ def main() -> int:
 
 
 def end(code: int) -> NoReturn:
-    """Without the interpreter's teardown, in which a thread of DuckDB or Arrow that still runs aborts the process now and
-    then: what was done would be taken for failed. See https://github.com/duckdb/duckdb/issues/13904, 2026-11."""
+    """Without the interpreter's teardown, in which a thread of DuckDB or Arrow that still runs aborts the process now
+    and then: what was done would be taken for failed. See https://github.com/duckdb/duckdb/issues/13904, 2026-11."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
