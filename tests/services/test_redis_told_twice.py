@@ -122,6 +122,30 @@ async def test_what_lost_its_lease_is_charged_once_if_no_row_can_hold_it(server:
         assert (await one.budget()).spent_nanos == 77
 
 
+async def test_a_failed_attempt_is_charged_also_if_budgets_are_rebuilt_before_its_call_ends(
+    server: RedisServer,
+) -> None:
+    rows = Rows()
+    async with workers(server, 1, rows) as (one,):
+        failed, served = await granted(one, 100), await granted(one, 100)
+        one.counters.end(failed, "settled", time.perf_counter(), 10, 70)
+        await until(lambda: not one.counters.untold)
+        server.empty()
+        one.counters.end(await budgeted_again(one), "void", time.perf_counter())
+        assert (await one.budget()).spent_nanos == 0
+        rows.ended.append((time.time(), 70))
+        assert not one.counters.end(failed, "settled", time.perf_counter(), 10, 70)
+        one.settle(served, 30)
+        await agree(one, rows)
+        # without a rebuild, or told once more, it changes nothing
+        again = await granted(one)
+        one.settle(again, 5)
+        for told in (failed, again, served, again):
+            assert not one.counters.end(told, "settled", time.perf_counter(), 10, 70)
+        await until(lambda: not one.counters.untold)
+        await agree(one, rows)
+
+
 async def _running(worker: Worker) -> dict[str, int]:
     meters, _ = await worker.counters.look(time.perf_counter())
     return {state.spec.key: state.running for state in meters}

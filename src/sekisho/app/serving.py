@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from sekisho.app.workers.worker import Worker
 
 _BACKLOG = 4096
+#: a supervisor's word to its workers that running calls are to be cut short
+CUT_SHORT = signal.SIGUSR1
 
 
 class Server(uvicorn.Server):
     """uvicorn with our one-second sweep over idle connections and a word when the door is open."""
 
     opened: Callable[[], None] | None = None
+    #: by a supervisor. Ctrl-C in a terminal reaches its workers too, before or after its own word: only it can tell the
+    #: first from a second one, so they do not heed it
+    led = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -45,9 +50,10 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """SIGTERM and SIGINT end the server; uvicorn would then raise them again, and the rows would not be flushed."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+        # for uvicorn a SIGINT that is not the first signal cuts running calls short
+        signals = {signal.SIGTERM: signal.SIGTERM, CUT_SHORT if self.led else signal.SIGINT: signal.SIGINT}
+        for number, meaning in signals.items():
+            loop.add_signal_handler(number, self.handle_exit, meaning, None)
         try:
             yield
         finally:
@@ -86,6 +92,7 @@ async def serve(
         clock = Clock()
         protocol = crowded(hot_protocol(running.pipeline, clock), process.most_connections())
         server = Server(_http(settings, lazily(running, clock, worker), protocol))
+        server.led = worker is not None
         server.opened = lambda: (process.settle_memory(), opened(running))[0]
         beside = None if metrics_sock is None else _beside(running, clock, worker, metrics_sock)
         try:

@@ -134,9 +134,10 @@ class Ledger:
             self._settle(attempt)
 
     def _settle(self, attempt: Attempt) -> None:
-        """Count what the row says. Where the tier that was served has no known price, what was reserved is charged."""
+        """Count what the row says. Where the tier that was served has no known price, what was reserved is charged. A
+        failed attempt is told again at the end of its call, see `Counters.end`."""
         held, limiter = attempt.held, self._limiter
-        if held.how is not None or limiter is None:
+        if limiter is None or (held.how is not None and not (limiter.remote and attempt.cost_nanos)):
             return
         now_s = self._monotonic_s()
         cost, usage = attempt.cost_nanos, attempt.usage

@@ -264,7 +264,9 @@ class Counters(Protocol):
         ...
 
     def end(self, reservation: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
-        """Give back what is held and count what was used. False, and no change, when it had ended before."""
+        """Give back what is held and count what was used. False, and no change, when it had ended before: but what was
+        settled and is settled again, of a failed attempt when its call ends, is counted now where `remote` budgets were
+        rebuilt meanwhile, from rows that do not hold the call yet."""
         ...
 
     def look(self, now_s: float, *, meters: bool = True) -> Awaitable[tuple[list[MeterState], list[BudgetState]]]:

@@ -224,7 +224,8 @@ class RedisCounters:
             self._outbox.tell(("SADD", SENT, reservation.id))
 
     def end(self, reservation: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
-        if reservation.how is not None:
+        again = reservation.how is not None
+        if again and not (how == reservation.how == "settled" and cost_nanos):
             return False
         reservation.how = how
         account: RedisAccount = reservation.account
@@ -238,7 +239,7 @@ class RedisCounters:
             if cost_nanos and account.budgets:
                 place = account.placed(self._windows, self._turn)
                 self._tell_end(reservation.id, account, place, _LOCAL, now_s, tokens, cost_nanos)
-        return True
+        return not again
 
     def tick(self, now_s: float, wall_s: float) -> bool:
         forgot = self._share.tick(now_s, wall_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 from sekisho.tables.lean import leave_out_numpy_and_pandas
 
@@ -24,5 +26,13 @@ def main() -> int:
     return import_module(_MODULES[name]).main()
 
 
+def end(code: int) -> NoReturn:
+    """Without the interpreter's teardown, in which a thread of DuckDB or Arrow that still runs aborts the process now
+    and then: what was done would be taken for failed. See https://github.com/duckdb/duckdb/issues/13904, 2026-11."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -20,7 +20,7 @@ from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner, SizeBook
 from sekisho.ledger.scopes import Rules
 from sekisho.ledger.tally import Tally
-from sekisho.stores.counters import Reservation
+from sekisho.stores.counters import How, Reservation
 from sekisho.stores.memory_counters import MemoryCounters
 
 USAGE = Usage(input_tokens=1_000, output_tokens=500)
@@ -118,6 +118,29 @@ def test_a_failed_attempt_that_said_what_it_used_is_charged_for_it(house: House)
     house.ledger.failed(one, failed)
     house.ledger.close(one, 502, "upstream_error", "upstream_error")
     assert house.spent() == house.sink.rows[0].cost_nanos == COST
+
+
+@pytest.mark.parametrize(("remote", "cost", "told"), [(True, COST, 2), (False, COST, 1), (True, 0, 1)])
+def test_a_failed_attempt_that_was_charged_is_told_to_a_remote_store_again_when_its_call_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch, remote: bool, cost: int, told: int
+) -> None:
+    ends: list[tuple[object, str, int, int]] = []
+    end = house.counters.end
+
+    def noting(held: Reservation, how: How, now_s: float, tokens: int = 0, cost_nanos: int = 0) -> bool:
+        ends.append((held, how, tokens, cost_nanos))
+        return end(held, how, now_s, tokens, cost_nanos)
+
+    failed = attempt(usage=USAGE if cost else None, sent_s=1.0, held=house.held())
+    one = house.opened(failed, attempt(usage=USAGE, sent_s=2.0, held=house.held()))
+    house.limiter.remote = remote
+    monkeypatch.setattr(house.limiter, "_end", noting)
+    house.ledger.failed(one, failed)
+    house.ledger.close(one, 200, "completed")
+    assert [words for words in ends if words[0] is failed.held] == [
+        (failed.held, "settled", 1_500 if cost else 0, cost)
+    ] * told
+    assert house.spent() == cost + COST
 
 
 def test_a_tier_without_a_price_is_charged_as_reserved_and_its_row_says_unknown(house: House) -> None:

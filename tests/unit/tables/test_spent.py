@@ -128,3 +128,15 @@ def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
     (tmp_path / "tables" / "usage" / "_delta_log" / "00000000000000000000.json").write_text("{}{")
     with pytest.raises(SpentUnknown, match="what was spent cannot be read from the rows"):
         spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [0.0], 9e9)
+
+
+def test_a_process_that_would_abort_while_it_is_torn_down_has_done_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a thread of DuckDB makes it do now and then: `terminate called without an active exception`."""
+    spool_of(tmp_path, {"attempts": [attempt(1, "a", 7)]})
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os.abort)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    storage = Storage.folder(tmp_path / "tables")
+    ((one,),) = spent_rows(tmp_path, storage, [NOON_US / 1e6], (NOON_US + HOUR_US) / 1e6)
+    assert one.cost_nanos == 7

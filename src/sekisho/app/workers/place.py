@@ -141,7 +141,7 @@ def _be_child(work: Callable[[], int], close: Callable[[], None]) -> NoReturn:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for good: see `serving.Server.led`
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop takes it
         close()
         signal.pthread_sigmask(signal.SIG_SETMASK, set())

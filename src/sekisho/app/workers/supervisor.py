@@ -369,7 +369,7 @@ class Supervisor:
                     self._stop()
                 elif number == signal.SIGINT:
                     # A second Ctrl-C: running calls are cut short, as with one worker.
-                    self._pass_on(signal.SIGINT)
+                    self._pass_on(serving.CUT_SHORT)
 
     def _stop(self) -> None:
         self._kill_at_s = time.monotonic() + self._settings.server.shutdown_s + _KILL_AFTER_S

@@ -177,8 +177,6 @@ def run(worker: Worker, serve: Callable[[], None]) -> int:
 
     try:
         serve()
-    except KeyboardInterrupt:
-        pass
     except in_the_way() as error:
         worker.line.send(Failed(what_is_wrong(error)))
         worker.line.drain(_LAST_WORDS_S)

@@ -38,7 +38,7 @@ _BUSY = 3
 def night_is_due(plan: Plan, last: Run | None, now: datetime) -> bool:
     """Whether the last night job began before the newest hour that it was meant for, or failed an hour ago."""
     local = now.astimezone(ZoneInfo(plan.timezone))
-    meant = local.replace(hour=plan.hour, minute=0, second=0, microsecond=0)
+    meant = local.replace(hour=plan.hour, minute=0, second=0, microsecond=0, fold=0)
     if meant > local:
         meant -= timedelta(days=1)
     if last is None:

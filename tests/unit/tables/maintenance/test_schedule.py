@@ -62,6 +62,15 @@ def test_the_hour_that_summer_time_leaves_out_does_not_stop_it():
     assert not night_is_due(plan, run_at("2027-03-28T04:00+02:00"), at("2027-03-28T05:00+02:00"))
 
 
+@pytest.mark.parametrize(
+    "now", ["02:00+02:00", "02:59+02:00", "02:00+01:00", "02:59+01:00", "03:00+01:00", "12:00+01:00"]
+)
+def test_an_hour_that_comes_twice_is_one_night(now: str):
+    plan = Plan(hour=2, timezone="Europe/Berlin")
+    assert night_is_due(plan, run_at("2027-10-30T02:00+02:00"), at(f"2027-10-31T{now}"))
+    assert not night_is_due(plan, run_at("2027-10-31T02:00+02:00"), at(f"2027-10-31T{now}"))
+
+
 class Clock:
     def __init__(self) -> None:
         self.s = 1000.0
