@@ -124,6 +124,13 @@ async def test_a_wrong_name_is_told(house: House, name: str) -> None:
 # -- stops
 
 
+async def test_a_name_in_full_width_is_the_same_when_it_goes(house: House) -> None:
+    for path in ("/teams/ｗｅｂ", "/users/ｙｕｉ"):
+        assert (await house.ask("PUT", path, {})).status_code == 201
+        gone = await house.ask("DELETE", path)
+        assert (gone.status_code, gone.json()["name"]) == (200, "web" if "teams" in path else "yui")
+
+
 async def test_a_stop_is_set_listed_and_lifted(house: House) -> None:
     body = {"kind": "user", "value": "ｔａｒｏ", "reason": "費用の\n異常"}
     answer = await house.ask("POST", "/stops", body)

@@ -331,6 +331,7 @@ async def test_a_user_sees_what_is_about_the_own_key(house: House) -> None:
     await put(house, {"scope": {"key": "app"}, "qpm": 5}, path="/limits")
     spend(house, 10**9)
     spend(house, 3 * 10**9, {**TEAM, "user": "hanako", "key": "lead"})
+    spend(house, 7 * 10**9, {**TEAM, "user": "jiro", "key": "bot"})
     own = (await house.ask("GET", "/me", role="user")).json()
     assert (own["name"], own["role"], own["key"]["name"]) == ("app", "user", "app")
     assert [(one["scope"], [(s["scope"], s["spent_usd"]) for s in one["states"]]) for one in own["budgets"]] == [
