@@ -11,6 +11,7 @@ import uvloop
 from tests.services.redis_workers import (
     BLOCK,
     HANGS_S,
+    METER,
     PATIENCE_S,
     WARN,
     Rows,
@@ -99,6 +100,17 @@ async def test_an_empty_server_lets_no_budgeted_call_in_whatever_it_is_asked(ser
         for epoch in ("", "building:x@1", "another:run@1"):
             asked = asking("admit", unseen, place, epoch, 60_000)
             assert (await one.counters._link.send(asked))[0] == -1
+
+
+async def test_an_empty_server_counts_what_has_limits_alone(server: RedisServer) -> None:
+    async with workers(server, 1, Rows()) as (one,):
+        account = one.counters.bind([METER], [], [])
+        place = account.placed(one.counters._windows, one.counters._turn)
+        server.empty()
+        for at, epoch in enumerate(("", "another:run@1")):
+            asked = asking("admit", Reservation(account, 0.0, 10, 0, 0, f"limited{at}", 0), place, epoch, 60_000)
+            reply = await one.counters._link.send(asked)
+            assert (reply[0], reply[5]) == (1, at), "let in, beside those that run"
 
 
 async def test_a_server_back_with_an_old_memory_is_rebuilt_too(server: RedisServer) -> None:

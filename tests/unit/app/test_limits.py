@@ -50,8 +50,10 @@ def test_rules_of_the_database_stand_beside_those_of_the_file(tmp_path: Path) ->
     declared, own = given.budgets[1], Budget(scope=(("team", "web"),), amount_nanos=7)
     same = msgspec.structs.replace(declared, amount_nanos=10**12)
     limit = Limit(scope=(("key", "app"),), qpm=3)
+    looser = msgspec.structs.replace(given.limits[0], tpm=10**9)
     control = ControlRecords(
-        budgets=(StoredBudget(rule=same), StoredBudget(rule=own)), limits=(StoredLimit(rule=limit),)
+        budgets=(StoredBudget(rule=same), StoredBudget(rule=own)),
+        limits=(StoredLimit(rule=looser), StoredLimit(rule=limit)),
     )
     rules = rules_of(given, control)
     # the file has the last word about what it declares

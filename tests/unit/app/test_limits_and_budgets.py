@@ -95,6 +95,14 @@ async def test_a_budget_begins_with_what_the_rows_say_and_keys_go_by_their_names
     assert (denied.spent_nanos, denied.reserved_nanos) == (900_000, 50_000)
 
 
+async def test_a_budget_of_a_key_that_was_made_after_the_start_begins_with_its_rows(tmp_path: Path, rows: Rows) -> None:
+    one = await open_limits_and_budgets(settings(tmp_path), {})
+    await one.change(settings(tmp_path, "budgets: [{scope: {key: app}, usd: 0.001}]"), {"key_1": "app"}, NOTHING)
+    denied = ask(one, 51)
+    assert type(denied) is Denial
+    assert denied.spent_nanos == 900_000
+
+
 async def test_rows_that_cannot_be_read_are_no_start(tmp_path: Path, rows: Rows) -> None:
     rows.fault = SpentUnknown("no rows")
     with pytest.raises(StoreUnavailable, match="no rows; budgets cannot be kept without it"):
@@ -126,6 +134,22 @@ async def test_a_limit_that_is_raised_while_calls_wait_holds_for_those_who_come(
     await one.change(settings(tmp_path, "limits: [{scope: {user: 太郎}, concurrency: 9, wait_s: 60}]"), {}, NOTHING)
     assert type(ask(one)) is Reservation
     waits.cancel()
+
+
+async def test_what_the_counters_have_forgotten_no_plan_goes_on_counting_on(
+    tmp_path: Path, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit would hold twice: once for who came before, and once for who comes after."""
+    one = await open_limits_and_budgets(settings(tmp_path, "limits: [{scope: {user: '*'}, concurrency: 1}]"), {})
+    planner = one.planner()
+    assert planner is not None
+    plan = planner.plan_for(CALLER, "太郎", "chat", TARGET)
+    assert planner.plan_for(CALLER, "太郎", "chat", TARGET) is plan
+    one.tick()
+    assert planner.plan_for(CALLER, "太郎", "chat", TARGET) is plan
+    monkeypatch.setattr(one.counters, "tick", lambda *_: True)
+    one.tick()
+    assert planner.plan_for(CALLER, "太郎", "chat", TARGET) is not plan
 
 
 async def test_metrics_name_no_user_and_no_key(tmp_path: Path, rows: Rows) -> None:

@@ -343,10 +343,75 @@ async def test_prices_that_hold_from_now_on_are_in_force_with_the_next_look(tmp_
     assert await costs() == [night] * 2
 
 
-async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture) -> str:
+async def test_what_could_not_be_priced_is_looked_up_again_after_an_hour(tmp_path: Path) -> None:
+    _, keys, running = _control_house(tmp_path)
+
+    class Prices(_Prices):
+        asked = 0
+
+        def outdated(self, pairs: Sequence[object]) -> list[object]:
+            return []
+
+        async def resolve(self, pairs: Sequence[object]) -> bool:
+            self.asked += 1
+            return False
+
+    prices: Any = Prices()
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, None, None)
+    await reloader.look()
+    assert prices.asked == 0
+    reloader._prices_at_s -= 3601  # pyright: ignore[reportPrivateUsage]
+    for _ in range(3):
+        await reloader.look()
+    assert prices.asked == 1
+
+
+async def test_a_new_file_is_not_in_force_before_its_models_are_priced(tmp_path: Path) -> None:
+    _, keys, running = _control_house(tmp_path)
+    path, prices = tmp_path / "sekisho.yaml", _Prices()
+    priced: list[Rates | None] = []
+
+    class Pipeline(_Pipeline):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "snapshot" and "chat" in value.endpoints:
+                priced.append(value.endpoints["chat"].targets[0].rates)
+
+    pipeline = Pipeline()
+    pipeline.snapshot = running.pipeline.snapshot
+    running.pipeline = pipeline
+    load_again = functools.partial(load, path, environ=_ENVIRON)
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, load_again, path)  # type: ignore[arg-type]
+    found = prices.next_rates = Rates(input_nanos_per_mtok=2, output_nanos_per_mtok=2)
+    known = _FILE.replace("{local:", "{deepseek: {type: deepseek, api_key: '${env:S3_KEY}'}, local:")
+    path.write_text(known + "endpoints: {chat: {targets: [{provider: deepseek, model: deepseek-chat}]}}\n")
+    await reloader.look()
+    assert priced == [found]
+
+
+async def test_a_signal_reads_the_file_once(tmp_path: Path) -> None:
+    _, keys, running = _control_house(tmp_path)
+    path, prices, read = tmp_path / "sekisho.yaml", PriceBook(tmp_path / "prices.json"), list[Settings]()
+
+    def read_again() -> Settings:
+        read.append(load(path, environ=_ENVIRON))
+        return read[-1]
+
+    reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, read_again, path)
+    await reloader.look()
+    assert not read
+    reloader.wanted.set()
+    for _ in range(3):
+        await reloader.look()
+    assert read == [running.settings]
+
+
+async def _told(
+    folder: Path, change: Callable[[str, dict[str, str]], str], caplog: pytest.LogCaptureFixture, file: str = _FILE
+) -> str:
     """What the log says of a restart when a running gateway sees the changed file."""
     path, environ = folder / "sekisho.yaml", dict(_ENVIRON)
-    path.write_text(_FILE)
+    path.write_text(file)
 
     def read() -> Settings:
         return load(path, environ=environ)
@@ -355,7 +420,7 @@ async def _told(folder: Path, change: Callable[[str, dict[str, str]], str], capl
     keys = MemoryKeyStore()
     prices = PriceBook(folder / "prices.json")
     reloader = Reloader(running, keys, keys.version(), prices, b"p" * 32, read, path)
-    path.write_text(change(_FILE, environ))
+    path.write_text(change(file, environ))
     os.utime(path, (1, 1))
     with caplog.at_level(logging.WARNING, "sekisho.app"):
         await reloader.look()
@@ -387,6 +452,17 @@ async def test_a_new_password_takes_one(
     assert f"`{section}` has changed" in told
     assert told.count("restart") == 1
     assert "another-secret-5" not in caplog.text
+
+
+@pytest.mark.parametrize("goes", [True, False])
+async def test_a_database_of_another_kind_takes_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, goes: bool
+) -> None:
+    lines = _FILE.splitlines(keepends=True)
+    without = "".join(line for line in lines if not line.startswith("database:"))
+    old, new = (_FILE, without) if goes else (without, _FILE)
+    told = await _told(tmp_path, lambda *_: new, caplog, old)
+    assert "`database.url` has changed" in told
 
 
 @pytest.mark.parametrize("fault", [SpentUnknown("no rows"), StoreUnavailable("no server")])

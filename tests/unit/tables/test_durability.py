@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ async def test_a_row_is_synced_before_anybody_is_told(tmp_path: Path, monkeypatc
     writer.append(record_of(a_row(2)))
     assert await told(writer)
     assert synced.count("file") > before
+    writer.close()
+
+
+def test_a_row_that_nobody_waits_for_is_synced_within_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SpoolWriter(tmp_path)
+    synced = threading.Semaphore(0)
+    monkeypatch.setattr(durability, "fdatasync", lambda fd: synced.release())
+    for n in range(3):
+        writer.append(record_of(a_row(n)))
+        assert synced.acquire(timeout=60), n
+        while synced.acquire(timeout=2 * durability.EVERY_S):
+            pass  # nothing new is nothing to sync
     writer.close()
 
 

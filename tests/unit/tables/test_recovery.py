@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,38 @@ def test_a_call_that_was_begun_is_a_row_after_the_restart(tmp_path: Path) -> Non
     assert third.recovered == 0
     assert len(ids(tmp_path)) == 2
     third.close()
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["without its bodies", "in memory"])
+def test_a_call_whose_row_found_little_room_is_no_row_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """It has ended, though not as it was to be written."""
+    room, now = [True], [100.0]
+
+    def reserve(fd: int, size: int) -> None:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        os.truncate(fd, size)
+
+    monkeypatch.setattr("sekisho.tables.mapped.reserve", reserve)
+    writer = SpoolWriter(tmp_path, SMALL, monotonic_s=lambda: now[0])
+    writer.begin(record(1))
+    room[0] = False
+    n = 2
+    while waits and not writer.failing:
+        writer.append(record(n))
+        n += 1
+    writer.append(record(1, request=b'"' + b"x" * 70_000 + b'"'))
+    room[0], now[0] = True, 200.0
+    while writer.last_seq >> 32 < 3:  # a new segment says which calls are open
+        writer.append(record(n))
+        n += 1
+    killed(writer)
+    again = SpoolWriter(tmp_path, SMALL)
+    assert again.recovered == 0
+    assert ids(tmp_path).count(f"req_{1:032x}") == 1
+    again.close()
 
 
 def test_an_open_call_is_carried_from_segment_to_segment(tmp_path: Path) -> None:

@@ -116,6 +116,25 @@ def test_segments_wholly_before_a_position_are_trimmed_and_the_newest_stays(tmp_
     writer.close()
 
 
+def test_what_is_held_is_read_although_it_is_trimmed_and_then_let_go(tmp_path: Path):
+    writer = SpoolWriter(tmp_path, SMALL)
+    n = 0
+    while len(segment_numbers(tmp_path)) < 3:
+        writer.append(record_of(a_row(n)))
+        n += 1
+    holder, trimmer = SpoolReader(tmp_path), SpoolReader(tmp_path)
+    holder.hold()
+    assert len(trimmer.writers()) == 1
+    opened = [*trimmer._open.values()]
+    assert trimmer.trim(writer.last_seq) == 2
+    assert [one._fd >= 0 for one in opened] == [False, False, True]
+    assert sum(len(chunk.payloads) for chunk in holder.chunks(0)) == n
+    opened += holder._open.values()
+    for one in (holder, trimmer, writer):
+        one.close()
+    assert {one._fd for one in opened} == {-1}
+
+
 def test_what_is_to_be_on_the_disk_is_synced_and_no_other_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     writer = SpoolWriter(tmp_path, SMALL)
     while len(segment_numbers(tmp_path)) < 4:
@@ -237,6 +256,10 @@ def test_a_file_that_is_no_segment_is_left_alone(tmp_path: Path):
     reader = SpoolReader(tmp_path)
     assert len(list(reader.chunks(0))) == 1
     assert reader.strange == {0}
+    opened = len(os.listdir("/dev/fd"))
+    for _ in range(3):  # as often as the committer looks
+        assert len(list(reader.chunks(0))) == 1
+    assert len(os.listdir("/dev/fd")) == opened
     reader.trim(writer.last_seq)
     assert 0 in segment_numbers(tmp_path)
     reader.close()

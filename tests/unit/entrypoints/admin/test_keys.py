@@ -146,6 +146,15 @@ async def test_an_owner_makes_keys_of_the_own_team_with_the_own_rights_at_most(h
         assert await refused(house, "POST", "/keys", body, role="team_owner") == (403, "not_granted", param), wish
 
 
+async def test_an_owner_of_every_endpoint_grants_no_way_around_them(house: House) -> None:
+    """`*` is every endpoint of the file; a provider itself is a right of its own."""
+    owner = await make(house, {"name": "chief", "team": "research", "role": "team_owner", "endpoints": ["*"]})
+    assert (await make(house, {"name": "one"}, key=owner["key"]))["endpoints"] == ["*"]
+    assert (await make(house, {"name": "two", "endpoints": ["small"]}, key=owner["key"]))["endpoints"] == ["small"]
+    body = {"name": "three", "endpoints": ["chat", "local/*"]}
+    assert await refused(house, "POST", "/keys", body, key=owner["key"]) == (403, "not_granted", "endpoints")
+
+
 async def test_an_owner_sees_and_ends_keys_of_the_own_team_only(house: House) -> None:
     foreign = await make(house, {"name": "foreign", "team": "sales"})
     loose = await make(house, {"name": "loose"})

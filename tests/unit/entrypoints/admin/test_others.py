@@ -9,6 +9,7 @@ from tests.support.admin import CONFIG, House, admin_house
 
 from sekisho.domain.stops import Stop
 from sekisho.stores.control import Team, User
+from sekisho.stores.ports import StoreUnavailable
 
 
 async def refused(
@@ -123,6 +124,13 @@ async def test_a_wrong_name_is_told(house: House, name: str) -> None:
 # -- stops
 
 
+async def test_a_name_in_full_width_is_the_same_when_it_goes(house: House) -> None:
+    for path in ("/teams/ｗｅｂ", "/users/ｙｕｉ"):
+        assert (await house.ask("PUT", path, {})).status_code == 201
+        gone = await house.ask("DELETE", path)
+        assert (gone.status_code, gone.json()["name"]) == (200, "web" if "teams" in path else "yui")
+
+
 async def test_a_stop_is_set_listed_and_lifted(house: House) -> None:
     body = {"kind": "user", "value": "ｔａｒｏ", "reason": "費用の\n異常"}
     answer = await house.ask("POST", "/stops", body)
@@ -147,6 +155,14 @@ async def test_a_stop_is_set_listed_and_lifted(house: House) -> None:
     assert await refused(house, "DELETE", f"/stops/{made['id']}") == (404, "object_not_found", "id")
     actions = [entry["action"] for entry in (await house.ask("GET", "/audit")).json()["data"]]
     assert actions == ["stop.delete", "stop.set", "stop.set"]
+
+
+async def test_a_key_is_told_of_the_stops_that_are_its_own(house: House) -> None:
+    for kind, value in (("user", "taro"), ("user", "hanako"), ("team", "research"), ("team", "sales")):
+        asked = await house.ask("POST", "/stops", {"kind": kind, "value": value, "reason": "leak"})
+        assert asked.status_code == 201, asked.text
+    stops = (await house.ask("GET", "/me", role="user")).json()["stops"]
+    assert sorted((one["kind"], one["value"]) for one in stops) == [("team", "research"), ("user", "taro")]
 
 
 async def test_everything_can_be_stopped(house: House) -> None:
@@ -230,3 +246,14 @@ async def test_no_way_changes_or_takes_away_an_entry(house: House) -> None:
 async def test_a_user_of_the_database_has_no_team_to_lose(house: House) -> None:
     await house.ask("PUT", "/users/jiro", {})
     assert house.control.control().users == (User(name="jiro"),)
+
+
+async def test_a_database_that_is_away_is_said_and_no_mistake_of_ours(house: House, monkeypatch: Any) -> None:
+    def away() -> Any:
+        raise StoreUnavailable("the database is being restarted at db.internal")
+
+    monkeypatch.setattr(house.control, "control", away)
+    answer = await house.ask("GET", "/teams")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert "db.internal" not in answer.text

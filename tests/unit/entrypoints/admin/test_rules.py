@@ -295,8 +295,18 @@ async def test_an_owner_touches_nothing_of_others_or_of_the_administrators(house
             assert await refused(house, "PUT", path, body, role="team_owner") == (403, "not_granted", None), scope
     more = {"scope": {"team": "research", "user": "*"}, "qpm": 11}
     assert await refused(house, "PUT", "/limits", more, role="team_owner") == (403, "not_granted", "qpm")
+    await put(house, {"scope": {"team": "research", "key": "app"}, "tpm": 100, "concurrency": 2}, path="/limits")
+    for quantity, most in (("tpm", 100), ("concurrency", 2)):
+        # of these very calls, and not of others
+        await put(house, {"scope": {"team": "research", "key": "lead"}, quantity: most + 1}, "team_owner", "/limits")
+        more = {"scope": {"team": "research", "key": "app"}, quantity: most + 1}
+        asked = await refused(house, "PUT", "/limits", more, role="team_owner")
+        assert asked == (403, "not_granted", quantity)
     own = await put(house, {"scope": {"team": "research", "user": "*"}, "qpm": 9}, role="team_owner", path="/limits")
     assert own["id"] != limit["id"]
+    # what it has set itself it may set anew, up to what was set for it
+    again = await put(house, {"scope": {"team": "research", "user": "*"}, "qpm": 10}, "team_owner", "/limits")
+    assert (again["id"], again["qpm"]) == (own["id"], 10)
     assert (await house.ask("DELETE", f"/limits/{own['id']}", role="team_owner")).status_code == 200
 
 
@@ -307,6 +317,12 @@ async def test_an_owner_sees_what_holds_for_the_team_and_no_other_teams_money(ho
     listed = (await house.ask("GET", "/budgets", role="team_owner")).json()
     assert [one["scope"] for one in listed["data"]] == [{"team": "*"}]
     assert [state["scope"] for state in listed["data"][0]["states"]] == [{"team": "research"}]
+    await put(house, {"scope": {"team": "*"}, "tpm": 1_000}, path="/limits")
+    for team in ("research", "sales"):
+        spend(house, 0, {"team": team})
+    for role, teams in (("auditor", ["research", "sales"]), ("team_owner", ["research"])):
+        every = shown((await house.ask("GET", "/limits", role=role)).json(), scope={"team": "*"})
+        assert [state["scope"]["team"] for state in every["states"]] == teams
 
 
 async def test_a_user_sees_what_is_about_the_own_key(house: House) -> None:
@@ -315,6 +331,7 @@ async def test_a_user_sees_what_is_about_the_own_key(house: House) -> None:
     await put(house, {"scope": {"key": "app"}, "qpm": 5}, path="/limits")
     spend(house, 10**9)
     spend(house, 3 * 10**9, {**TEAM, "user": "hanako", "key": "lead"})
+    spend(house, 7 * 10**9, {**TEAM, "user": "jiro", "key": "bot"})
     own = (await house.ask("GET", "/me", role="user")).json()
     assert (own["name"], own["role"], own["key"]["name"]) == ("app", "user", "app")
     assert [(one["scope"], [(s["scope"], s["spent_usd"]) for s in one["states"]]) for one in own["budgets"]] == [
