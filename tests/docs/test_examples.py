@@ -25,6 +25,7 @@ JAPANESE = [page for page in PAGES if page.name.endswith(".ja.md") and page.pare
 _IN_ITS_WORDS = """
 administer
 ask-again-without-paying-twice
+back-up-and-upgrade
 compare-with-the-bill
 give-every-department-a-budget
 keep-the-tables-on-object-storage

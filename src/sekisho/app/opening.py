@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sekisho.app")
 
 _TICK_S = 1.0
+#: between two lines in the log about a database that stays away
+_REMIND_S = 60.0
 DRAIN_S = 20.0
 
 
@@ -209,14 +211,21 @@ async def _look(running: Installation, reloader: Reloader) -> None:
 async def _obey(running: Installation, reloader: Reloader) -> None:
     """Stops and keys, about once a second, whatever the rest of housekeeping waits for. It asks the control database
     and nothing else, so it knows whether that answers."""
+    clock = asyncio.get_running_loop().time
+    said_s = 0.0
     while True:
         await asyncio.sleep(_TICK_S)
         try:
             reloader.obey()
+            if not running.database_up:
+                log.info("the control database answers again")
             running.database_up = True
         except StoreUnavailable as error:
+            # not each second of an outage of hours; the reason may change, so it is said again
+            if running.database_up or clock() - said_s >= _REMIND_S:
+                log.warning("the control database does not answer; the keys known last stay in force: %s", error)
+                said_s = clock()
             running.database_up = False
-            log.warning("the control database does not answer; the keys known last stay in force: %s", error)
         except Exception:
             log.exception("stops and keys could not be taken over; it is tried again")
 

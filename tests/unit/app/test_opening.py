@@ -78,4 +78,32 @@ async def test_a_database_that_is_away_is_said_to_be(
     with caplog.at_level(logging.WARNING, "sekisho.app"):
         running = await _kept(reloader, monkeypatch)
     assert not running.database_up
-    assert "the control database does not answer" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        "the control database does not answer; the keys known last stay in force: no database"
+    ]
+
+
+async def test_a_database_that_stays_away_is_said_to_be_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(opening, "_REMIND_S", 0.0)
+    reloader = _Reloader()
+    reloader.of_database = StoreUnavailable("no database")
+    with caplog.at_level(logging.WARNING, "sekisho.app"):
+        await _kept(reloader, monkeypatch)
+    assert len(caplog.records) > 1
+
+
+async def test_a_database_that_is_back_is_said_to_be_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = SimpleNamespace(database_up=False)
+    monkeypatch.setattr(opening, "_TICK_S", 0.001)
+    task = asyncio.ensure_future(opening._obey(running, _Reloader()))  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+    with caplog.at_level(logging.INFO, "sekisho.app"):
+        while not running.database_up:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])
+    assert [record.getMessage() for record in caplog.records] == ["the control database answers again"]
