@@ -29,7 +29,7 @@ _PARQUET_INDEXED = (*_INDEXED, "status_code")
 _IDS = ("request_id", "client_request_id", "trace_id", "span_id", "input_hash")
 #: values that hardly ever repeat: a dictionary would only cost
 _UNIQUE = frozenset({"event_time", *_IDS, *BODIES} - {"error_message"})
-ROW_GROUP = {"usage": 50_000, "inference_log": 2_048}
+ROW_GROUP = {"usage": 60_000, "inference_log": 2_048}
 
 
 class Part(NamedTuple):
