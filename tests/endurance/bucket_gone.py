@@ -27,7 +27,7 @@ from sekisho.tables.status import read_status
 #: how long before and after
 AROUND_S = 3.0
 _CALM = {name: kind for name, kind in KINDS.items() if not kind.leaves}
-_SECTION = """tables:
+SECTION = """tables:
   commit: {{every_s: 0.3}}
   url: s3://{bucket}/tables
   s3:
@@ -45,7 +45,7 @@ async def trial(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
     door = Door(server)
     gateway = Gateway(folder, mock, environ={"S3_ID": ACCESS_KEY, "S3_SECRET": SECRET_KEY})
     bucket = server.bucket()
-    section = _SECTION.format(bucket=bucket, port=door.port)
+    section = SECTION.format(bucket=bucket, port=door.port)
     gateway.config.write_text(gateway.config.read_text().replace("tables: {commit: {every_s: 0.3}}\n", section))
     traffic = Traffic(gateway.url, random.Random(seed), kinds=_CALM)
     try:

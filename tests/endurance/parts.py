@@ -131,6 +131,12 @@ PARTS: dict[str, Part] = {
         Part("room", 60, "seconds without room on the disk", _outage(room_gone)),
         Part("bucket", 60, "seconds without the S3 endpoint", *_program("bucket_gone", "--seconds")),
         Part("stores", 30, "seconds without Redis, and without PostgreSQL", *_program("stores_gone", "--seconds")),
+        Part(
+            "machines",
+            300,
+            "seconds of two machines and random faults",
+            *_program("two_machines", "--seconds", seeded=True),
+        ),
         Part("commits", 17_280, "small commits", *_program("day_of_commits", "--commits")),
         Part("budgets", 100, "pairs of races for a budget", *_program("budget_race", "--runs", seeded=True)),
         Part("races", 100, "pairs of races through gateways", *_program("gateway_race", "--runs", seeded=True)),

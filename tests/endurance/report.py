@@ -37,6 +37,12 @@ TITLES = {
         "Four workers, budgets in Redis and keys in PostgreSQL. Redis stands still, is killed and comes back empty; "
         + "then PostgreSQL is killed and comes back.",
     ),
+    "machines": (
+        "Two machines, and whatever can fail fails",
+        "Two workers on each, budgets in Redis, keys in PostgreSQL, tables in a bucket. What fails when is drawn, two "
+        + "things at once now and then, and every 20 seconds callers have another budget. At the end Redis is emptied "
+        + "once more, and `sekisho reconcile` has to find on both machines that rows and budgets agree.",
+    ),
     "bucket": ("S3 endpoint gone", "The tables are in a bucket, and nobody answers there."),
     "commits": ("A day of small commits", "One commit every five seconds of a simulated day, and its maintenance."),
     "budgets": (

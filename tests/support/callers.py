@@ -13,6 +13,9 @@ import msgspec
 from tests.crash.house import KEY, PATIENCE_S, Gateway
 from tests.endurance.gateway_race import MODEL
 
+#: while nobody listens
+_DOWN_S = 0.05
+
 
 class Answer(NamedTuple):
     """One call as its client saw it; status 0: the connection broke."""
@@ -68,7 +71,7 @@ class Callers:
                 words = " ".join(["key"] * draw.randint(*self._words))
                 body = {"model": self._model, "max_tokens": 160, "messages": [{"role": "user", "content": words}]}
                 into.append(await self._call(session, body))
-                await asyncio.sleep(draw.random() * self._pause_s)
+                await asyncio.sleep(draw.random() * self._pause_s if into[-1].status else _DOWN_S)
 
     async def _call(self, session: aiohttp.ClientSession, body: dict[str, Any]) -> Answer:
         began_s = time.monotonic()
