@@ -70,6 +70,8 @@ class Site:
     bucket: str
     rng: random.Random
     faults: Counter[str] = field(default_factory=Counter[str])
+    #: what fails at this moment, or failed last
+    last: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -92,7 +94,13 @@ async def site(folder: Path, seed: int) -> AsyncGenerator[Site]:
             second.data_dir.mkdir(mode=0o700)
             shutil.copy2(first.data_dir / "key_pepper", second.data_dir)
             await second.start()
-            yield Site(machines, redis, postgres, door, bucket, random.Random(seed))
+            there = Site(machines, redis, postgres, door, bucket, random.Random(seed))
+            try:
+                yield there
+            except Exception:
+                tails = "\n\n".join(machine.log_tail() for machine in machines)
+                print(f"{there.last}\n{tails}", file=sys.stderr)  # the folder is about to go
+                raise
     finally:
         for machine in machines:
             machine.kill_everything()
@@ -191,7 +199,8 @@ async def _fail(there: Site, until_s: float) -> None:
         await asyncio.sleep(there.rng.uniform(0.3, 3))
         names = there.rng.choices([*FAULTS], weights, k=2 if there.rng.random() < _TWO_AT_ONCE else 1)
         once = {FAULTS[name][1]: name for name in names}
-        there.faults.update(once.values())
+        there.last = (*once.values(),)
+        there.faults.update(there.last)
         await asyncio.gather(*(FAULTS[name][2](there) for name in once.values()))
 
 

@@ -4,6 +4,7 @@ find the words: who meets it decides what ends."""
 from __future__ import annotations
 
 import errno
+import sqlite3
 import ssl
 
 from sekisho.app.settings.messages import Say
@@ -56,6 +57,20 @@ NO_CLIENT = Say(
     "Sekisho のフォルダーで .uv/bin/uv pip install --python .venv -e '.[postgresql]' を実行してください。",
 )
 DATABASE = Say("", "{error}", "管理データベースを使えません: {error}")
+DATABASE_FILE = Say(
+    "",
+    "the control database cannot be used: {reason}",
+    "管理データベースを使えません: {reason}",
+    "see that the file can be read and written; where it is damaged, restore it from a backup",
+    "ファイルを読み書きできるか確認し、壊れている場合はバックアップから戻してください。",
+)
+DATABASE_SERVER = Say(
+    "",
+    "the control database cannot be used: {reason}",
+    "管理データベースを使えません: {reason}",
+    "see that the server of `database.url` runs, and that it lets this user in from here",
+    "`database.url` のサーバーが動いていて、このマシンからこのユーザーで接続できるか確認してください。",
+)
 LATER_VERSION = Say(
     "",
     "the control database ({database}) was written by a later version of Sekisho, which this one cannot read",
@@ -150,6 +165,17 @@ def words(error: Exception, language: Language) -> str:
     return say.message(language, **values) + (f"\n    -> {hint}" if hint else "")
 
 
+def _database(error: StoreUnavailable) -> tuple[Say, dict[str, object]]:
+    """The driver says in its own words what is wrong, and which of the two databases it is."""
+    cause = error.__cause__
+    driver = getattr(cause, "orig", None) or cause
+    if isinstance(driver, sqlite3.Error):
+        return DATABASE_FILE, {"reason": driver}
+    if type(driver).__module__.startswith("psycopg"):
+        return DATABASE_SERVER, {"reason": " ".join(str(driver).split())}
+    return DATABASE, {"error": error}
+
+
 def _say(error: Exception, language: Language) -> tuple[Say, dict[str, object]]:
     match error:
         case DataDirInUse():
@@ -163,7 +189,7 @@ def _say(error: Exception, language: Language) -> tuple[Say, dict[str, object]]:
         case NotWritable():
             return NOT_WRITABLE, {"reason": error.reason}
         case StoreUnavailable():
-            return DATABASE, {"error": error}
+            return _database(error)
         case CannotListen():
             return error.say, {"place": error.place, "reason": os_reason(error.cause, language)}
         case ssl.SSLError():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import ssl
 from pathlib import Path
 from string import Formatter
 
+import psycopg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from sekisho.app import obstacles
 from sekisho.app.obstacles import METRICS_PORT_TAKEN, PEPPER, CannotListen, no_port, words
@@ -17,6 +20,14 @@ from sekisho.stores.ports import ClientMissing, LaterVersion, NotWritable, Store
 from sekisho.tables.spool_folder import DataDirInUse
 
 PEPPER_PATH = Path("/srv/rows/key_pepper")
+
+
+def _caused(text: str, cause: Exception) -> StoreUnavailable:
+    error = StoreUnavailable(text)
+    error.__cause__ = cause
+    return error
+
+
 TAKEN = OSError(errno.EADDRINUSE, "Address already in use")
 CASES = [
     (DataDirInUse(Path("/srv/rows"), "7703"), "/srv/rows is in use by process 7703", "プロセス 7703 が使用中です。"),
@@ -39,6 +50,16 @@ CASES = [
         "クライアントが入っていません。\n    -> Sekisho のフォルダーで .uv/bin/uv pip install",
     ),
     (StoreUnavailable("no database"), "no database", "管理データベースを使えません"),
+    (
+        _caused("the control database cannot be read: damaged", sqlite3.DatabaseError("damaged")),
+        "the control database cannot be used: damaged\n    -> see that the file can be read",
+        "管理データベースを使えません: damaged\n    -> ファイルを読み書きできるか",
+    ),
+    (
+        _caused("the control database cannot be read: no entry", psycopg.OperationalError("no\nentry")),
+        "the control database cannot be used: no entry\n    -> see that the server of `database.url` runs",
+        "管理データベースを使えません: no entry\n    -> `database.url` のサーバーが動いていて",
+    ),
     (NotWritable("read-only"), "database cannot be written: read-only\n    -> it may be a standby", "書き込めません"),
     (
         LaterVersion("/srv/control.db"),
@@ -75,6 +96,11 @@ CASES = [
 def test_what_is_in_the_way_is_said_in_both_languages(error: Exception, english: str, japanese: str) -> None:
     assert english in words(error, "en")
     assert japanese in words(error, "ja")
+
+
+def test_what_the_driver_said_is_found_behind_sqlalchemy_s_words() -> None:
+    error = _caused("did not answer", DBAPIError("SELECT 1", {}, psycopg.OperationalError("gone")))
+    assert words(error, "ja").startswith("管理データベースを使えません: gone\n    -> `database.url`")
 
 
 def test_both_languages_name_the_same_facts() -> None:
