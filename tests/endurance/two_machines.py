@@ -70,6 +70,7 @@ class Site:
     bucket: str
     rng: random.Random
     faults: Counter[str] = field(default_factory=Counter[str])
+    longest_stop_s: float = 0.0
     #: what fails at this moment, or failed last
     last: tuple[str, ...] = ()
 
@@ -111,7 +112,9 @@ async def site(folder: Path, seed: int) -> AsyncGenerator[Site]:
 
 def _machine(folder: Path, mock: Mock, more: str, tables: str) -> Gateway:
     machine = Gateway(folder, mock, environ=_ENVIRON, more=more, workers=WORKERS)
-    machine.config.write_text(machine.config.read_text().replace("tables: {commit: {every_s: 0.3}}\n", tables))
+    machine.config.write_text(
+        machine.config.read_text().replace("tables: {commit: {every_s: 0.3}}\n", tables.replace("0.3", "1"))
+    )
     return machine
 
 
@@ -140,8 +143,19 @@ async def machine_killed(there: Site) -> None:
 async def machine_restarted(there: Site) -> None:
     machine = there.rng.choice(there.machines)
     if machine.alive:
-        await machine.stop()
+        await _down(there, machine)
         await _up(machine)
+
+
+async def _down(there: Site, machine: Gateway) -> None:
+    """In order: calls have 30 seconds, and then the last rows 20 more where the bucket is away or slow."""
+    began_s = time.monotonic()
+    machine.terminate()
+    async with asyncio.timeout(2 * PATIENCE_S):
+        while machine.alive:
+            await asyncio.sleep(0.05)
+    assert await machine.ended() == 0, machine.log_tail()
+    there.longest_stop_s = max(there.longest_stop_s, time.monotonic() - began_s)
 
 
 async def _up(machine: Gateway) -> None:
@@ -215,14 +229,14 @@ async def trial(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
     async with site(folder, seed) as there:
         while time.monotonic() < ends_s:
             features.append(f"round-{len(features)}")
-            callers = [Callers(machine, features[-1], count=CALLERS) for machine in there.machines]
+            callers = [Callers(machine, features[-1], count=CALLERS, pause_s=0.1) for machine in there.machines]
             await _fail(there, min(time.monotonic() + ROUND_S, ends_s))
             for one in callers:
                 await one.stop()
                 told += one.with_budget + one.without
         apart = await _at_the_end(there)
         for machine in there.machines:
-            assert await machine.stop() == 0, machine.log_tail()
+            await _down(there, machine)
         log = [line for machine in there.machines for line in machine.mistakes()]
         rows = {name: _ids(there, name) for name in ("usage", "inference_log")}
         return _figures(there, told, rows, _costs(there, features), apart + log)
@@ -239,7 +253,7 @@ async def _at_the_end(there: Site) -> list[str]:
 async def _serves(machine: Gateway) -> None:
     """Until each of its callers has an answer under a budget."""
     callers = Callers(machine, "last", count=2 * WORKERS, pause_s=0.2)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(_SETTLED_S):
         while [one.status for one in callers.with_budget[-2 * WORKERS :]] != [200] * 2 * WORKERS:
             await asyncio.sleep(0.1)
     await callers.stop()
@@ -299,6 +313,7 @@ def _figures(
         "acknowledged and lost": len(lost),
         "doubled": len(doubled),
         "rows in usage": rows["usage"].total(),
+        "the longest orderly stop took, s": round(there.longest_stop_s, 1),
         "budgets": len(costs),
         "budgets used up": sum(cost >= AMOUNT for cost in costs),
         "the most that one was overspent, USD": format_usd(max(0, *(cost - AMOUNT for cost in costs))),

@@ -53,7 +53,8 @@ def connect(url: str, statement_timeout_ms: int, **more: Any) -> psycopg.Connect
         own = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise psycopg.OperationalError("`database.url` cannot be read; look at what follows the `?`") from None
-    bounds = {"connect_timeout": CONNECT_TIMEOUT_S} | _TCP
+    # the server lists its connections by this name
+    bounds = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "sekisho"} | _TCP
     bounds = {name: value for name, value in bounds.items() if name not in own}
     # the server takes the last one of two
     options = f"-c statement_timeout={statement_timeout_ms} {own.get('options') or ''}".strip()
