@@ -33,7 +33,7 @@ import polars
 from tests.crash.house import KEY, PATIENCE_S, SEKISHO, Gateway, Mock
 from tests.endurance.bucket_gone import SECTION
 from tests.endurance.budget_race import AMOUNT
-from tests.endurance.gateway_race import RULES
+from tests.endurance.gateway_race import MOST_WORDS, RULES
 from tests.support.callers import Answer, Callers
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
@@ -229,7 +229,10 @@ async def trial(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
     async with site(folder, seed) as there:
         while time.monotonic() < ends_s:
             features.append(f"round-{len(features)}")
-            callers = [Callers(machine, features[-1], count=CALLERS, pause_s=0.1) for machine in there.machines]
+            callers = [
+                Callers(machine, features[-1], count=CALLERS, pause_s=0.1, words=(1, MOST_WORDS))
+                for machine in there.machines
+            ]
             await _fail(there, min(time.monotonic() + ROUND_S, ends_s))
             for one in callers:
                 await one.stop()
