@@ -78,7 +78,7 @@ async def test_late_rows_that_are_told_twice_count_once(server: RedisServer) -> 
         assert (await one.budget()).spent_nanos == 0
         keeper = one.counters._keeper
         rows.uncommitted = 0
-        late = adding_late(keeper.epoch, await rows.spent(time.time()), keeper._windows_at(time.time()))
+        late = adding_late(keeper.epoch, (await rows.spent(time.time())).nanos, keeper._windows_at(time.time()))
         for _ in range(3):
             assert await one.counters._link.send(late) == 1
             assert (await one.budget()).spent_nanos == 300
