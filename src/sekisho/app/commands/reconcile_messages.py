@@ -326,6 +326,13 @@ NOTES: Final = {
         "予算は比べていません。予算の期間が {zone} の区切りと合いません。"
         "ゲートウェイの設定を --config で指定してください。",
     ),
+    "budget_erased": Say(
+        "",
+        "budget {budget} was not compared: {rows} nano-dollars in rows, {counted} counted; rows of {erased} "
+        "nano-dollars in its period were erased, and nobody can say whose they were",
+        "予算 {budget} は比べていません（行 {rows} ナノドル、カウンター {counted} ナノドル）。この期間の行のうち "
+        "{erased} ナノドル分は消去されており、だれの行だったかはわかりません。",
+    ),
     "budgets_rows_failed": Say(
         "",
         "budgets were not compared: {count} rows could not be stored, and their money is in the budgets alone",
