@@ -241,12 +241,17 @@ end
 
 -- whether a reservation has counted a call since this server has its memory
 local function counted_by_lease(call)
+  local names = {}
+  for n = 1, MOST_ATTEMPTS do
+    names[2 * n - 1] = KEYS[4] .. call .. '#' .. n
+    names[2 * n] = names[2 * n - 1] .. ':charged'
+  end
+  if redis.call('EXISTS', unpack(names)) == 0 then return false end
   local counted = false
   for n = 1, MOST_ATTEMPTS do
-    local id = call .. '#' .. n
-    local left = run_out(id)
+    local left = run_out(call .. '#' .. n)
     -- one that had not been sent, as far as anybody said, has charged nothing: then the row does
-    if left and left ~= 'E0' or redis.call('EXISTS', KEYS[4] .. id .. ':charged') == 1 then counted = true end
+    if left and left ~= 'E0' or redis.call('EXISTS', names[2 * n]) == 1 then counted = true end
   end
   return counted
 end

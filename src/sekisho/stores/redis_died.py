@@ -15,8 +15,8 @@ from sekisho.stores.redis_words import Words, dying
 
 #: of more nobody asks: they are counted by their rows. The server remembers so many ids for a day at most
 MOST_DIED = 50_000
-#: so that no call waits behind them
-_AT_ONCE = 100
+#: a millisecond or two, for calls wait behind it
+_AT_ONCE = 20
 
 Send = Callable[[Words], Awaitable[Any]]
 
