@@ -83,8 +83,7 @@ async def installation(
             pipeline.obey(Stops(control.stops))
             pipeline.idempotency = await open_idempotency(settings, pepper, pipeline.tally)
             running = Installation(settings, pipeline, committer, sink, limits)
-            running.settled = settled
-            running.unmarked = await asyncio.to_thread(unmarked, settings, pepper)
+            running.settled, running.unmarked = settled, await asyncio.to_thread(unmarked, settings, pepper)
             running.office = functools.partial(_office, running, pepper)
             reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
             async with _kept(running, reloader, worker):
