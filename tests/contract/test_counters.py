@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 from sekisho.domain.periods import window
 from sekisho.domain.spending import BudgetEvent, OnExceed, scope_of, scope_text
 from sekisho.ledger.scopes import scope_key
-from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, MeterState, Reservation
+from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, MeterState, Reservation, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
 
@@ -81,8 +81,8 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     server: RedisServer = request.getfixturevalue("server")
     server.empty()
 
-    async def nothing(_as_of_s: float) -> dict[str, int]:
-        return {}
+    async def nothing(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={})
 
     counters = RedisCounters(
         server.url, ZONE, events.append, nothing, time.perf_counter(), time.time(), grace_s=0.01, timeout_s=20

@@ -31,7 +31,7 @@ from sekisho.domain.usage import Usage
 from sekisho.ledger.limiter import Limiter
 from sekisho.ledger.plans import Planner, SizeBook
 from sekisho.ledger.scopes import Rules
-from sekisho.stores.counters import Denial, Reservation
+from sekisho.stores.counters import Denial, Reservation, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
 
@@ -175,8 +175,8 @@ class _Counters:
     """Redis counters, opened, with a tick every tenth of a second."""
 
     def __init__(self, url: str) -> None:
-        async def nothing(_as_of_s: float) -> dict[str, int]:
-            return {}
+        async def nothing(_as_of_s: float) -> SpentBefore:
+            return SpentBefore(nanos={})
 
         self._counters = RedisCounters(
             url,

@@ -36,7 +36,7 @@ from tests.support.redis_server import RedisServer
 from sekisho.domain.money import format_usd, usd_to_nanos
 from sekisho.domain.spending import Budget, scope_of
 from sekisho.ledger.scopes import Rules
-from sekisho.stores.counters import BudgetState
+from sekisho.stores.counters import BudgetState, SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 from sekisho.stores.redis_memory import LEASE_S
 from sekisho.tables.reader import ask
@@ -198,8 +198,8 @@ def _session() -> aiohttp.ClientSession:
 async def counters_of(server: RedisServer, feature: str) -> AsyncIterator[RedisCounters]:
     """The gateways' own, looked at from outside."""
 
-    async def nothing(_as_of_s: float) -> dict[str, int]:
-        return {}
+    async def nothing(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={})
 
     counters = RedisCounters(server.url, ZoneInfo("UTC"), lambda _: None, nothing, time.perf_counter(), time.time())
     await counters.open()

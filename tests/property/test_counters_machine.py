@@ -20,7 +20,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import BudgetEvent, scope_of
 from sekisho.ledger.scopes import scope_key
-from sekisho.stores.counters import BudgetSpec, Denial, MeterSpec, Outcome, Reservation
+from sekisho.stores.counters import BudgetSpec, Denial, MeterSpec, Outcome, Reservation, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
 from sekisho.stores.redis_words import LEASES
@@ -339,8 +339,8 @@ class OnRedis(Machine):
         await counters.open()
         return counters
 
-    async def rows(self, as_of_s: float) -> dict[str, int]:
-        return {spec.key: self.spent[one] for one, spec in enumerate(BUDGETS)}
+    async def rows(self, as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={spec.key: self.spent[one] for one, spec in enumerate(BUDGETS)})
 
     def ask(self, worker: int, kind: int, tokens: int, reserve: int, most: int) -> Outcome:
         async def ask() -> Outcome:

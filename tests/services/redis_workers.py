@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
-from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation
+from sekisho.stores.counters import BudgetSpec, BudgetState, Denial, MeterSpec, Outcome, Reservation, SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 
 SCOPE = scope_of({"team": "research"})
@@ -39,17 +39,20 @@ class Rows:
         self.ended: list[tuple[float, int]] = []
         #: at the end of the list, of another machine: not in the tables yet
         self.uncommitted = 0
+        #: of calls that died with their worker, by request id: when they came, and what their rows are charged
+        self.died: dict[str, tuple[float, int]] = {}
         self.asked = 0
 
-    async def spent(self, as_of_s: float) -> dict[str, int]:
+    async def spent(self, as_of_s: float) -> SpentBefore:
         self.asked += 1
         committed = self.ended[: len(self.ended) - self.uncommitted]
-        total = sum(cost for at_s, cost in committed if at_s < as_of_s)
-        return {BLOCK.key: total, WARN.key: total}
+        total = sum(cost for at_s, cost in (*committed, *self.died.values()) if at_s < as_of_s)
+        died = {call: {BLOCK.key: cost, WARN.key: cost} for call, (at_s, cost) in self.died.items() if at_s < as_of_s}
+        return SpentBefore(nanos={BLOCK.key: total, WARN.key: total}, died=died)
 
     @property
     def total(self) -> int:
-        return sum(cost for _, cost in self.ended)
+        return sum(cost for _, cost in (*self.ended, *self.died.values()))
 
 
 class Worker:
@@ -95,9 +98,9 @@ class Worker:
         if self._ticking is not None:
             self._ticking.cancel()
 
-    async def admit(self, reserve: int = 100, account: object = None) -> Outcome:
+    async def admit(self, reserve: int = 100, account: object = None, id: str = "") -> Outcome:
         began_s = time.perf_counter()
-        outcome = self.counters.admit(account or self.account, began_s, 10, reserve, 2 * reserve, "")  # type: ignore[arg-type]
+        outcome = self.counters.admit(account or self.account, began_s, 10, reserve, 2 * reserve, id)  # type: ignore[arg-type]
         if not isinstance(outcome, Reservation | Denial):
             self.waits += 1
             outcome = await outcome
@@ -137,8 +140,8 @@ async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
             await asyncio.sleep(0.01)
 
 
-async def granted(worker: Worker, reserve: int = 100, account: object = None) -> Reservation:
-    outcome = await worker.admit(reserve, account)
+async def granted(worker: Worker, reserve: int = 100, account: object = None, id: str = "") -> Reservation:
+    outcome = await worker.admit(reserve, account, id)
     assert isinstance(outcome, Reservation), outcome
     return outcome
 

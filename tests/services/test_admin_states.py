@@ -11,15 +11,15 @@ from tests.support.admin import House, admin_house, empty_database
 from tests.support.redis_server import RedisServer
 
 from sekisho.app.limits import rules_of
-from sekisho.stores.counters import Reservation
+from sekisho.stores.counters import Reservation, SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 
 FACTS = {"department": "rd", "team": "research", "key": "app", "user": "taro"}
 
 
 async def _worker(server: RedisServer) -> RedisCounters:
-    async def nothing(_as_of_s: float) -> dict[str, int]:
-        return {}
+    async def nothing(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={})
 
     zone = ZoneInfo("Asia/Tokyo")
     counters = RedisCounters(

@@ -11,13 +11,14 @@ import pytest
 from tests.services.redis_workers import until
 from tests.support.redis_server import RedisServer
 
+from sekisho.stores.counters import SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 
 
 @asynccontextmanager
 async def machine(server: RedisServer, zone: str) -> AsyncIterator[RedisCounters]:
-    async def nothing(_as_of_s: float) -> dict[str, int]:
-        return {}
+    async def nothing(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={})
 
     now_s, wall_s = time.perf_counter(), time.time()
     one = RedisCounters(server.url, ZoneInfo(zone), lambda _: None, nothing, now_s, wall_s, grace_s=0.01, late_s=())

@@ -23,7 +23,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.app.limits import or_unavailable
 from sekisho.stores import redis_memory, redis_outbox
-from sekisho.stores.counters import Denial
+from sekisho.stores.counters import Denial, SpentBefore
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_link import RedisLink
 from sekisho.stores.redis_words import EPOCH, Seen
@@ -89,7 +89,7 @@ class AwayRows(Rows):
         self.fault = fault or OSError("the bucket is away")
         self.takes_s = 0.0
 
-    async def spent(self, as_of_s: float) -> dict[str, int]:
+    async def spent(self, as_of_s: float) -> SpentBefore:
         found = await super().spent(as_of_s)
         if self.asked in self.away:
             await asyncio.sleep(self.takes_s)
@@ -114,7 +114,7 @@ async def test_rows_that_cannot_be_read_at_a_rebuild_are_read_again_in_a_moment(
 async def test_a_bucket_that_is_away_at_a_rebuild_is_told_in_one_line(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def not_told(_as_of_s: float) -> dict[str, int]:
+    async def not_told(_as_of_s: float) -> SpentBefore:
         raise SpentUnknown("what was spent cannot be read from the rows: 500")
 
     with pytest.raises(StoreUnavailable) as told:
@@ -134,7 +134,7 @@ class SlowRows(Rows):
 
     takes_s = 0.0
 
-    async def spent(self, as_of_s: float) -> dict[str, int]:
+    async def spent(self, as_of_s: float) -> SpentBefore:
         found = await super().spent(as_of_s)
         await asyncio.sleep(self.takes_s)
         return found
@@ -201,7 +201,7 @@ async def test_what_was_spent_of_a_new_budget_is_said_again_once_the_rebuild_is_
     async with workers(server, 1, rows) as (one,):
         one.counters.bind([], [], [new])
         server.empty()
-        await one.counters.adopt({new.key: 900}, time.time())
+        await one.counters.adopt(SpentBefore(nanos={new.key: 900}), time.time())
         assert (await one.budget(new)).spent_nanos == 900
 
 

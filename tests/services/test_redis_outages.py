@@ -25,7 +25,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import Budget, scope_of
 from sekisho.ledger.scopes import scope_key
-from sekisho.stores.counters import Denial, MeterSpec, Reservation
+from sekisho.stores.counters import Denial, MeterSpec, Reservation, SpentBefore
 from sekisho.stores.redis_words import EPOCH, SCRIPT_SHA, asking
 
 
@@ -271,7 +271,7 @@ async def test_who_rebuilds_says_that_those_hold_of_which_the_rows_were_read(ser
     held, newer = (Budget(scope=scope_of({"team": team}), amount_nanos=1) for team in ("research", "sales"))
     async with workers(server, 1, rows) as (one,):
 
-        async def spent(as_of_s: float) -> dict[str, int]:
+        async def spent(as_of_s: float) -> SpentBefore:
             one.counters.in_force = (held, newer)
             return await rows.spent(as_of_s)
 

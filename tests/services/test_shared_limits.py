@@ -18,7 +18,7 @@ from tests.support.redis_server import RedisServer
 from sekisho.domain.spending import scope_of
 from sekisho.ledger.scopes import scope_key
 from sekisho.stores import redis_memory, redis_words
-from sekisho.stores.counters import Denial, MeterSpec, Reservation
+from sekisho.stores.counters import Denial, MeterSpec, Reservation, SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 
 MINUTES = 10
@@ -51,8 +51,8 @@ async def workers(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[RedisCo
     monkeypatch.setattr(redis_memory, "LOADING", ("SCRIPT", "LOAD", script))
     monkeypatch.setattr(redis_words, "SCRIPT_SHA", hashlib.sha1(script.encode()).hexdigest())
 
-    async def nothing(_as_of_s: float) -> dict[str, int]:
-        return {}
+    async def nothing(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={})
 
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer())

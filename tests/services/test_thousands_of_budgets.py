@@ -11,15 +11,15 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import Budget, scope_of
 from sekisho.ledger.scopes import Rules
-from sekisho.stores.counters import BudgetSpec, MeterSpec
+from sekisho.stores.counters import BudgetSpec, MeterSpec, SpentBefore
 from sekisho.stores.redis_counters import RedisCounters
 
 MANY = 3_000
 BUDGETS = tuple(Budget(scope=scope_of({"user": f"利用者{n}"}), amount_nanos=n + 1) for n in range(MANY))
 
 
-async def _nothing(_: float) -> dict[str, int]:
-    return {}
+async def _nothing(_: float) -> SpentBefore:
+    return SpentBefore(nanos={})
 
 
 async def _opened(server: RedisServer) -> RedisCounters:
@@ -56,7 +56,7 @@ async def test_no_call_waits_behind_thousands_of_budgets(server: RedisServer) ->
         meters = [MeterSpec(key=f"user=u{n}", scope=(("user", f"u{n}"),), qpm=60) for n in range(MANY)]
         counters.bind(meters, (), specs)
         waits = _watched(counters)
-        await counters.adopt({spec.key: 7 for spec in specs}, time.time())
+        await counters.adopt(SpentBefore(nanos={spec.key: 7 for spec in specs}), time.time())
         await counters.say_held(BUDGETS)
         looked, budgets = await counters.look(time.perf_counter())
         assert (len(looked), len(budgets), sum(one.spent_nanos for one in budgets)) == (MANY, MANY, 7 * MANY)

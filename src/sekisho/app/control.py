@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sekisho.app.settings.model import Settings
 from sekisho.domain.keys import declared_key_id, digest_of
+from sekisho.stores import sqlite_pepper
 from sekisho.stores.control import NOTHING, ControlRecords, ControlStore
 from sekisho.stores.migrate import migrate, migrate_postgres, schema_is_current
 from sekisho.stores.pepper import FILE_NAME, load_or_create_pepper
@@ -16,6 +17,7 @@ from sekisho.stores.polled_snapshot import PolledSnapshot
 from sekisho.stores.ports import ClientMissing, KeyRecord, KeyStore, StoreUnavailable
 from sekisho.stores.postgres_pepper import agree
 from sekisho.stores.postgres_snapshot import PostgresSnapshot
+from sekisho.stores.sqlite_pepper import Unmarked
 from sekisho.stores.sqlite_snapshot import SqliteSnapshot
 
 if TYPE_CHECKING:
@@ -103,12 +105,30 @@ def _engine(settings: Settings) -> Engine:
 def pepper_of(settings: Settings) -> bytes:
     """The pepper of the data folder. Raises PepperUnusable, StoreUnavailable."""
     if settings.database_url is None:
-        return load_or_create_pepper(settings.data_dir, settings.database_path)
+        return _own_pepper(settings)[0]
     url = settings.database_url.reveal()
     # a command may be the first that comes to an empty database
     pepper = load_or_create_pepper(settings.data_dir, _postgres(url).has_keys)
     agree(url, pepper, settings.data_dir / FILE_NAME)
     return pepper
+
+
+def unmarked(settings: Settings, pepper: bytes) -> Unmarked | None:
+    """The control database, where it does not know yet whether its keys are hashed under this pepper. Raises as
+    `pepper_of`."""
+    if settings.database_url is not None or _own_pepper(settings)[1]:
+        return None
+    return Unmarked(settings.database_path, pepper)
+
+
+def _own_pepper(settings: Settings) -> tuple[bytes, bool]:
+    """The pepper beside a SQLite file, and whether that is known to be its own."""
+    path = settings.database_path
+    pepper = load_or_create_pepper(settings.data_dir, path)
+    # a command that only reads may come before there is a database, or before it is brought up to date
+    if not schema_is_current(path):
+        return pepper, False
+    return pepper, sqlite_pepper.agree(path, pepper, settings.data_dir / FILE_NAME)
 
 
 async def migrated(settings: Settings) -> None:

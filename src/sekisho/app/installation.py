@@ -18,6 +18,7 @@ from sekisho.tables.supervise import Committer
 
 if TYPE_CHECKING:
     from sekisho.entrypoints.http.admin.wiring import Office
+    from sekisho.stores.sqlite_pepper import Unmarked
 
 
 class Installation:
@@ -45,6 +46,8 @@ class Installation:
         self.settled = True
         #: the control database answered when it was last asked
         self.database_up = True
+        #: the control database, until it is known that its keys are hashed under the pepper here
+        self.unmarked: Unmarked | None = None
         self._lost = 0
         #: opens what `/admin` works with
         self.office: Callable[[], Office] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from sekisho.domain.periods import window
 from sekisho.domain.spending import Budget, Limit, Spent
 from sekisho.ledger.scopes import Rules
 from sekisho.stores.control import NOTHING, ControlRecords, budget_id, limit_id
-from sekisho.stores.counters import EventSink
+from sekisho.stores.counters import EventSink, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.tables.spent import SpentUnknown
@@ -78,28 +78,39 @@ def _reachable(budget: Budget, settings: Settings) -> Budget:
     return msgspec.structs.replace(budget, on_exceed="block", degrade_to=None)
 
 
-def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[[float], Awaitable[Mapping[str, int]]]:
-    """Reads what was spent, by budget key, of calls that had ended before a time, in the periods that hold it."""
+def spent_before(settings: Settings, rules: Rules, rows: SpentRows) -> Callable[[float], Awaitable[SpentBefore]]:
+    """Reads what was spent before a time, by these rules."""
     zone = ZoneInfo(settings.timezone)
 
-    def read(as_of_s: float) -> dict[str, int]:
+    def read(as_of_s: float) -> SpentBefore:
         periods = list(rules.periods)
+        sums: dict[str, int] = {}
+        died: dict[str, dict[str, int]] = {}
         found = rows([window(period, zone, as_of_s)[0] for period in periods], as_of_s)
-        sums = (rules.spent_by_budget(spent, period) for spent, period in zip(found, periods, strict=True))
-        return {key: nanos for one in sums for key, nanos in one.items()}
+        for spent, period in zip(found, periods, strict=True):
+            calls: dict[str | None, list[Spent]] = {}
+            for one in spent:
+                calls.setdefault(one.died, []).append(one)
+            for call, known in calls.items():
+                part = rules.spent_by_budget(known, period)
+                for key, nanos in part.items():
+                    sums[key] = sums.get(key, 0) + nanos
+                if call is not None:
+                    died.setdefault(call, {}).update(part)  # of another period
+        return SpentBefore(nanos=sums, died=died)
 
-    async def spent(as_of_s: float) -> Mapping[str, int]:
-        return await asyncio.to_thread(read, as_of_s) if rules.budgets else {}
+    async def spent(as_of_s: float) -> SpentBefore:
+        return await asyncio.to_thread(read, as_of_s) if rules.budgets else SpentBefore(nanos={})
 
     return spent
 
 
 def or_unavailable(
-    spent: Callable[[float], Awaitable[Mapping[str, int]]],
-) -> Callable[[float], Awaitable[Mapping[str, int]]]:
+    spent: Callable[[float], Awaitable[SpentBefore]],
+) -> Callable[[float], Awaitable[SpentBefore]]:
     """The same for who knows stores alone: a bucket that is away is one of those, and no mistake of ours."""
 
-    async def asked(as_of_s: float) -> Mapping[str, int]:
+    async def asked(as_of_s: float) -> SpentBefore:
         try:
             return await spent(as_of_s)
         except SpentUnknown as error:
@@ -109,13 +120,13 @@ def or_unavailable(
 
 
 async def open_counters(
-    settings: Settings, on_event: EventSink, spent: Callable[[float], Awaitable[Mapping[str, int]]]
+    settings: Settings, on_event: EventSink, spent: Callable[[float], Awaitable[SpentBefore]]
 ) -> MemoryCounters | RedisCounters:
     """Counters where `state` says, which know what was spent before. Redis ones are to be closed."""
     zone, now_s, wall_s = ZoneInfo(settings.timezone), time.perf_counter(), time.time()
     if settings.state_url is None:
         counters = MemoryCounters(zone, on_event, now_s, wall_s)
-        counters.adopt(await spent(wall_s), wall_s)
+        counters.adopt((await spent(wall_s)).nanos, wall_s)
         return counters
     from sekisho.stores.redis_counters import RedisCounters
 

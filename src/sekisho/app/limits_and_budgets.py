@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sekisho.app.limits import open_counters, rules_of, spent_before
 from sekisho.app.settings.model import Settings
 from sekisho.domain.spending import EACH, Spent, scope_text
@@ -22,7 +24,7 @@ from sekisho.ledger.scopes import Rules
 from sekisho.ledger.tally import ByLabel
 from sekisho.stores.budget_events import BudgetEvents, PostgresEvents, SqliteEvents
 from sekisho.stores.control import NOTHING, ControlRecords
-from sekisho.stores.counters import BudgetSpec, BudgetState
+from sekisho.stores.counters import BudgetSpec, BudgetState, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.tables.spent import SpentUnknown, spent_rows
@@ -106,8 +108,8 @@ class LimitsAndBudgets:
             if isinstance(self.counters, MemoryCounters):
                 gone = await asyncio.to_thread(_keys, self.counters.met(), self.rules, False)
                 wall_s = time.time()
-                sums = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
-                self.counters.adopt(sums, wall_s, gone | self.counters.astray)
+                spent = await spent_before(self._books.settings, rules, self._books.spent)(wall_s)
+                self.counters.adopt(spent.nanos, wall_s, gone | self.counters.astray)
                 return
             # before anything is read, so that a rebuild meanwhile knows of them
             self._rebuild_by(rules)
@@ -131,11 +133,12 @@ class LimitsAndBudgets:
             now_s = await counters.clock_s()
             held = await counters.held()
             if not await asyncio.to_thread(all_held, rules.budgets, held, now_s):
-                sums = await spent_before(self._books.settings, rules, self._books.spent)(now_s)
-                met = await asyncio.to_thread(_keys, counters.met(), rules, True)
+                spent = await spent_before(self._books.settings, rules, self._books.spent)(now_s)
+                sums, met = spent.nanos, await asyncio.to_thread(_keys, counters.met(), rules, True)
                 idle = await asyncio.to_thread(idle_since, sums.keys() | met, held, now_s)
                 # a budget that goes on has counted by itself what the rows hold
-                await counters.adopt({key: sums[key] for key in idle if key in sums}, now_s, idle)
+                sums = {key: sums[key] for key in idle if key in sums}
+                await counters.adopt(msgspec.structs.replace(spent, nanos=sums), now_s, idle)
         await counters.say_held(rules.budgets)
         if epoch == counters.epoch:  # or what was adopted went with it
             counters.adopted = True
@@ -291,7 +294,7 @@ class _Books:
             one.facts["key"] = None if key_id is None else self.key_names.get(key_id, key_id)
         return found
 
-    async def spent_by_budget(self, as_of_s: float) -> Mapping[str, int]:
+    async def spent_by_budget(self, as_of_s: float) -> SpentBefore:
         """By the rules in force. Raises SpentUnknown."""
         return await spent_before(self.settings, self.rules, self.spent)(as_of_s)
 

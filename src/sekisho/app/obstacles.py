@@ -134,6 +134,12 @@ PEPPER = {
         "最初に起動したマシンのデータフォルダーからコピーしてください。データベースを共有するマシンには"
         "すべて同じものが必要です。",
     ),
+    "not_its_own": Say(
+        "",
+        "the key pepper {path} is another one than that of the keys in {database}",
+        "キーのペッパー {path} が、{database} のキーに使われているものと違います。",
+        *_RESTORE,
+    ),
     "unknown": Say(
         "",
         "the key pepper {path} is missing, and {database} cannot be read either: {reason}",

@@ -22,7 +22,7 @@ from sekisho.app.build import (
     price_pairs,
     rate_of_exchange,
 )
-from sekisho.app.control import control_snapshot, migrated, pepper_of
+from sekisho.app.control import control_snapshot, migrated, pepper_of, unmarked
 from sekisho.app.idempotency import open_idempotency
 from sekisho.app.installation import Installation
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
@@ -83,7 +83,7 @@ async def installation(
             pipeline.obey(Stops(control.stops))
             pipeline.idempotency = await open_idempotency(settings, pepper, pipeline.tally)
             running = Installation(settings, pipeline, committer, sink, limits)
-            running.settled = settled
+            running.settled, running.unmarked = settled, await asyncio.to_thread(unmarked, settings, pepper)
             running.office = functools.partial(_office, running, pepper)
             reloader = Reloader(running, keys, version, prices, pepper, reload_from, config_path)
             async with _kept(running, reloader, worker):
@@ -192,10 +192,21 @@ async def _keep(running: Installation, reloader: Reloader, worker: Worker | None
                 worker.report()
             await _look(running, reloader)
             running.settled = running.settled or await _settled(running.settings)
+            await _mark(running)
             if running.upkeep is not None:
                 running.upkeep.look(running.settings.maintenance)
         except Exception:
             log.exception("housekeeping failed; it is tried again")
+
+
+async def _mark(running: Installation) -> None:
+    """When a key of the control database has been opened, it is known by which pepper its keys are hashed."""
+    database = running.unmarked
+    if database is None:
+        return
+    opened = running.pipeline.snapshot.keyring.opened()
+    if opened and await asyncio.to_thread(database.opened, opened):
+        running.unmarked = None
 
 
 async def _look(running: Installation, reloader: Reloader) -> None:

@@ -18,7 +18,8 @@ import msgspec
 from sekisho.costs.reconcile import Cause, Check
 from sekisho.domain.money import usd_to_nanos
 from sekisho.domain.periods import window
-from sekisho.domain.spending import Budget, OnExceed, Period, Scope, scope_of, scope_text
+from sekisho.domain.row import ERASED
+from sekisho.domain.spending import Budget, OnExceed, Period, Scope, instance_of, scope_of, scope_text
 from sekisho.ledger.scopes import Rules
 from sekisho.tables.by_period import PeriodSum
 
@@ -101,23 +102,28 @@ def check_budgets(
     are in a store that outlives a gateway. Budgets that have begun anew between the looks are left out."""
     sums = _by_budget(rules, rows)
     checks: list[Check] = []
-    quiet = 0
+    quiet = quiet_nanos = 0
     for name, now in sorted(after.items(), key=lambda pair: pair[0].text):
         then = before.get(name, Spent(0, now.resets_at_s))
         if then.resets_at_s != now.resets_at_s:
             continue
-        check = _check(name, then.nanos, sums.get(name, _NOTHING), now.nanos, shared)
-        if check.agrees and not check.causes:
+        found = sums.get(name, _NOTHING)
+        check = _check(name, then.nanos, found, now.nanos, shared)
+        if not check.agrees:
+            check = _unless_erased(check, name, then.nanos, found, _erased(name, rows[name.period]))
+        if check.agrees and not check.causes and not check.note:
             quiet += 1
+            quiet_nanos += now.nanos
         else:
             checks.append(check)
     if quiet or not checks:
-        total = sum(spent.nanos for spent in after.values())
-        checks.insert(0, Check(name="budgets", agrees=True, values={"count": quiet, "counted": total}))
+        checks.insert(0, Check(name="budgets", agrees=True, values={"count": quiet, "counted": quiet_nanos}))
     return checks
 
 
 _NOTHING = PeriodSum(facts={}, cost_nanos=0)
+#: names of scopes of which erased rows say nothing any more
+_PERSONAL = ("user", "key")
 
 
 def _check(name: Name, least: int, rows: PeriodSum, most: int, shared: bool) -> Check:
@@ -134,6 +140,23 @@ def _check(name: Name, least: int, rows: PeriodSum, most: int, shared: bool) -> 
     agrees = low <= most and (least <= high or bool(causes))
     values: dict[str, int | str] = {"budget": name.text, "rows": high, "counted": most}
     return Check(name="budget", agrees=agrees, values=values, causes=causes)
+
+
+def _unless_erased(check: Check, name: Name, least: int, rows: PeriodSum, erased_nanos: int) -> Check:
+    """A budget of persons or keys may have rows among those that were erased: nobody can say which, so where they could
+    make up for what is missing, it is told and not compared."""
+    if not 0 < least - rows.cost_nanos - rows.edge_nanos <= erased_nanos:
+        return check
+    return Check(name="budget_erased", agrees=True, note=True, values={**check.values, "erased": erased_nanos})
+
+
+def _erased(name: Name, rows: Iterable[PeriodSum]) -> int:
+    """What calls have cost whose person was erased, and that the budget would hold else."""
+    if not any(what in _PERSONAL for what, _ in name.scope):
+        return 0
+    rest = tuple((what, value) for what, value in name.scope if what not in _PERSONAL)
+    gone = (one for one in rows if one.facts["user"] == ERASED and one.facts["key"] is None)
+    return sum(one.cost_nanos + one.edge_nanos for one in gone if instance_of(rest, one.facts) is not None)
 
 
 def _by_budget(rules: Rules, rows: Mapping[Period, Sequence[PeriodSum]]) -> dict[Name, PeriodSum]:

@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sekisho.domain.money import NANOS_PER_USD
 from sekisho.tables.books import Counted, Doubt
 
+#: second rows, and those of them that a copy of a folder makes
+_COPIES = {"usage_doubled": "usage_copied", "log_doubled": "log_copied"}
 #: rows that wait longer than this for the committer are late; by default it takes five seconds
 LATE_S = 60.0
 
@@ -81,10 +83,16 @@ def counters(text: str) -> Counters:
 
 
 def check_tables(doubts: Mapping[str, Doubt]) -> list[Check]:
-    """What the tables say of themselves: a doubt about no row is agreement."""
+    """What the tables say of themselves: a doubt about no row is agreement. Second rows are told by what has made them,
+    and by both where there are both."""
+    left_out: set[str] = set()
+    for doubled, copied in _COPIES.items():
+        if copied in doubts and not (doubts[doubled].count and doubts[copied].count):
+            left_out.add(doubled if doubts[copied].count else copied)
     return [
         Check(name=name, agrees=not doubt.count, values={"count": doubt.count}, request_ids=doubt.request_ids)
         for name, doubt in doubts.items()
+        if name not in left_out
     ]
 
 

@@ -12,6 +12,9 @@ RESPONSE_NONE, RESPONSE_JSON, RESPONSE_CHAT_EVENTS = 0, 1, 2
 
 LOG_METADATA, LOG_FULL = 0, 1
 
+#: the requester of rows whose person was taken out of the tables; nothing else in them says who it was
+ERASED = "erased"
+
 
 class AttemptRow(NamedTuple):
     """One try at one target. Cost None means the price is unknown; 0 that nothing was charged."""

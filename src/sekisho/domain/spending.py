@@ -76,6 +76,9 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: dict[str, str | None]
     cost_nanos: int
+    #: of one call alone, which died with its gateway within the last day: its request id. Who lets calls in may have
+    #: counted it already
+    died: str | None = None
 
 
 def scope_of(wanted: Mapping[str, str]) -> Scope:

@@ -81,7 +81,7 @@ class Rules:
         return list(found.values())
 
     def spent_by_budget(self, rows: Iterable[Spent], period: Period) -> dict[str, int]:
-        """Nano-dollars by budget key, from sums of rows of one period: what counters are rebuilt from."""
+        """Nano-dollars by budget key, from sums of rows of one period."""
         sums: dict[str, int] = {}
         for row in rows:
             for _, spec in self.spending(row.facts, period):

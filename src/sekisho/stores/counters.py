@@ -6,7 +6,7 @@ An account is what one kind of call is counted on. A reservation is what one att
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -92,6 +92,15 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     def told(self, retry_after_s: float, wait_s: float, headroom: Headroom | None) -> Denial:
         """The same as it is told, when all limits were asked."""
         return msgspec.structs.replace(self, retry_after_s=retry_after_s, wait_s=wait_s, headroom=headroom)
+
+
+class SpentBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano-dollars that the rows say were spent, of calls that had ended before a time, in the periods that hold it."""
+
+    #: by budget key
+    nanos: Mapping[str, int]
+    #: of these sums what is of calls that died with their gateway of late: by request id, then by budget key
+    died: Mapping[str, Mapping[str, int]] = {}
 
 
 class Reservation:

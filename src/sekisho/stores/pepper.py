@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from sekisho.stores.private_files import file_lock, private_directory, write_pri
 FILE_NAME = "key_pepper"
 _LOCK_NAME = "key_pepper.lock"
 
-Kind = Literal["unreadable", "damaged", "missing", "not_copied", "another", "unknown"]
+Kind = Literal["unreadable", "damaged", "missing", "not_copied", "another", "not_its_own", "unknown"]
 
 
 class PepperUnusable(Exception):
@@ -46,6 +47,11 @@ def load_or_create_pepper(data_dir: Path, database: Path | Callable[[], bool] | 
             return _read(path) or _create(path, database or data_dir / "control.db")
     except OSError as error:
         raise PepperUnusable("unreadable", path=path, reason=error.strerror or error) from error
+
+
+def mark_of(pepper: bytes) -> bytes:
+    """What a control database keeps of the pepper of its keys: 32 bytes, from which nobody learns it."""
+    return hmac.digest(pepper, b"sekisho: the pepper of the keys in this database", "sha256")
 
 
 def _read(path: Path) -> bytes | None:

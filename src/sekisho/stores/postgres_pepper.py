@@ -6,11 +6,10 @@ no key on the other, and nobody would be told.
 
 from __future__ import annotations
 
-import hmac
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sekisho.stores.pepper import PepperUnusable
+from sekisho.stores.pepper import PepperUnusable, mark_of
 from sekisho.stores.ports import NotWritable, StoreUnavailable
 from sekisho.stores.postgres_snapshot import open_connection
 
@@ -23,7 +22,7 @@ def agree(url: str, pepper: bytes, path: Path) -> None:
     PepperUnusable and StoreUnavailable."""
     import psycopg
 
-    mark = hmac.digest(pepper, b"sekisho: the pepper of the keys in this database", "sha256")
+    mark = mark_of(pepper)
     try:
         with open_connection(url) as connection:
             found = connection.execute("SELECT mark FROM key_pepper").fetchone()

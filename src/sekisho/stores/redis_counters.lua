@@ -9,6 +9,8 @@
 --   adopt    let budgets that are new in the configuration begin with sums of rows, once
 --   restore  write sums of rows into the budgets, and begin a new epoch
 --   late     add what rows hold of the time before the epoch and came to the tables after it had begun
+--   died     of calls whose rows say that they died with their gateway, tell which are counted by a reservation and so
+--            not by the row; one that is still held ends
 --   say      note that budgets hold now
 -- KEYS: 1 epoch, 2 leases (sorted by expiry, ms), 3 ids that were dispatched, 4 this lease or the prefix of all, then
 -- a meter and a set of running ids for each limit, then one hash for each budget.
@@ -18,6 +20,8 @@
 
 local FIRST_KEY, FIRST_ARG = 5, 11
 local TOMBSTONE_S = 86400
+-- of one call: a reservation is known by the id of its call, `#` and the number of the attempt
+local MOST_ATTEMPTS = 32
 -- how long it is remembered that a budget held: longer than any period
 local REMEMBERED_MS = 40 * 86400000
 -- HINCRBY refuses what is beyond 64 bits, and would leave behind what was done before it
@@ -68,7 +72,9 @@ local function mark_ended()
 end
 
 local function hold()
-  if redis.call('EXISTS', KEYS[4], KEYS[4] .. ':charged') > 0 then return {0} end
+  -- `:row`: its row was counted in its stead
+  local call = string.match(KEYS[4], '^(.*)#%d+$') or KEYS[4]
+  if redis.call('EXISTS', KEYS[4], KEYS[4] .. ':charged', call .. ':row') > 0 then return {0} end
   local meters, carried, budgets = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
   local k, at = FIRST_KEY, FIRST_ARG
   for i = 1, meters + carried do
@@ -209,25 +215,62 @@ local function finish_one()
   return sums
 end
 
+-- ends a reservation whose worker is dead, if it is held still: charged as estimated where it was sent. What is left of
+-- it: `E` and what was charged, or nothing
+local function run_out(id)
+  local key = KEYS[4] .. id
+  local found = redis.call('GET', key)
+  if not found or string.sub(found, 1, 1) == 'E' then return found end
+  local held = cmsgpack.unpack(found)
+  local sent = redis.call('SISMEMBER', KEYS[3], id) == 1
+  local left = 'E' .. (sent and held[2][5] or '0')
+  finish(id, held[1], held[2], sent and tonumber(held[2][4]) or 0, string.sub(left, 2))
+  redis.call('SET', key, left, 'EX', TOMBSTONE_S)
+  return left
+end
+
 -- ARGV of expire: 2 how many at most
 local function expire()
   local ids = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', math.floor(now / 1000), 'LIMIT', 0, ARGV[2])
   for _, id in ipairs(ids) do
-    local key = KEYS[4] .. id
-    local found = redis.call('GET', key)
-    if found and string.sub(found, 1, 1) ~= 'E' then
-      local held = cmsgpack.unpack(found)
-      if redis.call('SISMEMBER', KEYS[3], id) == 1 then
-        finish(id, held[1], held[2], tonumber(held[2][4]), held[2][5])
-        redis.call('SET', key, 'E' .. held[2][5], 'EX', TOMBSTONE_S)
-      else
-        finish(id, held[1], held[2], 0, '0')
-        redis.call('SET', key, 'E0', 'EX', TOMBSTONE_S)
-      end
-    end
+    run_out(id)
     redis.call('ZREM', KEYS[2], id)
   end
   return ids
+end
+
+-- whether a reservation has counted a call since this server has its memory
+local function counted_by_lease(call)
+  local names = {}
+  for n = 1, MOST_ATTEMPTS do
+    names[2 * n - 1] = KEYS[4] .. call .. '#' .. n
+    names[2 * n] = names[2 * n - 1] .. ':charged'
+  end
+  if redis.call('EXISTS', unpack(names)) == 0 then return false end
+  local counted = false
+  for n = 1, MOST_ATTEMPTS do
+    local left = run_out(call .. '#' .. n)
+    -- one that had not been sent, as far as anybody said, has charged nothing: then the row does
+    if left and left ~= 'E0' or redis.call('EXISTS', names[2 * n]) == 1 then counted = true end
+  end
+  return counted
+end
+
+-- ARGV of died: 2 and on the ids of calls. Who is first, the row or the reservation, stays: those of rows are marked, so
+-- that none is put back that comes late
+local function died()
+  local by_lease = {}
+  for i = 2, #ARGV do
+    local row = KEYS[4] .. ARGV[i] .. ':row'
+    if redis.call('EXISTS', row) == 0 then
+      if counted_by_lease(ARGV[i]) then
+        by_lease[#by_lease + 1] = ARGV[i]
+      else
+        redis.call('SET', row, '1', 'EX', TOMBSTONE_S)
+      end
+    end
+  end
+  return by_lease
 end
 
 -- ARGV of build: 2 the epoch as it must be still, 3 the new one, 4 its life (ms), 5 a pattern of keys for each kind.
@@ -313,6 +356,6 @@ end
 
 local ways = {
   admit = admit, hold = hold, ['end'] = finish_one, expire = expire,
-  adopt = adopt, build = build, restore = restore, late = late, say = say,
+  adopt = adopt, build = build, restore = restore, late = late, died = died, say = say,
 }
 return ways[ARGV[1]]()

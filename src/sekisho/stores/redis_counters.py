@@ -29,6 +29,7 @@ from sekisho.stores.counters import (
     MeterState,
     Outcome,
     Reservation,
+    SpentBefore,
     event_of,
     next_mark,
 )
@@ -36,6 +37,7 @@ from sekisho.stores.memory_counters import MOST_SCOPES, MemoryCounters, Shapes
 from sekisho.stores.meters import Meter, denial_of
 from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import address_of
+from sekisho.stores.redis_died import end_reservations
 from sekisho.stores.redis_held import HeldBudgets
 from sekisho.stores.redis_link import TIMEOUT_S, RedisError, RedisLink, in_turn
 from sekisho.stores.redis_look import look_at_budget, look_at_meter
@@ -129,18 +131,17 @@ class RedisCounters:
         await self._keeper.close()
         await self._link.close()
 
-    async def adopt(
-        self, spent_nanos: Mapping[str, int], wall_s: float, idle_since_s: Mapping[str, float] | None = None
-    ) -> None:
-        """What was spent already, by budget key, in the periods that hold `wall_s`: for budgets that are new in the
-        configuration, and for those of `idle_since_s`, which did not hold since then. Every worker may say it, the
-        first one is heard. Raises StoreUnavailable."""
+    async def adopt(self, spent: SpentBefore, wall_s: float, idle_since_s: Mapping[str, float] | None = None) -> None:
+        """What was spent already, in the periods that hold `wall_s`: for budgets that are new in the configuration, and
+        for those of `idle_since_s`, which did not hold since then. Every worker may say it, the first one is heard.
+        Raises StoreUnavailable."""
         idle_ms = {key: int(since_s * 1000) for key, since_s in (idle_since_s or {}).items()}
-        sums = {**dict.fromkeys(idle_ms, 0), **spent_nanos}
+        sums = {**dict.fromkeys(idle_ms, 0), **spent.nanos}
         if sums:
             # what the dead had reserved is in the rows, and must not come on top of them
             while len(await self._sure(expiring(_EXPIRED_AT_ONCE))) == _EXPIRED_AT_ONCE:
                 pass
+            await end_reservations(self._sure, spent.died)
             names = list(sums)
             for at in range(0, len(names), _ADOPTED_AT_ONCE):
                 some = {key: sums[key] for key in names[at : at + _ADOPTED_AT_ONCE]}

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from sekisho.stores.counters import Reservation
+from sekisho.stores.counters import Reservation, SpentBefore
 from sekisho.stores.ports import StoreUnavailable
+from sekisho.stores.redis_died import counted_by_rows
 from sekisho.stores.redis_link import RedisError, RedisLink
 from sekisho.stores.redis_outbox import Outbox
 from sekisho.stores.redis_words import (
@@ -42,9 +43,8 @@ from sekisho.stores.redis_zones import Zones
 
 log = logging.getLogger("sekisho.stores")
 
-#: sums by budget key of the calls that had ended before a time (seconds since 1970), in the periods that hold it.
-#: Raises StoreUnavailable where the rows cannot be read
-SpentReader = Callable[[float], Awaitable[Mapping[str, int]]]
+#: what was spent before a time (seconds since 1970). Raises StoreUnavailable where the rows cannot be read
+SpentReader = Callable[[float], Awaitable[SpentBefore]]
 
 #: after which a reservation expires whose worker is not heard of
 LEASE_S = 60.0
@@ -258,11 +258,12 @@ class Keeper:
             log.warning("the counters' server does not know what was spent; it is rebuilt from rows")
             # of this moment, in which it is settled what is read: others may hold by the end
             saying = self._saying(claim)
-            sums = await self._sums(as_of_ms / 1000)
-            if sums is None:
+            spent = await self._read(as_of_ms / 1000)
+            if spent is None:
                 await asyncio.sleep(self._grace_s)
                 await self._link.send(leaving(claim))
                 return
+            sums = await counted_by_rows(self._link.send, spent)
             await asyncio.sleep(started_s + self._grace_s - loop.time())
             epoch = f"{self._name}{os.urandom(3).hex()}:{self._run}@{as_of_ms}"
             words = restoring(claim, epoch, sums, self._windows_at(as_of_ms / 1000))
@@ -278,7 +279,7 @@ class Keeper:
         finally:
             self._building, self._claim = False, ""
 
-    async def _sums(self, as_of_s: float) -> Mapping[str, int] | None:
+    async def _read(self, as_of_s: float) -> SpentBefore | None:
         """What was spent; None where it cannot be read."""
         try:
             return await self._spent(as_of_s)
@@ -316,7 +317,7 @@ class Keeper:
         try:
             if await self._link.call("SET", step, self._name, "NX", "PX", int(_LATE_AGAIN_S * 1000)) is None:
                 return await self._link.call("GET", step) == LATE_DONE
-            sums = await self._spent(as_of_s)
+            sums = await counted_by_rows(self._link.send, await self._spent(as_of_s))
             await self._link.send(adding_late(epoch, sums, self._windows_at(as_of_s)))
             await self._link.call("SET", step, LATE_DONE, "PX", _LATE_KEPT_MS)
         except (StoreUnavailable, RedisError) as error:

@@ -145,6 +145,11 @@ def expiring(most: int) -> Words:
     return ("EVALSHA", SCRIPT_SHA, 4, EPOCH, LEASES, SENT, LEASE, "expire", most)
 
 
+def dying(calls: Sequence[str]) -> Words:
+    """`died`: by the ids of calls."""
+    return ("EVALSHA", SCRIPT_SHA, 4, EPOCH, LEASES, SENT, LEASE, "died", *calls)
+
+
 def building(old_epoch: str, epoch: str, life_ms: int) -> Words:
     """`build`."""
     patterns = [f"{_PREFIX}{kind}:*" for kind in "blc"]

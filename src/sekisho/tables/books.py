@@ -28,12 +28,25 @@ _BY_ATTEMPTS = """
          ELSE coalesce(list_sum(list_transform(attempts, lambda one: one.cost_usd)), 0) END
 """
 
+#: rows of one call, but for those that a copy of a folder makes of calls that were in flight when it was copied
+_ITS_OWN = "count(*) FILTER (error_code IS DISTINCT FROM 'interrupted')"
+
 #: name -> request ids of rows for which something does not hold. `since` is the first day looked at. Each table keeps
 #: its rows for days of its own, and may have dropped more by hand: only days count that the other still has.
 _DOUBTS = {
-    "usage_doubled": "SELECT request_id FROM usage WHERE request_date >= since() GROUP BY ALL HAVING count(*) > 1",
-    "log_doubled": """
-        SELECT request_id FROM inference_log WHERE request_date >= since() GROUP BY ALL HAVING count(*) > 1
+    "usage_doubled": f"""
+        SELECT request_id FROM usage WHERE request_date >= since() GROUP BY ALL HAVING {_ITS_OWN} > 1
+    """,
+    "usage_copied": f"""
+        SELECT request_id FROM usage WHERE request_date >= since() GROUP BY ALL
+        HAVING count(*) > 1 AND {_ITS_OWN} <= 1
+    """,
+    "log_doubled": f"""
+        SELECT request_id FROM inference_log WHERE request_date >= since() GROUP BY ALL HAVING {_ITS_OWN} > 1
+    """,
+    "log_copied": f"""
+        SELECT request_id FROM inference_log WHERE request_date >= since() GROUP BY ALL
+        HAVING count(*) > 1 AND {_ITS_OWN} <= 1
     """,
     "usage_missing": """
         SELECT request_id FROM inference_log AS log WHERE request_date >= greatest(since(), kept('usage'))
@@ -54,6 +67,10 @@ _DOUBTS = {
             usage.cost_usd IS DISTINCT FROM log.cost_usd OR usage.status_code <> log.status_code
             OR usage.total_tokens IS DISTINCT FROM log.total_tokens
         )
+        -- of the two rows of a call that a copy of a folder has interrupted each has its own in the other table
+        AND (usage.error_code IS NOT DISTINCT FROM log.error_code OR request_id NOT IN (
+            SELECT request_id FROM usage WHERE request_date >= since() GROUP BY ALL HAVING count(*) > 1
+        ))
     """,
     "cost_differs": f"""
         SELECT request_id FROM usage

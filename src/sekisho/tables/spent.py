@@ -23,8 +23,11 @@ from sekisho.tables.storage import Cadence, Storage, forget_aws_variables, from_
 #: a year of rows is read in a few seconds; a bucket that hangs must not hold a start for ever
 TIMEOUT_S = 120.0
 _FACTS = ("department", "team", "key", "user", "endpoint", "feature", "model")
+#: a call that runs for longer is none, and so long counters remember what became of it
+_DAY_US = 86_400_000_000
 _SUMS = """
 SELECT department, team, api_key_id, requester, endpoint_name, feature, attempt.provider || '/' || attempt.model,
+       CASE WHEN error_code = 'interrupted' AND epoch_us(event_time) >= {until_us} - {day_us} THEN request_id END,
        CAST(sum(attempt.cost_usd) * 1000000000 AS BIGINT)
 FROM (SELECT *, unnest(attempts) AS attempt FROM usage
       WHERE request_date >= CAST('{day}' AS DATE) AND epoch_us(event_time) >= {since_us}
@@ -38,9 +41,10 @@ class SpentUnknown(Exception):
 
 
 def spent_rows(data_dir: Path, storage: Storage, since_s: Sequence[float], until_s: float) -> list[list[Spent]]:
-    """Sums of what calls cost that ended before `until_s` (seconds since 1970), by their facts; `key` is the id of the
-    key. One list for each time of `since_s`, of the calls that began then or later. In a process of its own, where
-    there is anything; blocks until that has ended. Raises SpentUnknown."""
+    """Sums of what calls cost that ended before `until_s` (seconds since 1970), by their facts, and what each one cost
+    that died with its gateway of late; `key` is the id of the key. One list for each time of `since_s`, of the calls
+    that began then or later. In a process of its own, where there is anything; blocks until that has ended. Raises
+    SpentUnknown."""
     if _nothing_there(data_dir, storage):
         return [[] for _ in since_s]
     request = _Request(str(data_dir), [int(one * 1e6) for one in since_s], int(until_s * 1e6))
@@ -68,9 +72,10 @@ def sums(data_dir: Path, storage: Storage, since_us: Sequence[int], until_us: in
     connection = open_connection(data_dir, _SUMS, storage)
     for since in since_us:
         day = datetime.fromtimestamp(since / 1e6, UTC).date() - timedelta(days=1)
-        asked = query(connection, _SUMS.format(day=day.isoformat(), since_us=since, until_us=until_us))
+        asked = query(connection, _SUMS.format(day=day.isoformat(), since_us=since, until_us=until_us, day_us=_DAY_US))
         yield [
-            Spent(facts=dict(zip(_FACTS, row[:-1], strict=True)), cost_nanos=row[-1]) for row in Result(asked).rows()
+            Spent(facts=dict(zip(_FACTS, facts, strict=True)), cost_nanos=nanos, died=died)
+            for *facts, died, nanos in Result(asked).rows()
         ]
 
 

@@ -383,6 +383,15 @@ def test_a_lost_pepper_stops_the_command(folder: Path, keys: Run) -> None:
     assert "-> restore it from a backup" in ended.err
 
 
+def test_the_pepper_of_another_installation_stops_the_command(folder: Path, keys: Run) -> None:
+    create(keys, "--name", "app")
+    (folder / "データ" / FILE_NAME).write_bytes(bytes(32))
+    for words in (["create", "--name", "other"], ["rotate", "app"], ["list"]):
+        ended = keys(*words)
+        assert (ended.code, ended.out) == (2, "")
+        assert "is another one than that of the keys in" in ended.err
+
+
 def test_a_damaged_database_stops_the_command(folder: Path, keys: Run) -> None:
     create(keys, "--name", "app")
     database = folder / "データ" / "control.db"

@@ -62,6 +62,19 @@ def test_a_difference_that_is_gone_at_the_next_look_is_none(tmp_path: Path, spoo
     assert code == 0, out
 
 
+def test_the_budget_of_a_person_who_was_erased_is_said_not_to_be_compared(tmp_path: Path, spool: SpoolWriter):
+    spool.append(record_of(a_row(3, requester="erased", api_key_id=None)))
+    hers = budgets(budget(27_000, {"user": "山田"}), budget(108_000))
+    with answering(spool.spool_id, NOON_US, 4, admin=hers) as url:
+        done = run(tmp_path, "--gateway", url, "--key", ADMIN_KEY)
+        japanese = run(tmp_path, "--gateway", url, "--key", ADMIN_KEY, language="ja_JP.UTF-8")
+    assert done.exit_code == japanese.exit_code == 0, done.output
+    assert "ok  budgets: what 1 of them say is spent stands on the rows, 108000 nano-dollars in all" in done.stdout
+    assert "--  budget user 山田, month, block was not compared: 0 nano-dollars in rows, 27000 counted; " in done.stdout
+    assert "rows of 27000 nano-dollars in its period were erased" in done.stdout
+    assert "--  予算 user 山田, month, block は比べていません" in japanese.stdout
+
+
 def test_rows_name_keys_by_their_ids(tmp_path: Path, spool: SpoolWriter):
     keys = {"/admin/keys": {"data": [{"id": "key_1", "name": "bench"}]}}
     code, out, _ = reconciled(tmp_path, spool, budgets(budget(81_000, {"key": "bench"}), **keys), "--key", ADMIN_KEY)

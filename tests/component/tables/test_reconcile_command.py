@@ -72,6 +72,22 @@ def test_what_does_not_agree_is_named_with_its_ids_in_both_languages(tmp_path: P
     assert wrong == ["usage_doubled", "log_doubled", "cost_differs"]
 
 
+def test_the_second_row_that_a_copy_of_a_folder_makes_is_said_to_be_that(tmp_path: Path, spool: SpoolWriter):
+    died = {"error_code": "interrupted", "terminal_state": "interrupted", "status_code": 500, "latency_us": 0}
+    spool.append(record_of(a_row(NOW + 1, **died)))
+    english = run(tmp_path)
+    assert english.exit_code == 1
+    assert "NO  usage: 1 calls have a second row, `interrupted`\n" in english.stdout
+    assert "NO  inference_log: 1 calls have a second row, `interrupted`\n" in english.stdout
+    assert f"    request ids: {a_row(NOW + 1).request_id}\n    A copy of a data folder, or one" in english.stdout
+    assert "must not happen" not in english.stdout
+    assert "stands there once" not in english.stdout
+    assert "another program" not in english.stdout
+    japanese = run(tmp_path, language="ja_JP.UTF-8").stdout
+    assert "NO  usage: 1 件の呼び出しに、もう 1 行 `interrupted` の行があります。" in japanese
+    assert "起きてはならない" not in japanese
+
+
 def test_more_ids_than_one_wants_to_read(tmp_path: Path, spool: SpoolWriter):
     for n in range(30):
         spool.append(record_of(a_row(NOW + 10 + n, cost_nanos=1)))

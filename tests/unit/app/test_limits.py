@@ -16,6 +16,7 @@ from sekisho.app.limits import cannot_count, open_counters, rules_of, spent_befo
 from sekisho.app.settings import Settings, parse
 from sekisho.domain.spending import Budget, Limit, Spent
 from sekisho.stores.control import ControlRecords, StoredBudget, StoredLimit
+from sekisho.stores.counters import SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 
 TEXT = """
@@ -85,20 +86,35 @@ async def test_what_was_spent_is_read_for_the_periods_that_hold_now(tmp_path: Pa
     given = settings(tmp_path)
     zone = ZoneInfo("Asia/Tokyo")
     now = datetime(2026, 11, 20, 15, 30, tzinfo=zone).timestamp()
-    sums = await spent_before(given, rules_of(given), rows)(now)
-    assert sums == {"user=taro|day|block": 10, "team=research|month|block": 7}
+    spent = await spent_before(given, rules_of(given), rows)(now)
+    assert spent.nanos == {"user=taro|day|block": 10, "team=research|month|block": 7}
     assert asked == [
         (datetime(2026, 11, 20, tzinfo=zone).timestamp(), now),
         (datetime(2026, 11, 1, tzinfo=zone).timestamp(), now),
     ]
 
 
+async def test_what_calls_cost_that_died_is_in_the_sums_and_told_beside_them(tmp_path: Path) -> None:
+    def rows(since_s: Sequence[float], until_s: float) -> Iterable[list[Spent]]:
+        facts: dict[str, str | None] = {"user": "taro", "team": "research"}
+        for _ in since_s:
+            # of two models
+            died = [Spent(facts=facts, cost_nanos=nanos, died="req_1") for nanos in (3, 4)]
+            yield [Spent(facts=facts, cost_nanos=7), *died]
+
+    given = settings(tmp_path)
+    spent = await spent_before(given, rules_of(given), rows)(time.time())
+    keys = ("user=taro|day|block", "team=research|month|block")
+    assert spent.nanos == dict.fromkeys(keys, 14)
+    assert spent.died == {"req_1": dict.fromkeys(keys, 7)}
+
+
 async def test_counters_in_memory_begin_with_what_was_spent(tmp_path: Path) -> None:
     given = settings(tmp_path)
     rules = rules_of(given)
 
-    async def spent(_as_of_s: float) -> dict[str, int]:
-        return {"team=research|month|block": 123}
+    async def spent(_as_of_s: float) -> SpentBefore:
+        return SpentBefore(nanos={"team=research|month|block": 123})
 
     counters = await open_counters(given, lambda event: None, spent)
     assert isinstance(counters, MemoryCounters)

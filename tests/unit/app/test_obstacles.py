@@ -78,6 +78,11 @@ CASES = [
         "is missing, but control.db holds keys that depend on it\n    -> restore it from a backup",
         "バックアップから戻してください",
     ),
+    (
+        PepperUnusable("not_its_own", path=PEPPER_PATH, database="control.db"),
+        "is another one than that of the keys in control.db\n    -> restore it from a backup",
+        "control.db のキーに使われているものと違います。\n    -> 管理データベースと一緒に取ったバックアップから",
+    ),
     (PepperUnusable("not_copied", path=PEPPER_PATH), "-> copy it from the data folder", "コピーしてください"),
     (
         PepperUnusable("another", path=PEPPER_PATH),

@@ -42,7 +42,14 @@ async def _kept(reloader: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(opening, "_TICK_S", 0.001)
     quiet: Any = SimpleNamespace(tick=_nothing, look=_nothing)
     running: Any = SimpleNamespace(
-        pipeline=quiet, limits=quiet, sink=quiet, committer=None, upkeep=None, settled=True, database_up=True
+        pipeline=quiet,
+        limits=quiet,
+        sink=quiet,
+        committer=None,
+        upkeep=None,
+        settled=True,
+        database_up=True,
+        unmarked=None,
     )
     tasks = [
         asyncio.ensure_future(opening._obey(running, reloader)),  # pyright: ignore[reportPrivateUsage]

@@ -16,7 +16,7 @@ from sekisho.app.limits_and_budgets import LimitsAndBudgets
 from sekisho.app.settings import Settings, parse
 from sekisho.domain.spending import Budget, Spent
 from sekisho.stores.control import NOTHING
-from sekisho.stores.counters import BudgetSpec
+from sekisho.stores.counters import BudgetSpec, SpentBefore
 from sekisho.tables.spent import SpentUnknown
 
 FILE = """
@@ -71,8 +71,8 @@ class Shared:
     async def look(self, now_s: float, *, meters: bool = True) -> tuple[list[Any], list[Any]]:
         return [], []
 
-    async def adopt(self, sums: Mapping[str, int], wall_s: float, idle_since_s: Mapping[str, float]) -> None:
-        self.known |= sums.keys()
+    async def adopt(self, spent: SpentBefore, wall_s: float, idle_since_s: Mapping[str, float]) -> None:
+        self.known |= spent.nanos.keys()
         self.askers.append(asyncio.current_task())
         if self.meanwhile:
             self.meanwhile.pop(0)()

@@ -117,6 +117,32 @@ def test_calls_that_died_with_a_gateway():
     assert cause.values == {"count": 2, "more": 20}
 
 
+ERASED_FACTS = {**FACTS, "user": "erased", "key": None}
+
+
+@pytest.mark.parametrize("scope", [{"user": "taro"}, {"key": "bench"}, {"team": "research", "user": "taro"}], ids=str)
+def test_a_budget_of_a_person_who_was_erased_is_told_and_not_compared(scope: dict[str, str]):
+    """And nobody can say of whom else the rows were."""
+    found = [rows(10), rows(30, facts=ERASED_FACTS, edge_nanos=2)]
+    check = checked(told(42, scope), found)
+    assert (check.name, check.note, check.agrees, check.causes) == ("budget_erased", True, True, [])
+    assert (check.values["rows"], check.values["counted"], check.values["erased"]) == (10, 42, 32)
+    assert checked(told(10, scope), found).name == "budgets", "his own rows are there"
+    for spent in (9, 43):
+        check = checked(told(spent, scope), found)
+        assert (check.name, check.agrees, check.note) == ("budget", False, False)
+
+
+def test_erased_rows_explain_no_budget_that_would_not_hold_them():
+    found = [rows(30, facts=ERASED_FACTS)]
+    assert checked(told(30), found).name == "budgets", "the team is still on the row"
+    for scope in ({"team": "research"}, {"team": "sales", "user": "taro"}, {"user": "taro", "feature": "summary"}):
+        check = checked(told(31 if len(scope) == 1 else 30, scope), found)
+        assert (check.name, check.agrees) == ("budget", False), scope
+    somebody = [rows(30, facts={**FACTS, "user": "erased"})]
+    assert not checked(told(30, {"user": "taro"}), somebody).agrees, "who calls himself so has a key"
+
+
 def test_a_raised_budget_goes_on_with_what_was_spent():
     assert checked(told(42), [rows(42)], told(42, usd="900")).agrees
 

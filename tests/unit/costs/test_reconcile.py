@@ -122,8 +122,18 @@ def test_doubts_and_answers():
     assert check_tables({"usage_doubled": Doubt(0, [])}) == [
         Check(name="usage_doubled", agrees=True, values={"count": 0})
     ]
+    doubts = {"usage_doubled": Doubt(0, []), "usage_copied": Doubt(0, []), "cost_differs": Doubt(0, [])}
+    assert [check.name for check in check_tables(doubts)] == ["usage_doubled", "cost_differs"]
     check = check_answers(7, Doubt(2, ["a", "b"]))
     assert (check.agrees, check.values, check.request_ids) == (False, {"given": 7, "count": 2}, ["a", "b"])
+
+
+@pytest.mark.parametrize(("doubled", "copied"), [(0, 2), (3, 2), (3, 0)])
+def test_second_rows_are_told_by_what_has_made_them(doubled: int, copied: int):
+    doubts = {"log_doubled": Doubt(doubled, ["a"] * doubled), "log_copied": Doubt(copied, ["b"] * copied)}
+    told = [(check.name, check.agrees, check.values["count"]) for check in check_tables(doubts)]
+    known = [("log_doubled", False, doubled), ("log_copied", False, copied)]
+    assert told == [one for one in known if one[2]]
 
 
 @pytest.mark.parametrize("cost_nanos", [0, 1, 999_999_999, 1_000_000_001, 123_456_789_012_345, 2 * 10**15 - 1])

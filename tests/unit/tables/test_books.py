@@ -83,6 +83,41 @@ def test_doubled_rows(tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.Mo
     assert doubted(tmp_path) == {"usage_doubled": Doubt(2, [a_row(NOW + n).request_id for n in range(2)])}
 
 
+def test_second_rows_that_a_copy_of_a_folder_makes_are_told_from_others(tmp_path: Path, spool: SpoolWriter):
+    """A copy cannot know what became of the calls that were in flight; see decision 0032."""
+    died: dict[str, Any] = {"error_code": "interrupted", "terminal_state": "interrupted", "status_code": 500}
+    died |= {"latency_us": 0, "input_tokens": 90, "output_tokens": 0}
+    doubled = a_row(NOW + 3)
+    record(spool, a_row(NOW), a_row(NOW + 1), without_log(NOW + 2), doubled, doubled)
+    record(spool, *(a_row(NOW + n, **died) for n in (0, 1, 1, 3)), without_log(NOW + 2, **died))
+    # alone, and twice interrupted where the original died too
+    record(spool, a_row(NOW + 4, **died), a_row(NOW + 5, **died), a_row(NOW + 5, **died))
+    for _ in range(2):
+        assert doubted(tmp_path) == {
+            "usage_doubled": Doubt(1, [doubled.request_id]),
+            "usage_copied": Doubt(4, [a_row(NOW + n).request_id for n in (0, 1, 2, 5)]),
+            "log_doubled": Doubt(1, [doubled.request_id]),
+            "log_copied": Doubt(3, [a_row(NOW + n).request_id for n in (0, 1, 5)]),
+        }
+        drain(tmp_path)
+
+
+def test_what_one_table_says_otherwise_is_found_beside_a_second_row_too(
+    tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+):
+    def dearer(rows: Any) -> Any:
+        at = rows.schema.get_field_index("status_code")
+        return rows.set_column(at, rows.schema.field(at), pc.add(rows.column(at), 1).cast(rows.schema.field(at).type))
+
+    damaging(monkeypatch, "inference_log", dearer)
+    died = {"error_code": "interrupted", "terminal_state": "interrupted", "status_code": 500, "latency_us": 0}
+    record(spool, a_row(NOW), a_row(NOW, **died))
+    drain(tmp_path)
+    found = doubted(tmp_path)
+    assert found.keys() == {"usage_copied", "log_copied", "tables_differ"}
+    assert found["tables_differ"].count == 2
+
+
 def test_rows_that_one_table_lacks(tmp_path: Path, spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch):
     damaging(monkeypatch, "usage", lambda rows: rows.slice(25))
     record(spool, *(a_row(NOW + n) for n in range(30)))

@@ -67,6 +67,26 @@ def test_calls_count_that_began_in_time_and_have_ended(tmp_path: Path) -> None:
     assert sum(summed(tmp_path, NOON_US - 1, NOON_US + 20_000_000).values()) == 3
 
 
+def test_calls_that_died_with_their_gateway_of_late_are_told_one_by_one(tmp_path: Path) -> None:
+    """Who lets calls in may have counted them. Others that were interrupted saw their end; and of what died longer ago
+    than any call runs nobody asks."""
+    died = {"error_code": "interrupted", "terminal_state": "interrupted", "latency_us": 0}
+    spool_of(
+        tmp_path,
+        {"attempts": [attempt(1, "a", 7)]},
+        {"attempts": [attempt(1, "a", 30)], **died},
+        {"attempts": [attempt(1, "a", 500)], **died},
+        {"attempts": [attempt(1, "a", 20)], **died, "error_code": "stopped"},
+        {"attempts": [attempt(1, "a", 9_000)], **died, "event_time_us": NOON_US - 24 * HOUR_US},
+    )
+    [found] = spent_rows(tmp_path, Storage.folder(tmp_path / "tables"), [0.0], (NOON_US + HOUR_US) / 1e6)
+    assert {(one.died, one.cost_nanos) for one in found} == {
+        (None, 9_027),
+        (a_row(1).request_id, 30),
+        (a_row(2).request_id, 500),
+    }
+
+
 def test_rows_of_the_table_count_too_in_a_process_of_its_own(tmp_path: Path) -> None:
     filled(tmp_path / "tables", "usage", days=1, files=1)
     spool_of(tmp_path, {"attempts": [attempt(1, "a", 5)], "event_time_us": NOON_US + 10})

@@ -140,11 +140,13 @@ class KeyDesk:
         return new, secret, next(record for record in self._stored() if record.id == old.id)
 
     def _add(self, wanted: KeyRecord, replaced_until_us: int | None) -> tuple[KeyRecord, str]:
+        store = self._store()
+        # after that: a database that is made now has the mark of its pepper before it has a key
         pepper = self._pepper()
         secret = new_key(self._randbelow)
         record = msgspec.structs.replace(wanted, id=key_id_of(secret) or "", digest=digest_of(secret, pepper))
         try:
-            self._store().add(record, replaced_until_us=replaced_until_us)
+            store.add(record, replaced_until_us=replaced_until_us)
         except NameTaken as error:
             raise Refused(NO, messages.NAME_TAKEN, name=error.name, holder=error.holder) from None
         return record, secret

@@ -17,9 +17,13 @@ class Verdicts(NamedTuple):
     fails: Say
 
 
+_USAGE_ONCE = Say("", "usage: each request id stands there once", "usage: どのリクエスト ID も 1 行だけです。")
+_LOG_ONCE = Say(
+    "", "inference_log: each request id stands there once", "inference_log: どのリクエスト ID も 1 行だけです。"
+)
 VERDICTS: Final = {
     "usage_doubled": Verdicts(
-        Say("", "usage: each request id stands there once", "usage: どのリクエスト ID も 1 行だけです。"),
+        _USAGE_ONCE,
         Say(
             "",
             "usage: {count} request ids stand there more than once",
@@ -28,16 +32,38 @@ VERDICTS: Final = {
             "費用が二重に数えられています。`sekisho sql` で行を確認し、報告してください。起きてはならない状態です。",
         ),
     ),
-    "log_doubled": Verdicts(
+    "usage_copied": Verdicts(
+        _USAGE_ONCE,
         Say(
-            "", "inference_log: each request id stands there once", "inference_log: どのリクエスト ID も 1 行だけです。"
+            "",
+            "usage: {count} calls have a second row, `interrupted`",
+            "usage: {count} 件の呼び出しに、もう 1 行 `interrupted` の行があります。",
+            "A copy of a data folder, or one that was set back, makes such rows of the calls that were in flight when "
+            "it was copied. Sums count them too: of two rows the one whose error_code is not 'interrupted' is true. If "
+            "no folder was copied or set back, report it.",
+            "データフォルダーのコピーや復元先では、コピー時に処理中だった呼び出しにこの行ができます。集計には両方が"
+            "入ります。正しいのは error_code が 'interrupted' でない行です。コピーも復元もしていなければ"
+            "報告してください。",
         ),
+    ),
+    "log_doubled": Verdicts(
+        _LOG_ONCE,
         Say(
             "",
             "inference_log: {count} request ids stand there more than once",
             "inference_log: {count} 個のリクエスト ID が 2 行以上あります。",
             "Look at the rows with `sekisho sql`, and report it: this must not happen.",
             "`sekisho sql` で行を確認し、報告してください。起きてはならない状態です。",
+        ),
+    ),
+    "log_copied": Verdicts(
+        _LOG_ONCE,
+        Say(
+            "",
+            "inference_log: {count} calls have a second row, `interrupted`",
+            "inference_log: {count} 件の呼び出しに、もう 1 行 `interrupted` の行があります。",
+            "As in usage: a copy of a data folder makes them. If no folder was copied or set back, report it.",
+            "usage と同じく、データフォルダーのコピーでできる行です。コピーも復元もしていなければ報告してください。",
         ),
     ),
     "usage_missing": Verdicts(
@@ -299,6 +325,13 @@ NOTES: Final = {
         "budgets were not compared: their periods do not end with those of {zone}; name the gateway's file by --config",
         "予算は比べていません。予算の期間が {zone} の区切りと合いません。"
         "ゲートウェイの設定を --config で指定してください。",
+    ),
+    "budget_erased": Say(
+        "",
+        "budget {budget} was not compared: {rows} nano-dollars in rows, {counted} counted; rows of {erased} "
+        "nano-dollars in its period were erased, and nobody can say whose they were",
+        "予算 {budget} は比べていません（行 {rows} ナノドル、カウンター {counted} ナノドル）。この期間の行のうち "
+        "{erased} ナノドル分は消去されており、だれの行だったかはわかりません。",
     ),
     "budgets_rows_failed": Say(
         "",

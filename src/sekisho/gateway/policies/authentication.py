@@ -57,6 +57,10 @@ class Keyring:
         """The keys in force: id -> name."""
         return {caller.key_id: caller.key_name for caller in self._callers.values()}
 
+    def opened(self) -> frozenset[str]:
+        """Ids of keys with which callers have come; not of all, where there are thousands."""
+        return frozenset(caller.key_id for caller in tuple(self._seen.values()))
+
     def has_role(self, role: str, at_us: int) -> bool:
         """Whether any key in force has it."""
         return any(

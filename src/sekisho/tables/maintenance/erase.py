@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sekisho.domain.keys import visible_name
+from sekisho.domain.row import ERASED
 from sekisho.tables.arrow import Table, pa, pc, pq
 from sekisho.tables.columns import Batch
 from sekisho.tables.delta import app_id, open_table
@@ -40,7 +41,6 @@ _TRACES = (
     "client_ip_prefix",
     "input_hash",
 )
-ERASED = "erased"
 #: while rows keep coming, files that hold the person may come too
 _ROUNDS = 5
 #: a file that no entry names may be on its way into the table
@@ -49,7 +49,7 @@ _ON_ITS_WAY_S = 600.0
 
 class Erased(msgspec.Struct, kw_only=True):
     """Rows dropped or made nameless, files written again, and old files deleted. `left` files were being changed by
-    another writer at every try."""
+    another writer at the last try."""
 
     rows: int = 0
     files: int = 0
@@ -72,8 +72,7 @@ def erase(
         done.left = sum(map(len, held.values()))
         if not held or dry_run:
             break
-        for files in held.values():
-            _rewrite(snapshot, files, user, done)
+        done.left = sum(len(files) for files in held.values() if not _rewrite(snapshot, files, user, done))
     if purge and not dry_run:
         _purge(folder, user, done)
     return done
@@ -127,7 +126,9 @@ def _search(
     return held
 
 
-def _rewrite(snapshot: Snapshot, files: list[LiveFile], user: str, done: Erased) -> None:
+def _rewrite(snapshot: Snapshot, files: list[LiveFile], user: str, done: Erased) -> bool:
+    """False where another writer has changed one of the files."""
+
     def change(rows: Table) -> Table:
         return _without(rows, user) if snapshot.name == "inference_log" else _nameless(rows, user)
 
@@ -138,8 +139,9 @@ def _rewrite(snapshot: Snapshot, files: list[LiveFile], user: str, done: Erased)
     except Conflict:
         # counted again in the next round
         done.rows -= counted
-        return
+        return False
     done.files += len(files)
+    return True
 
 
 def _purge(folder: Path, user: str, done: Erased) -> None:

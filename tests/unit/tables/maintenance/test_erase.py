@@ -11,10 +11,11 @@ from tests.unit.tables.maintenance.days import contents, data_files, ids, opened
 from tests.unit.tables.maintenance.test_compact import LATER_US
 from tests.unit.tables.rows import a_row, record_of
 
+from sekisho.domain.row import ERASED
 from sekisho.tables.committer import Committer
 from sekisho.tables.maintenance.compact import compact
-from sekisho.tables.maintenance.erase import ERASED, Erased, erase, waiting
-from sekisho.tables.maintenance.transaction import Conflict
+from sekisho.tables.maintenance.erase import Erased, erase, waiting
+from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.maintenance.vacuum import vacuum
 from sekisho.tables.spool import SpoolWriter
 
@@ -82,6 +83,25 @@ def test_what_another_writer_changes_at_every_try_is_left_and_that_is_said(
     monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", taken)
     table = two_people(tmp_path, "usage")
     assert erase(table, "taro") == Erased(left=7)
+
+
+@pytest.mark.parametrize(("conflicts", "left"), [(1, 0), (8, 0), (9, 3)])
+def test_what_another_writer_changed_at_other_tries_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflicts: int, left: int
+):
+    """Two days, and five tries for each."""
+    tries = iter(range(10))
+
+    def sometimes(*given: object, **more: object) -> int:
+        if next(tries) < conflicts:
+            raise Conflict("usage: a version was committed by another writer")
+        return replace(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", sometimes)
+    table = two_people(tmp_path, "usage")
+    done = erase(table, "taro")
+    assert (done.left, done.files) == (left, 7 - left)
+    assert done.rows == 31 - 5 * left
 
 
 def test_purge_leaves_what_the_table_has_and_what_is_on_its_way_into_it(
