@@ -151,6 +151,27 @@ def test_children_that_die_again_and_again_do_not_make_rows_younger(world: World
     assert world.committer.lag_s() < 60.0
 
 
+def test_rows_that_an_earlier_gateway_left_wait_though_this_one_has_stored_none(world: World):
+    """Of those nobody here has a number: until all was in the tables once, they may be there."""
+    hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    world.committer.start()
+    world.write(state="failing", started_us=hour_ago_us, errors=9)
+    assert world.seq == 0
+    assert world.committer.lag_s() > 3500.0
+    world.write(started_us=hour_ago_us, caught_up_us=hour_ago_us + 1)
+    assert world.committer.lag_s() == 0.0, "all was in, and nothing came since"
+
+
+def test_a_spool_that_is_new_makes_no_row_older(world: World):
+    now_us = time.time_ns() // 1000
+    world.committer.start()
+    world.write(started_us=now_us - 3_600_000_000, caught_up_us=now_us)
+    assert world.committer.lag_s() == 0.0
+    world.seq = 7
+    world.write(started_us=now_us - 3_600_000_000, caught_up_us=0)
+    assert 0.0 < world.committer.lag_s() < 60.0
+
+
 def test_a_status_that_is_being_written_leaves_the_last_whole_one(world: World, tmp_path: Path):
     world.committer.start()
     world.write(committed_rows=3)
