@@ -121,14 +121,15 @@ def test_cost_by_day_is_in_yen_where_every_call_has_a_rate(tmp_path: Path, spool
 
 
 def test_growing_inputs_are_measured_against_the_week_before(tmp_path: Path, spool: SpoolWriter):
-    for day, tokens in ((8, 9_000), (5, 100), (4, 300), (0, 400)):
+    for day, tokens in ((8, 9_000), (5, 100), (4, 200), (4, 300), (0, 300), (0, 500)):
         record(
             spool, without_log(NOW - day * DAY_US, input_tokens=tokens), without_log(NOW - day * DAY_US, feature="x")
         )
     record(spool, without_log(NOW, status_code=401, input_tokens=None))
-    asked = "SELECT feature, calls, input_tokens_a_call, usual_input_tokens_a_call, growth FROM growing_inputs"
-    today = rows_of(tmp_path, f"{asked} WHERE request_date = (SELECT max(request_date) FROM usage) ORDER BY 1")
-    assert today == [("summary", 1, 400.0, 200.0, 2.0), ("x", 1, 100.0, 100.0, 1.0)]
+    asked = "SELECT feature, calls, input_tokens_a_call, p95_input_tokens, usual_input_tokens_a_call, growth"
+    today = "WHERE request_date = (SELECT max(request_date) FROM usage) ORDER BY 1"
+    got = rows_of(tmp_path, f"{asked} FROM growing_inputs {today}")
+    assert got == [("summary", 2, 400.0, 490.0, 200.0, 2.0), ("x", 2, 100.0, 100.0, 100.0, 1.0)]
 
 
 def test_verbose_outputs(tmp_path: Path, spool: SpoolWriter):
