@@ -140,6 +140,7 @@ def _rewrite(snapshot: Snapshot, files: list[LiveFile], user: str, done: Erased)
         done.rows -= counted
         return
     done.files += len(files)
+    done.left -= len(files)
 
 
 def _purge(folder: Path, user: str, done: Erased) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.tables.maintenance.days import contents, data_files, ids, opened, rows, want
@@ -14,7 +15,7 @@ from tests.unit.tables.rows import a_row, record_of
 from sekisho.tables.committer import Committer
 from sekisho.tables.maintenance.compact import compact
 from sekisho.tables.maintenance.erase import ERASED, Erased, erase, waiting
-from sekisho.tables.maintenance.transaction import Conflict
+from sekisho.tables.maintenance.transaction import Conflict, replace
 from sekisho.tables.maintenance.vacuum import vacuum
 from sekisho.tables.spool import SpoolWriter
 
@@ -82,6 +83,20 @@ def test_what_another_writer_changes_at_every_try_is_left_and_that_is_said(
     monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", taken)
     table = two_people(tmp_path, "usage")
     assert erase(table, "taro") == Erased(left=7)
+
+
+def test_what_went_at_the_last_try_is_not_said_to_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    taken = [Conflict("usage: version 1 was committed by another writer")] * 2 * 4  # both days, four times
+
+    def at_last(*given: Any, **named: Any) -> int:
+        if taken:
+            raise taken.pop()
+        return replace(*given, **named)
+
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", at_last)
+    table = two_people(tmp_path, "usage")
+    assert erase(table, "taro") == Erased(rows=31, files=7)
+    assert "taro" not in contents(table)["requester"]
 
 
 def test_purge_leaves_what_the_table_has_and_what_is_on_its_way_into_it(
