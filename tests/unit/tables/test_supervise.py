@@ -132,6 +132,16 @@ def test_lag_is_the_time_since_all_was_known_to_be_committed(world: World):
     assert 5.0 <= world.committer.lag_s() < 60.0
 
 
+def test_of_several_workers_one_whose_rows_wait_is_enough(world: World, tmp_path: Path):
+    ends = {"worker-1": 5, "worker-2": 9}
+    world.committer = Committer(tmp_path, last_seqs=lambda: ends, monotonic_s=lambda: world.now_s)
+    world.committer.start()
+    hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    for known, waits in (({"worker-1": 5, "worker-2": 8}, True), ({"worker-1": 5}, True), (ends, False)):
+        world.write(started_us=1, caught_up_us=hour_ago_us, seqs=known)
+        assert (world.committer.lag_s() > 3500.0) is waits, known
+
+
 @pytest.mark.parametrize("known", ["caught_up_us", "started_us"])
 def test_children_that_die_again_and_again_do_not_make_rows_younger(world: World, known: str):
     world.seq = 7
