@@ -252,6 +252,19 @@ async def test_an_owner_divides_the_teams_money_and_cannot_raise_it(house: House
     }
 
 
+async def test_an_administrator_of_a_team_is_bound_by_none(house: House) -> None:
+    asked = await house.ask("POST", "/keys", {"name": "chief", "team": "research", "role": "admin"})
+    chief = {"key": asked.json()["key"]}
+    made = await house.ask("POST", "/keys", {"name": "theirs", "user": "saburo"}, **chief)
+    assert (made.json()["team"], made.json()["endpoints"]) == (None, ["*"])
+    assert (await house.ask("PUT", "/users/saburo", {"team": "sales"}, **chief)).status_code == 201
+    assert (await house.ask("POST", "/keys", {"name": "more", "user": "saburo"}, **chief)).status_code == 201
+    await put(house, {"scope": {"team": "research"}, "usd": 100})
+    raised = await house.ask("PUT", "/budgets", {"scope": {"team": "research"}, "usd": 500}, **chief)
+    assert (raised.json()["usd"], raised.json()["of_team"]) == ("500", None)
+    assert (await house.ask("DELETE", f"/budgets/{raised.json()['id']}", **chief)).status_code == 200
+
+
 @pytest.mark.parametrize("way", ["warn", {"degrade": "chat"}])
 async def test_an_owner_cannot_swap_a_block_for_something_milder(house: House, way: Any) -> None:
     await put(house, {"scope": {"team": "research"}, "usd": 10**6, "on_exceed": way}, role="team_owner")
