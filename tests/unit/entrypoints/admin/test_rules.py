@@ -253,7 +253,8 @@ async def test_an_owner_divides_the_teams_money_and_cannot_raise_it(house: House
 
 
 async def test_an_administrator_of_a_team_is_bound_by_none(house: House) -> None:
-    asked = await house.ask("POST", "/keys", {"name": "chief", "team": "research", "role": "admin"})
+    wish = {"name": "chief", "team": "research", "role": "admin", "endpoints": ["chat"]}
+    asked = await house.ask("POST", "/keys", wish)
     chief = {"key": asked.json()["key"]}
     made = await house.ask("POST", "/keys", {"name": "theirs", "user": "saburo"}, **chief)
     assert (made.json()["team"], made.json()["endpoints"]) == (None, ["*"])
@@ -262,6 +263,8 @@ async def test_an_administrator_of_a_team_is_bound_by_none(house: House) -> None
     await put(house, {"scope": {"team": "research"}, "usd": 100})
     raised = await house.ask("PUT", "/budgets", {"scope": {"team": "research"}, "usd": 500}, **chief)
     assert (raised.json()["usd"], raised.json()["of_team"]) == ("500", None)
+    on = {"scope": {"team": "sales"}, "usd": 5, "on_exceed": {"degrade": "small"}}
+    assert (await house.ask("PUT", "/budgets", on, **chief)).status_code == 201
     assert (await house.ask("DELETE", f"/budgets/{raised.json()['id']}", **chief)).status_code == 200
 
 
