@@ -170,11 +170,11 @@ async def test_looking_makes_no_limit_that_calls_would_meet(house: House) -> Non
     """A part of a model's name is nobody's model: an instance made of it would narrow what calls are counted on."""
     await put(house, {"scope": {"model": "m"}, "qpm": 5}, path="/limits")
     await put(house, {"scope": {"model": "*"}, "tpm": 7}, path="/limits")
-    await house.ask("GET", "/limits")
     rules = rules_of(house.settings, house.control.control())
     (spec,) = [one for one in rules.meters({"model": "local/m"}) if one.scope == (("model", "m"),)]
     account = house.counters.bind([spec], (), ())
-    assert [meter.spec for meter in account.meters] == [spec]
+    await house.ask("GET", "/limits")
+    assert [meter.spec for meter in account.meters] == [spec], "calls are bound already when somebody looks"
     assert spec.tpm is None
 
 
