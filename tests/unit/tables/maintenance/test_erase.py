@@ -61,6 +61,15 @@ def test_costs_stay_without_a_name(tmp_path: Path):
     assert after.filter(untouched).equals(before.filter(untouched))
 
 
+def test_nothing_that_the_person_or_a_program_of_theirs_wrote_is_left(tmp_path: Path):
+    texts = ("client_request_id", "trace_id", "span_id", "conversation_id", "end_user", "user_agent")
+    about = {name: f"taro {name}" for name in (*texts, "api_key_id", "client_ip_prefix", "input_hash")}
+    opened(tmp_path, "usage").append(rows(2, requester="taro", tags={"of": "taro", "taro": "1"}, **about), 2)
+    assert erase(tmp_path / "usage", "taro").rows == 2
+    assert contents(tmp_path / "usage").height == 2
+    assert "taro" not in str(contents(tmp_path / "usage").to_dicts())
+
+
 def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path):
     table = two_people(tmp_path, "inference_log")
     # the small files that compaction left behind hold the person too
