@@ -196,13 +196,18 @@ def test_an_interpreter_that_cannot_be_started_is_tried_again(world: World, monk
     world.committer.poll()
     world.now_s += 1
 
+    tries: list[float] = []
+
     def refuse(*_: Any, **__: Any) -> None:
+        tries.append(world.now_s)
         raise OSError(12, "Cannot allocate memory")
 
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", refuse)
         assert not world.committer.poll()
-    world.now_s += 31
+        world.poll_for(29)
+    assert len(tries) == 1, "not again and again where memory is short"
+    world.now_s += 2
     assert world.committer.poll()
 
 

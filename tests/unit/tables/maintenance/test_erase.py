@@ -70,12 +70,16 @@ def test_nothing_that_the_person_or_a_program_of_theirs_wrote_is_left(tmp_path: 
     assert "taro" not in str(contents(tmp_path / "usage").to_dicts())
 
 
-def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path):
+def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.fsync", synced.append)
     table = two_people(tmp_path, "inference_log")
     # the small files that compaction left behind hold the person too
     compact(table, LATER_US, closed=True)
     done = erase(table, "taro", purge=True)
     assert done.deleted >= 4
+    # or a power cut could bring them back
+    assert sorted(day.name for day in synced) == ["request_date=2026-11-20", "request_date=2026-11-21"]
     texts = [file for file in data_files(table) if b"taro" in file.read_bytes()]
     assert texts == []
     assert len(ids(table)) == 30
