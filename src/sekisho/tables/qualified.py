@@ -6,6 +6,7 @@ attached under it; and with a database attached under another name `SHOW TABLES`
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ _NAMES = frozenset({*TABLES, *VIEWS})
 _WORDS = ("identifier", "keyword")
 #: of names; Databricks' are the backticks
 _QUOTES = '"`'
-_NO_QUOTES = str.maketrans("", "", f" {_QUOTES}")
+_BARE = str.maketrans("", "", string.whitespace + _QUOTES)
 
 
 class NotAPlace(ValueError):
@@ -41,7 +42,7 @@ def plain_names(sql: str, place: str = DEFAULT_PLACE) -> str:
     `place` is `catalog.schema`. Raises NotAPlace when it is anything else.
     """
     catalog, schema = split_place(place)
-    if f"{schema}." not in sql.lower().translate(_NO_QUOTES):
+    if f"{schema}." not in sql.lower().translate(_BARE):
         return sql
     text = sql.encode()
     cuts: list[tuple[int, int]] = []

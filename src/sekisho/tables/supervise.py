@@ -128,7 +128,9 @@ class Committer:
         if child is not None and self._retry_at_s == 0.0:
             read = read_status(self._spool)
             if read is not None and read.pid == child.pid:
-                self._seen = read
+                # With a spool that is new nobody has caught up yet, but all its rows came later.
+                caught_up_us = read.caught_up_us or self._seen.caught_up_us
+                self._seen = msgspec.structs.replace(read, caught_up_us=caught_up_us)
         seen, before = self._seen, self._before
         return msgspec.structs.replace(
             seen,
@@ -155,14 +157,18 @@ class Committer:
     def lag_s(self) -> float:
         """Upper bound of the age of the oldest row that is not committed; 0 when every row is."""
         status = self.status()
-        if self._last_seq is not None and status.committed_seq >= self._last_seq():
-            return 0.0
-        if self._last_seqs is not None and all(
-            status.seqs.get(name, 0) >= seq for name, seq in self._last_seqs().items()
-        ):
+        # Until all was in once, rows of an earlier gateway may wait, and of those nobody here has a number.
+        if status.caught_up_us and self._has_all(status):
             return 0.0
         since_us = status.caught_up_us or status.started_us
         return max(0.0, time.time() - since_us / 1e6) if since_us else 0.0
+
+    def _has_all(self, status: CommitterStatus) -> bool:
+        """Whether the tables are known to have all rows that this gateway has stored."""
+        if self._last_seq is not None and status.committed_seq >= self._last_seq():
+            return True
+        last_seqs = None if self._last_seqs is None else self._last_seqs()
+        return last_seqs is not None and all(status.seqs.get(name, 0) >= seq for name, seq in last_seqs.items())
 
     def stop(self, timeout_s: float) -> bool:
         """Have everything committed and the child end; True when it did. Other rows stay in the spool for the next

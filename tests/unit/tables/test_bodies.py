@@ -48,6 +48,7 @@ def test_inputs_of_other_routes_are_shown() -> None:
     assert input_preview(b'{"input":[[1,2],[3]]}') is None
     assert input_preview('{"message":"質問"}'.encode()) == "質問"
     assert input_preview(b'{"input":{"odd":1},"message":"asked"}') == "asked"
+    assert input_preview(b'{"messages":[{"role":"tool","content":{"odd":1}}],"message":"asked"}') == "asked"
 
 
 @pytest.mark.parametrize(

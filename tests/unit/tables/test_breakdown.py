@@ -99,6 +99,11 @@ def test_parts_that_do_not_sum_to_the_cost_are_unknown() -> None:
     assert parts_of([absurd]) == [None]
 
 
+def test_tokens_of_a_cache_that_nobody_counted_are_no_part() -> None:
+    cached = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_1h_input_tokens")
+    assert parts_of([row_of(0, CALL, PLAIN, **dict.fromkeys(cached)), row_of(1, CALL, PLAIN)]) == [OF_CALL] * 2
+
+
 def test_a_number_beyond_all_bounds_costs_no_other_row_its_parts() -> None:
     absurd = row_of(0, Usage(input_tokens=2**61, output_tokens=1), PLAIN, cost_nanos=7)
     assert parts_of([absurd, row_of(1, CALL, PLAIN)]) == [None, OF_CALL]

@@ -14,7 +14,10 @@ from sekisho.tables.books import Books
 from sekisho.tables.by_period import PeriodSum
 from sekisho.tables.spool import SpoolWriter
 
-BEGINS, ENDS = NOON_US, NOON_US + 86_400_000_000
+DAY_US = 86_400_000_000
+#: midnight: what runs over the beginning stands on the day before
+BEGINS = NOON_US // DAY_US * DAY_US
+ENDS = BEGINS + DAY_US
 SECOND_US = 1_000_000
 TRY = AttemptRow(1, "mock", "a", 200, 5, None, "primary", 1, 1, 7, "provider")
 
@@ -70,8 +73,17 @@ def test_what_was_charged_otherwise_is_counted(tmp_path: Path, spool: SpoolWrite
     record(spool, 1, at_us, attempts=[unknown], cost_nanos=None)
     record(spool, 2, at_us, attempts=[unknown], cost_nanos=None, price_source=None)
     record(spool, 3, at_us, attempts=[TRY._replace(cost_nanos=9)], terminal_state="interrupted")
+    record(spool, 5, at_us, attempts=[TRY._replace(cost_nanos=2)], terminal_state="interrupted")
+    record(spool, 4, at_us, attempts=[unknown, unknown._replace(n=2, usage_source="none")], price_source=None)
     [one] = summed(tmp_path)
-    assert (one.unpriced, one.interrupted, one.interrupted_nanos, one.cost_nanos) == (1, 1, 9, 9)
+    assert (one.unpriced, one.interrupted, one.interrupted_nanos, one.cost_nanos) == (2, 2, 11, 11)
+
+
+@pytest.mark.parametrize("at_us", [BEGINS, BEGINS + 10 * SECOND_US])
+def test_what_has_no_price_at_all_costs_nothing(tmp_path: Path, spool: SpoolWriter, at_us: int):
+    record(spool, 1, at_us, attempts=[TRY._replace(cost_nanos=None)], cost_nanos=None)
+    [one] = summed(tmp_path)
+    assert (one.cost_nanos, one.edge_nanos, one.interrupted_nanos, one.unpriced) == (0, 0, 0, 1)
 
 
 def test_nothing_recorded_yet(tmp_path: Path):

@@ -13,6 +13,7 @@ from sekisho.tables.qualified import NotAPlace, plain_names, split_place
         ("SELECT team FROM main.sekisho.usage", "SELECT team FROM usage"),
         ("SELECT main.sekisho.usage.team FROM sekisho.usage", "SELECT usage.team FROM usage"),
         ('FROM "main" . "Sekisho".INFERENCE_LOG', "FROM INFERENCE_LOG"),
+        ("SELECT 1\nFROM main\n\t.sekisho\n\t.usage", "SELECT 1\nFROM usage"),
         ("SELECT `team` FROM `main`.`sekisho`.`usage`", "SELECT `team` FROM `usage`"),
         ("SELECT '日本' FROM main.sekisho.usage, main.sekisho.cost_by_day", "SELECT '日本' FROM usage, cost_by_day"),
     ],
@@ -41,6 +42,7 @@ def test_anything_else_stays(sql: str):
 
 def test_another_place():
     assert plain_names("FROM llm.prod.usage", "llm.prod") == "FROM usage"
+    assert plain_names("FROM main.default.usage", "main.default") == "FROM usage"  # a keyword, and a common name
     assert plain_names("FROM main.sekisho.usage", "llm.prod") == "FROM main.sekisho.usage"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
-from tests.unit.tables.rows import records
+from tests.unit.tables.rows import a_row, record_of, records
 
+from sekisho.tables.layout import encode_record
 from sekisho.tables.maintenance.erase import waiting
 from sekisho.tables.overview import overview
 from sekisho.tables.reader import ask, has_data
@@ -53,6 +55,21 @@ def test_rows_of_all_spools_are_read_as_one(tmp_path: Path) -> None:
     [(user,)] = ask(tmp_path, "SELECT requester FROM usage LIMIT 1").rows()
     assert waiting(tmp_path, tmp_path / "tables", user) == 12
     running.close()
+
+
+def test_of_all_spools_the_row_that_waits_longest_is_told(tmp_path: Path) -> None:
+    now_us, size = time.time_ns() // 1000, 0
+    for worker, ages_s in ((None, (100, 50)), (1, (5000, 9)), (2, (10,))):
+        writer = SpoolWriter(spool_of(tmp_path, worker), 64 * 1024)
+        for age_s in ages_s:
+            record = record_of(a_row(age_s, event_time_us=now_us - age_s * 1_000_000, latency_us=0))
+            writer.append(record)
+            size += len(encode_record(record))
+        writer.close()
+    _, waits = overview(tmp_path)
+    assert (waits.rows, waits.bytes) == (5, size)
+    assert waits.age_s is not None
+    assert 5000 <= waits.age_s < 5060
 
 
 def test_calls_of_an_owner_that_died_become_rows_once(tmp_path: Path) -> None:

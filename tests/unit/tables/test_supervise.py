@@ -132,6 +132,16 @@ def test_lag_is_the_time_since_all_was_known_to_be_committed(world: World):
     assert 5.0 <= world.committer.lag_s() < 60.0
 
 
+def test_of_several_workers_one_whose_rows_wait_is_enough(world: World, tmp_path: Path):
+    ends = {"worker-1": 5, "worker-2": 9}
+    world.committer = Committer(tmp_path, last_seqs=lambda: ends, monotonic_s=lambda: world.now_s)
+    world.committer.start()
+    hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    for known, waits in (({"worker-1": 5, "worker-2": 8}, True), ({"worker-1": 5}, True), (ends, False)):
+        world.write(started_us=1, caught_up_us=hour_ago_us, seqs=known)
+        assert (world.committer.lag_s() > 3500.0) is waits, known
+
+
 @pytest.mark.parametrize("known", ["caught_up_us", "started_us"])
 def test_children_that_die_again_and_again_do_not_make_rows_younger(world: World, known: str):
     world.seq = 7
@@ -151,6 +161,27 @@ def test_children_that_die_again_and_again_do_not_make_rows_younger(world: World
     assert world.committer.lag_s() < 60.0
 
 
+def test_rows_that_an_earlier_gateway_left_wait_though_this_one_has_stored_none(world: World):
+    """Of those nobody here has a number: until all was in the tables once, they may be there."""
+    hour_ago_us = time.time_ns() // 1000 - 3_600_000_000
+    world.committer.start()
+    world.write(state="failing", started_us=hour_ago_us, errors=9)
+    assert world.seq == 0
+    assert world.committer.lag_s() > 3500.0
+    world.write(started_us=hour_ago_us, caught_up_us=hour_ago_us + 1)
+    assert world.committer.lag_s() == 0.0, "all was in, and nothing came since"
+
+
+def test_a_spool_that_is_new_makes_no_row_older(world: World):
+    now_us = time.time_ns() // 1000
+    world.committer.start()
+    world.write(started_us=now_us - 3_600_000_000, caught_up_us=now_us)
+    assert world.committer.lag_s() == 0.0
+    world.seq = 7
+    world.write(started_us=now_us - 3_600_000_000, caught_up_us=0)
+    assert 0.0 < world.committer.lag_s() < 60.0
+
+
 def test_a_status_that_is_being_written_leaves_the_last_whole_one(world: World, tmp_path: Path):
     world.committer.start()
     world.write(committed_rows=3)
@@ -165,13 +196,18 @@ def test_an_interpreter_that_cannot_be_started_is_tried_again(world: World, monk
     world.committer.poll()
     world.now_s += 1
 
+    tries: list[float] = []
+
     def refuse(*_: Any, **__: Any) -> None:
+        tries.append(world.now_s)
         raise OSError(12, "Cannot allocate memory")
 
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", refuse)
         assert not world.committer.poll()
-    world.now_s += 31
+        world.poll_for(29)
+    assert len(tries) == 1, "not again and again where memory is short"
+    world.now_s += 2
     assert world.committer.poll()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,12 @@ def test_latency_by_endpoint_and_hour(tmp_path: Path, spool: SpoolWriter):
     record(spool, a_row(HOUR_US, latency_us=7_000), a_row(3, status_code=502, latency_us=9_000_000_000))
     # a stream that broke off is no call that went well, though 200 was sent
     record(spool, a_row(4, error_code="upstream_timeout", terminal_state="timed_out", latency_us=9_000_000_000))
-    got = rows_of(tmp_path, "SELECT endpoint_name, calls, p50_ms, p95_ms, p99_ms FROM latency_by_endpoint")
+    got = rows_of(tmp_path, "SELECT epoch_us(hour), * EXCLUDE (hour, request_date) FROM latency_by_endpoint")
+    hour_us = NOON_US // HOUR_US * HOUR_US
     assert got == [
-        ("chat", 1, 7.0, 7.0, 7.0),
-        ("chat", 10, 550.0, pytest.approx(955.0), pytest.approx(991.0)),
-        ("要約", 10, 813.0, 813.0, 813.0),
+        (hour_us + HOUR_US, "chat", 1, 7.0, 7.0, 7.0),
+        (hour_us, "chat", 10, 550.0, pytest.approx(955.0), pytest.approx(991.0)),
+        (hour_us, "要約", 10, 813.0, 813.0, 813.0),
     ]
 
 
@@ -80,6 +82,14 @@ def test_tokens_by_day(tmp_path: Path, spool: SpoolWriter):
     record(spool, a_row(0), a_row(1), a_row(2, feature="翻訳"), a_row(3, input_tokens=None, output_tokens=None))
     got = rows_of(tmp_path, "SELECT team, feature, calls, input_tokens, output_tokens, total_tokens FROM tokens_by_day")
     assert got == [("research", "summary", 3, 200, 40, 240), ("research", "翻訳", 1, 100, 20, 120)]
+
+
+def test_tokens_by_day_have_their_kinds_apart(tmp_path: Path, spool: SpoolWriter):
+    kinds = {"cache_read_input_tokens": 1, "cache_creation_input_tokens": 10, "reasoning_output_tokens": 100}
+    record(spool, a_row(0, **kinds), a_row(1, **kinds), a_row(DAY_US, **kinds), a_row(2, **dict.fromkeys(kinds)))
+    got = rows_of(tmp_path, f"SELECT epoch(request_date) / 86400, {', '.join(kinds)} FROM tokens_by_day")
+    day = NOON_US // DAY_US
+    assert got == [(day + 1, 1, 10, 100), (day, 2, 20, 200)]
 
 
 def test_cost_by_day_keeps_the_unknown_unknown(tmp_path: Path, spool: SpoolWriter):
@@ -111,22 +121,24 @@ def test_cost_by_day_is_in_yen_where_every_call_has_a_rate(tmp_path: Path, spool
 
 
 def test_growing_inputs_are_measured_against_the_week_before(tmp_path: Path, spool: SpoolWriter):
-    for day, tokens in ((8, 9_000), (5, 100), (4, 300), (0, 400)):
+    for day, tokens in ((8, 9_000), (5, 100), (4, 200), (4, 300), (0, 300), (0, 500)):
         record(
             spool, without_log(NOW - day * DAY_US, input_tokens=tokens), without_log(NOW - day * DAY_US, feature="x")
         )
     record(spool, without_log(NOW, status_code=401, input_tokens=None))
-    asked = "SELECT feature, calls, input_tokens_a_call, usual_input_tokens_a_call, growth FROM growing_inputs"
-    today = rows_of(tmp_path, f"{asked} WHERE request_date = (SELECT max(request_date) FROM usage) ORDER BY 1")
-    assert today == [("summary", 1, 400.0, 200.0, 2.0), ("x", 1, 100.0, 100.0, 1.0)]
+    asked = "SELECT feature, calls, input_tokens_a_call, p95_input_tokens, usual_input_tokens_a_call, growth"
+    today = "WHERE request_date = (SELECT max(request_date) FROM usage) ORDER BY 1"
+    got = rows_of(tmp_path, f"{asked} FROM growing_inputs {today}")
+    assert got == [("summary", 2, 400.0, 490.0, 200.0, 2.0), ("x", 2, 100.0, 100.0, 100.0, 1.0)]
 
 
 def test_verbose_outputs(tmp_path: Path, spool: SpoolWriter):
     record(spool, a_row(0, output_tokens=400, finish_reasons=["length"]), a_row(1, output_tokens=200))
     record(spool, a_row(2, output_tokens=0), a_row(3, endpoint_name="embed", output_tokens=None))
-    fields = "endpoint_name, calls, output_tokens_a_call, longest_output_tokens, output_tokens_an_input_token"
-    got = rows_of(tmp_path, f"SELECT {fields}, cut_by_length FROM verbose_outputs")
-    assert got == [("chat", 2, 300.0, 400, 3.0, 1)]
+    record(spool, a_row(4, endpoint_name="free", input_tokens=0))
+    fields = "endpoint_name, calls, output_tokens_a_call, p95_output_tokens, longest_output_tokens"
+    got = rows_of(tmp_path, f"SELECT {fields}, output_tokens_an_input_token, cut_by_length FROM verbose_outputs")
+    assert got == [("chat", 2, 300.0, 390.0, 400, 3.0, 1), ("free", 1, 20.0, 20.0, 20, None, 0)]
 
 
 def test_inputs_that_always_fail(tmp_path: Path, spool: SpoolWriter):
@@ -136,8 +148,13 @@ def test_inputs_that_always_fail(tmp_path: Path, spool: SpoolWriter):
     record(spool, *(a_row(n, request=bad, requester=f"u{n % 2}", **failed) for n in range(3)))
     record(spool, a_row(3, request=bad, **limited), a_row(4, request=good, **failed), a_row(5, request=good))
     record(spool, a_row(6, request=once, **failed), a_row(7, request=once, **limited))
+    for n, (status, code) in enumerate({401: "invalid_key", 403: "not_allowed", 499: "client_left"}.items()):
+        others = {"request": chat("others", n), "status_code": status, "error_code": code}
+        record(spool, a_row(10 + 2 * n, **others), a_row(11 + 2 * n, **others))
     got = rows_of(tmp_path, "SELECT calls, error_codes, requesters, cost_usd, last_request_id FROM failing_inputs")
     assert got == [(3, ["context_length_exceeded"], 2, None, a_row(2).request_id)]
+    times = rows_of(tmp_path, "SELECT epoch_us(first_time), epoch_us(last_time) FROM failing_inputs")
+    assert times == [(NOON_US, NOON_US + 2)]
 
 
 # -- bodies
@@ -268,6 +285,25 @@ def test_databricks_names_and_types(tmp_path: Path):
         ("served_entity_id", "VARCHAR"),
         ("requester", "VARCHAR"),
     ]
+
+
+def test_what_stands_under_databricks_names(tmp_path: Path, spool: SpoolWriter):
+    row = a_row(7, client_request_id="mine", status_code=418, sampling_fraction=0.5, logging_error_codes=["X"])
+    record(spool, row)
+    got = rows_of(tmp_path, "SELECT * REPLACE (epoch_us(request_time) AS request_time) FROM inference_table_databricks")
+    assert row.request is not None
+    assert row.response is not None
+    asked, said = row.request.decode(), row.response.decode()
+    day = date(2026, 11, 20)
+    first = (row.request_id, day, "mine", row.event_time_us, 418, 0.5, 813)
+    assert got == [(*first, asked, said, ["X"], "openai/gpt-4o-mini", "taro")]
+    plain = rows_of(tmp_path, "SELECT epoch_us(timestamp), endpoint_name, request, response FROM inference_table")
+    assert plain == [(row.event_time_us, "chat", asked, said)]
+
+
+def test_functions_for_databricks_take_anything(tmp_path: Path):
+    sql = "SELECT get_json_object('no json', '$.a'), collect_set(x), collect_list(x) FROM (SELECT NULL AS x)"
+    assert rows_of(tmp_path, sql) == [(None, [], [])]
 
 
 @pytest.mark.parametrize(

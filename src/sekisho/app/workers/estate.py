@@ -20,11 +20,13 @@ log = logging.getLogger("sekisho.app")
 
 
 class Estate:
-    """The sum of the dead. `failed` are rows that they could not store."""
+    """The sum of the dead. `failed` are rows that they could not store, `last_seqs` how far their spools go, by
+    folder."""
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.failed = 0
+        self.last_seqs: dict[str, int] = {}
 
     def inherit(self, root: Path, last: State | None) -> None:
         """Of the worker that owned this spool: make rows of the calls it had in flight, and count what it had counted
@@ -38,11 +40,16 @@ class Estate:
         last.tally.in_flight = 0
         add(self.tally, last.tally)
         self.failed += int(last.ready.get("spool_failed", 0))
+        self._goes_to(root, last.last_seq)
         reader = SpoolReader(root)
         try:
             for chunk in reader.chunks(last.seq):
                 count_rows(self.tally, chunk.payloads)
+                self._goes_to(root, chunk.last_seq)
         except OSError as error:
             log.error("rows of a worker that died could not be counted: %s", error)
         finally:
             reader.close()
+
+    def _goes_to(self, root: Path, seq: int) -> None:
+        self.last_seqs[root.name] = max(seq, self.last_seqs.get(root.name, 0))

@@ -308,8 +308,13 @@ class Supervisor:
         )
 
     def _last_seqs(self) -> dict[str, int]:
-        """How far the rows of each worker go, as last told."""
-        return {self._spool_of(place).name: place.state.last_seq for place in self.places if place.state is not None}
+        """How far the rows of each worker go, as last told, those of workers that are gone too."""
+        found = dict(self._estate.last_seqs)
+        for place in self.places:
+            if place.state is not None:
+                name = self._spool_of(place).name
+                found[name] = max(place.state.last_seq, found.get(name, 0))
+        return found
 
     def _tick(self, now_s: float) -> None:
         """About once a second."""

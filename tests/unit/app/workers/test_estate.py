@@ -14,6 +14,7 @@ from sekisho.ledger.tally import Tally
 from sekisho.ledger.tally_sums import sums_of
 from sekisho.tables.layout import encode_record
 from sekisho.tables.reader import ask
+from sekisho.tables.segments import SpoolReader
 from sekisho.tables.spool import SpoolWriter
 from sekisho.tables.spools import spool_of
 
@@ -25,7 +26,9 @@ def die(writer: SpoolWriter) -> None:
 
 
 def told(writer: SpoolWriter, counted: Tally) -> State:
-    return State(seq=writer.position, tally=sums_of(counted), gauges={}, ready={"spool_failed": 2})
+    return State(
+        seq=writer.position, last_seq=writer.last_seq, tally=sums_of(counted), gauges={}, ready={"spool_failed": 2}
+    )
 
 
 def test_rows_behind_the_position_and_calls_in_flight_are_counted(tmp_path: Path) -> None:
@@ -45,6 +48,10 @@ def test_rows_behind_the_position_and_calls_in_flight_are_counted(tmp_path: Path
     estate = Estate()
     estate.inherit(root, last)
     assert (estate.tally.rows["appended"], estate.tally.in_flight, estate.failed) == (10, 0, 2)
+    reader = SpoolReader(root)
+    *_, last_chunk = reader.chunks(0)
+    reader.close()
+    assert estate.last_seqs == {root.name: last_chunk.last_seq}, "the call in flight is a row that waits too"
     everything = Tally()
     count_rows(everything, map(encode_record, rows))
     assert sums_of(estate.tally) == sums_of(everything)
@@ -63,6 +70,7 @@ def test_one_that_had_told_everything_leaves_nothing_to_count(tmp_path: Path) ->
     estate = Estate()
     estate.inherit(root, last)
     assert estate.tally.rows["appended"] == 3
+    assert estate.last_seqs == {root.name: last.last_seq}
 
 
 def test_rows_of_an_earlier_life_are_not_counted(tmp_path: Path) -> None:

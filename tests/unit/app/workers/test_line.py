@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -69,6 +71,30 @@ def test_what_was_said_before_the_death_is_heard(ends: tuple[Line, Line]) -> Non
     assert supervisor.ended
     assert not supervisor.send(Tell(1)) or supervisor.ended
     assert supervisor.receive() == []
+
+
+def test_a_death_with_something_unread_is_a_death_too(ends: tuple[Line, Line]) -> None:
+    worker, supervisor = ends
+    assert supervisor.send(Tell(1))
+    worker.send(Opened())
+    worker.close()  # the kernel says that the connection was reset
+    assert supervisor.receive() == [Opened()]
+    assert supervisor.ended
+
+
+def test_the_last_words_of_a_process_are_sent_as_far_as_somebody_listens(ends: tuple[Line, Line]) -> None:
+    worker, supervisor = ends
+    large = Failed("x" * 3_000_000)
+    assert not worker.send(large)
+    worker.drain(0.05)  # nobody reads: it gives up
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(worker.drain, 60.0)
+        found = []
+        while not found:
+            select.select([supervisor], [], [], 1.0)
+            found = supervisor.receive()
+        draining.result()
+    assert found == [large]
 
 
 def test_half_a_message_is_none_and_a_broken_one_ends_the_line(ends: tuple[Line, Line]) -> None:

@@ -64,3 +64,9 @@ def test_what_is_known_once_comes_before_what_workers_say() -> None:
     )
     assert found.gauges["sekisho_committer_up"].value == 1
     assert found.ready == {"status": "ok", "started_us": 9, "version": 7, "workers": [], "spool_failed": 0}
+
+
+def test_when_the_last_of_them_is_gone_the_dead_still_count() -> None:
+    found = together([], tally(5), 3, gauges={}, ready={"workers": []})
+    assert found.tally.rows["appended"] == 5
+    assert found.ready == {"workers": [], "spool_failed": 3}

@@ -155,6 +155,12 @@ async def test_an_owner_of_every_endpoint_grants_no_way_around_them(house: House
     assert await refused(house, "POST", "/keys", body, key=owner["key"]) == (403, "not_granted", "endpoints")
 
 
+async def test_an_owner_who_acts_for_others_may_let_others_do_so(house: House) -> None:
+    wish = {"name": "chief", "team": "research", "role": "team_owner", "endpoints": ["chat"], "on_behalf": True}
+    owner = await make(house, wish)
+    assert (await make(house, {"name": "one", "on_behalf": True}, key=owner["key"]))["on_behalf"] is True
+
+
 async def test_an_owner_sees_and_ends_keys_of_the_own_team_only(house: House) -> None:
     foreign = await make(house, {"name": "foreign", "team": "sales"})
     loose = await make(house, {"name": "loose"})

@@ -170,11 +170,11 @@ async def test_looking_makes_no_limit_that_calls_would_meet(house: House) -> Non
     """A part of a model's name is nobody's model: an instance made of it would narrow what calls are counted on."""
     await put(house, {"scope": {"model": "m"}, "qpm": 5}, path="/limits")
     await put(house, {"scope": {"model": "*"}, "tpm": 7}, path="/limits")
-    await house.ask("GET", "/limits")
     rules = rules_of(house.settings, house.control.control())
     (spec,) = [one for one in rules.meters({"model": "local/m"}) if one.scope == (("model", "m"),)]
     account = house.counters.bind([spec], (), ())
-    assert [meter.spec for meter in account.meters] == [spec]
+    await house.ask("GET", "/limits")
+    assert [meter.spec for meter in account.meters] == [spec], "calls are bound already when somebody looks"
     assert spec.tpm is None
 
 
@@ -250,6 +250,22 @@ async def test_an_owner_divides_the_teams_money_and_cannot_raise_it(house: House
     assert {spec.amount_nanos for _, spec in rules.spending(dict(TEAM)) if spec.scope == (("team", "research"),)} == {
         30 * 10**9
     }
+
+
+async def test_an_administrator_of_a_team_is_bound_by_none(house: House) -> None:
+    wish = {"name": "chief", "team": "research", "role": "admin", "endpoints": ["chat"]}
+    asked = await house.ask("POST", "/keys", wish)
+    chief = {"key": asked.json()["key"]}
+    made = await house.ask("POST", "/keys", {"name": "theirs", "user": "saburo"}, **chief)
+    assert (made.json()["team"], made.json()["endpoints"]) == (None, ["*"])
+    assert (await house.ask("PUT", "/users/saburo", {"team": "sales"}, **chief)).status_code == 201
+    assert (await house.ask("POST", "/keys", {"name": "more", "user": "saburo"}, **chief)).status_code == 201
+    await put(house, {"scope": {"team": "research"}, "usd": 100})
+    raised = await house.ask("PUT", "/budgets", {"scope": {"team": "research"}, "usd": 500}, **chief)
+    assert (raised.json()["usd"], raised.json()["of_team"]) == ("500", None)
+    on = {"scope": {"team": "sales"}, "usd": 5, "on_exceed": {"degrade": "small"}}
+    assert (await house.ask("PUT", "/budgets", on, **chief)).status_code == 201
+    assert (await house.ask("DELETE", f"/budgets/{raised.json()['id']}", **chief)).status_code == 200
 
 
 @pytest.mark.parametrize("way", ["warn", {"degrade": "chat"}])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars.testing
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -65,6 +67,27 @@ def test_a_day_that_is_over_becomes_one_file_with_the_same_rows_in_order(tmp_pat
         times = pq.read_table(table / file.path, partitioning=None)["event_time"].to_pylist()
         assert times == sorted(times)
         assert file.first_us == int(times[0].timestamp() * 1e6)
+
+
+def test_the_log_says_of_files_that_went_what_the_protocol_asks_for(tmp_path: Path):
+    """With `extendedFileMetadata` a reader may count on their partition and size; the rows are the same as before."""
+    filled(tmp_path, files=2)
+    table = tmp_path / "usage"
+    sizes = {str(file.relative_to(table)): file.stat().st_size for file in data_files(table)}
+    compact(table, LATER_US, closed=True)
+    newest = max((table / "_delta_log").glob("*.json"))
+    info, *actions = map(msgspec.json.decode, newest.read_bytes().splitlines())
+    assert info["commitInfo"]["operationParameters"] == {}
+    removed, added = ([one[kind] for one in actions if kind in one] for kind in ("remove", "add"))
+    assert {one.pop("path"): one.pop("size") for one in removed} == sizes
+    for one in removed:
+        assert abs(one.pop("deletionTimestamp") / 1000 - time.time()) < 600
+        assert one == {
+            "dataChange": False,
+            "extendedFileMetadata": True,
+            "partitionValues": {"request_date": "2026-11-20"},
+        }
+    assert [one["dataChange"] for one in added] == [False]
 
 
 def test_files_are_written_as_the_committer_writes_them(tmp_path: Path):

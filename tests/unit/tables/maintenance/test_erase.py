@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.tables.maintenance.days import contents, data_files, ids, opened, rows, want
@@ -61,12 +62,25 @@ def test_costs_stay_without_a_name(tmp_path: Path):
     assert after.filter(untouched).equals(before.filter(untouched))
 
 
-def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path):
+def test_nothing_that_the_person_or_a_program_of_theirs_wrote_is_left(tmp_path: Path):
+    texts = ("client_request_id", "trace_id", "span_id", "conversation_id", "end_user", "user_agent")
+    about = {name: f"taro {name}" for name in (*texts, "api_key_id", "client_ip_prefix", "input_hash")}
+    opened(tmp_path, "usage").append(rows(2, requester="taro", tags={"of": "taro", "taro": "1"}, **about), 2)
+    assert erase(tmp_path / "usage", "taro").rows == 2
+    assert contents(tmp_path / "usage").height == 2
+    assert "taro" not in str(contents(tmp_path / "usage").to_dicts())
+
+
+def test_what_was_erased_is_gone_from_the_disk_with_purge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.fsync", synced.append)
     table = two_people(tmp_path, "inference_log")
     # the small files that compaction left behind hold the person too
     compact(table, LATER_US, closed=True)
     done = erase(table, "taro", purge=True)
     assert done.deleted >= 4
+    # or a power cut could bring them back
+    assert sorted(day.name for day in synced) == ["request_date=2026-11-20", "request_date=2026-11-21"]
     texts = [file for file in data_files(table) if b"taro" in file.read_bytes()]
     assert texts == []
     assert len(ids(table)) == 30
@@ -102,6 +116,20 @@ def test_what_another_writer_changed_at_other_tries_is_not_left(
     done = erase(table, "taro")
     assert (done.left, done.files) == (left, 7 - left)
     assert done.rows == 31 - 5 * left
+
+
+def test_what_went_at_the_last_try_is_not_said_to_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    taken = [Conflict("usage: version 1 was committed by another writer")] * 2 * 4  # both days, four times
+
+    def at_last(*given: Any, **named: Any) -> int:
+        if taken:
+            raise taken.pop()
+        return replace(*given, **named)
+
+    monkeypatch.setattr("sekisho.tables.maintenance.erase.replace", at_last)
+    table = two_people(tmp_path, "usage")
+    assert erase(table, "taro") == Erased(rows=31, files=7)
+    assert "taro" not in contents(table)["requester"]
 
 
 def test_purge_leaves_what_the_table_has_and_what_is_on_its_way_into_it(
