@@ -47,6 +47,28 @@ async def test_who_takes_connections_and_says_nothing_is_told_with_a_reason(capl
     assert caplog.messages == ["the counters' server cannot be reached: no answer within 0.2 s"]
 
 
+async def test_who_speaks_another_protocol_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A web server, say, behind a wrong port: it is there, and tried again."""
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.read(4096)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
+        link = RedisLink(Address(port=web.sockets[0].getsockname()[1]), lambda: None)
+        await link.open()
+        assert not link.up
+        await until(lambda: asked >= 3)
+        await link.close()
+    assert caplog.messages == [
+        "the counters' server cannot be reached: what answers at its address is no Redis or Valkey"
+    ]
+
+
 async def test_who_still_reads_its_disk_is_away(caplog: pytest.LogCaptureFixture) -> None:
     """For minutes where it holds much. Of itself it tells meanwhile, and of nothing else."""
 
