@@ -17,9 +17,12 @@ from sekisho.mock.server import MockProvider
 
 MOST = 20
 HALF_A_HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nx-half:"
+#: on a way that is not the hot one
+HALF_A_BODY = b"PUT /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 9\r\n\r\n{"
 
 
-async def test_half_requests_take_no_files_from_calls(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("half", [HALF_A_HEAD, HALF_A_BODY])
+async def test_half_requests_take_no_files_from_calls(half: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with (
         MockProvider() as mock,
         running_gateway(mock, most_connections=MOST) as gateway,
@@ -31,7 +34,7 @@ async def test_half_requests_take_no_files_from_calls(caplog: pytest.LogCaptureF
         halves: list[Wire] = []
         for _ in range(3 * MOST):
             wire = await open_ones.enter_async_context(connected(gateway.port))
-            await wire.send(HALF_A_HEAD)
+            await wire.send(half)
             halves.append(wire)
             if len(halves) % 10 == 0:
                 assert (await ask(gateway.port, http(chat("mock/mock?answer=new")))).status == 200
