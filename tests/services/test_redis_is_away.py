@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from typing import Any
 
 import hiredis
 import pytest
-from tests.services.redis_workers import Rows, granted, until, workers
+from tests.services.redis_workers import HANGS_S, Rows, granted, until, workers
 from tests.support.redis_server import RedisServer
 
+from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import Address, address_of
 from sekisho.stores.redis_link import RedisLink
 
@@ -45,6 +47,28 @@ async def test_who_takes_connections_and_says_nothing_is_told_with_a_reason(capl
         await link.open()
         await link.close()
     assert caplog.messages == ["the counters' server cannot be reached: no answer within 0.2 s"]
+
+
+async def test_who_falls_silent_after_a_quiet_time_is_away_within_the_time_out(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = RedisLink(address_of(server.url), lambda: None, timeout_s=0.1)
+    await link.open()
+    for _ in range(2):
+        await asyncio.sleep(0.3)  # nobody asks anything
+        assert await link.call("PING") == b"PONG"
+    await asyncio.sleep(0.3)
+    server.pause()
+    async with asyncio.timeout(HANGS_S):
+        link.call("PING")  # its caller goes away
+        with pytest.raises(StoreUnavailable):
+            await link.call("PING")
+    assert not link.up
+    gc.collect()
+    await asyncio.sleep(0)
+    server.resume()
+    await link.close()
+    assert not [line for line in caplog.messages if "never retrieved" in line]
 
 
 async def test_who_speaks_another_protocol_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
