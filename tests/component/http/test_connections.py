@@ -7,7 +7,7 @@ import json
 
 import pytest
 from tests.component.http.client import AUTH, Answer, ask, chat, chunked, connected, http
-from tests.support.gateway import Door, Gateway
+from tests.support.gateway import KEY, Door, Gateway
 
 from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.hot import HotProtocol
@@ -319,6 +319,41 @@ async def test_a_call_on_the_slower_way_may_take_its_time(
                 await asyncio.sleep(0.05)
                 connections[0].close_idle(asyncio.get_running_loop().time() + 1_000)
                 assert (await wire.answer()).status == 200
+
+
+@pytest.mark.parametrize(("place", "rows"), [("on_url", 0), ("on_body", 1), ("on_message_complete", 1)])
+async def test_a_mistake_of_ours_in_reading_is_answered_and_touches_no_other_connection(
+    gateway: Gateway,
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    rows: int,
+) -> None:
+    if door == "asgi":
+        return
+
+    def mistaken(*_: object) -> None:
+        raise LookupError(KEY)
+
+    async with connected(gateway.port) as other:
+        await other.send(COLD)
+        assert said(await other.answer()) == "models"
+        with monkeypatch.context() as patch:
+            patch.setattr(HotProtocol, place, mistaken)  # a connection takes it when it is made
+            async with connected(gateway.port) as wire:
+                await wire.send(hot("lost"))
+                answer = await wire.answer()
+                assert (answer.status, answer.error["code"]) == (500, "internal_error")
+                assert answer.headers["connection"] == "close"
+                assert KEY not in answer.body.decode()
+                assert await wire.closed()
+        await other.send(hot("fine"))
+        assert said(await other.answer()) == "fine"
+    assert [(row.status_code, row.error_code) for row in gateway.rows] == [(500, "internal_error")] * rows + [
+        (200, None)
+    ]
+    assert "our own mistake" in caplog.text
 
 
 async def test_finished_calls_leave_nothing_behind(
