@@ -71,6 +71,17 @@ async def test_who_falls_silent_after_a_quiet_time_is_away_within_the_time_out(
     assert not [line for line in caplog.messages if "never retrieved" in line]
 
 
+@pytest.mark.parametrize("word", ["half of a pair: \ud83d", None], ids=["text", "nothing"])
+async def test_a_command_that_cannot_be_written_leaves_others_their_answers(server: RedisServer, word: Any) -> None:
+    link = RedisLink(address_of(server.url), lambda: None)
+    await link.open()
+    with pytest.raises((UnicodeError, TypeError)):
+        link.call("ECHO", word)
+    assert await asyncio.gather(*(link.call("ECHO", said) for said in "abc")) == [b"a", b"b", b"c"]
+    assert link.up
+    await link.close()
+
+
 async def test_who_speaks_another_protocol_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """A web server, say, behind a wrong port: it is there, and tried again."""
     asked = 0

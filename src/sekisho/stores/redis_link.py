@@ -116,10 +116,12 @@ class RedisLink:
         if connection is None or connection.transport is None:
             future.set_exception(StoreUnavailable(_SILENT))
             return future
+        # first, for what cannot be written raises, and a future without a command would shift all answers by one
+        packed = hiredis.pack_command(words)  # pyright: ignore[reportArgumentType]  # a stub for one word
         self._waiting.append((future, loop.time()))
         if not self._unsent:
             loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(words))  # pyright: ignore[reportArgumentType]  # a stub for one word
+        self._unsent.append(packed)
         if self._watch is None:
             self._watch = loop.call_later(self._timeout_s, self._look)
         return future
