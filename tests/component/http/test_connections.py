@@ -304,6 +304,23 @@ async def test_the_rest_of_a_request_is_waited_for_as_long_on_every_way(
     await gateway.until(lambda: "client_left" in {row.terminal_state for row in gateway.rows})
 
 
+@pytest.mark.parametrize("more", [b"", b"x" * 1_000], ids=["at once", "after some more"])
+async def test_who_leaves_after_a_body_that_was_not_waited_for_has_one_row(
+    gateway: Gateway, door: Door, connections: list[HotProtocol], more: bytes
+) -> None:
+    if door == "asgi":
+        return
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 900000\r\n\r\n"
+    async with connected(gateway.port) as wire:
+        await wire.send(head)
+        assert (await wire.answer()).status == 401
+        await wire.send(more)
+        wire.leave(reset=True)
+    [one] = connections
+    await gateway.until(lambda: one not in one.connections)
+    assert [(row.status_code, row.terminal_state) for row in gateway.rows] == [(401, "refused")]
+
+
 async def test_a_call_on_the_slower_way_may_take_its_time(
     gateway: Gateway, door: Door, connections: list[HotProtocol]
 ) -> None:
