@@ -368,6 +368,14 @@ async def test_headroom_is_that_of_the_tightest_limit(house: House) -> None:
     assert (told.limit_tokens, told.remaining_tokens) == (400, pytest.approx(300, abs=3))
     assert told.reset_requests_s == pytest.approx(6, abs=0.5)
     assert told.reset_tokens_s == pytest.approx(15, abs=0.5)
+    # a long answer is told of at its end, and meanwhile some has come back
+    later = reservation.account.headroom(reservation, time.perf_counter() + 3)
+    assert later.remaining_tokens == pytest.approx(320, abs=3)
+    assert later.reset_requests_s == pytest.approx(3, abs=0.5)
+    assert later.reset_tokens_s == pytest.approx(12, abs=0.5)
+    full = reservation.account.headroom(reservation, time.perf_counter() + 60)
+    assert (full.remaining_requests, full.remaining_tokens) == (10, 400)
+    assert (full.reset_requests_s, full.reset_tokens_s) == (0, 0)
     nothing = await house.granted(house.bind())
     assert nothing.account.headroom(nothing, time.perf_counter()) is None
 

@@ -100,3 +100,22 @@ async def test_a_paused_redis_and_one_that_lost_its_memory() -> None:
         server.start()
         assert (await until_it_answers(store, b"kept")).state == "claimed", "its memory is gone, and the answer with it"
         await store.close()
+
+
+@pytest.mark.parametrize("way", ["keep", "release"])
+async def test_what_redis_would_not_take_is_given_up_as_soon_as_it_does(way: str) -> None:
+    """Long before the lease ends: until then nobody else could ask this again."""
+    with RedisServer() as server:
+        store = RedisIdempotency(server.url, NOW)
+        await store.open()
+        mine = lease(b"mine")
+        assert (await store.claim(mine, ASKED, NOW, NOW + 60 * SECOND)).state == "claimed"
+        server.ask("ACL", "SETUSER", "default", "-@write")
+        with pytest.raises(StoreUnavailable):
+            await (store.keep(mine, b"answer", NOW + 1000 * SECOND) if way == "keep" else store.release(mine))
+        server.ask("ACL", "SETUSER", "default", "+@write")
+        async with asyncio.timeout(30):
+            while (await until_it_answers(store, b"mine")).state != "claimed":
+                await asyncio.sleep(0.05)
+        assert not store._doubtful
+        await store.close()

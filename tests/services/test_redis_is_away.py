@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from typing import Any
 
 import hiredis
 import pytest
-from tests.services.redis_workers import Rows, granted, until, workers
+from tests.services.redis_workers import HANGS_S, Rows, granted, until, workers
 from tests.support.redis_server import RedisServer
 
+from sekisho.stores.ports import StoreUnavailable
 from sekisho.stores.redis_address import Address, address_of
 from sekisho.stores.redis_link import RedisLink
 
@@ -45,6 +47,61 @@ async def test_who_takes_connections_and_says_nothing_is_told_with_a_reason(capl
         await link.open()
         await link.close()
     assert caplog.messages == ["the counters' server cannot be reached: no answer within 0.2 s"]
+
+
+async def test_who_falls_silent_after_a_quiet_time_is_away_within_the_time_out(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = RedisLink(address_of(server.url), lambda: None, timeout_s=0.1)
+    await link.open()
+    for _ in range(2):
+        await asyncio.sleep(0.3)  # nobody asks anything
+        assert await link.call("PING") == b"PONG"
+    await asyncio.sleep(0.3)
+    server.pause()
+    async with asyncio.timeout(HANGS_S):
+        link.call("PING")  # its caller goes away
+        with pytest.raises(StoreUnavailable):
+            await link.call("PING")
+    assert not link.up
+    gc.collect()
+    await asyncio.sleep(0)
+    server.resume()
+    await link.close()
+    assert not [line for line in caplog.messages if "never retrieved" in line]
+
+
+@pytest.mark.parametrize("word", ["half of a pair: \ud83d", None], ids=["text", "nothing"])
+async def test_a_command_that_cannot_be_written_leaves_others_their_answers(server: RedisServer, word: Any) -> None:
+    link = RedisLink(address_of(server.url), lambda: None)
+    await link.open()
+    with pytest.raises((UnicodeError, TypeError)):
+        link.call("ECHO", word)
+    assert await asyncio.gather(*(link.call("ECHO", said) for said in "abc")) == [b"a", b"b", b"c"]
+    assert link.up
+    await link.close()
+
+
+async def test_who_speaks_another_protocol_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A web server, say, behind a wrong port: it is there, and tried again."""
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await reader.read(4096)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web:
+        link = RedisLink(Address(port=web.sockets[0].getsockname()[1]), lambda: None)
+        await link.open()
+        assert not link.up
+        await until(lambda: asked >= 3)
+        await link.close()
+    assert caplog.messages == [
+        "the counters' server cannot be reached: what answers at its address is no Redis or Valkey"
+    ]
 
 
 async def test_who_still_reads_its_disk_is_away(caplog: pytest.LogCaptureFixture) -> None:

@@ -113,6 +113,18 @@ async def test_an_empty_server_counts_what_has_limits_alone(server: RedisServer)
             assert (reply[0], reply[5]) == (1, at), "let in, beside those that run"
 
 
+async def test_what_runs_is_put_back_while_it_is_rebuilt_and_not_after_others_were_let_in(server: RedisServer) -> None:
+    async with workers(server, 3, Rows()) as three:
+        for worker in three:
+            await granted(worker, 100)
+            worker.counters._keeper._grace_s = 10 * PATIENCE_S  # it does not end within this test
+        server.empty()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await three[0].budget()).reserved_nanos != 300:
+                await asyncio.sleep(0.02)
+        assert b"building:" in (server.ask("GET", EPOCH) or b"")
+
+
 async def test_a_server_back_with_an_old_memory_is_rebuilt_too(server: RedisServer) -> None:
     rows = Rows()
     async with workers(server, 2, rows) as (one, other):

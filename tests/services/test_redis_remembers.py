@@ -170,6 +170,26 @@ async def test_what_calls_have_counted_is_not_set_back_by_who_adopts(server: Red
         assert await adopt(3_000, 700, 1_001) == 705
 
 
+async def test_times_of_adoption_are_those_of_the_clock(server: RedisServer) -> None:
+    """Else a budget would be set back to its rows by each worker that looks, or by none."""
+    async with workers(server, 1, Rows()) as (one,):
+        new, now_s = msgspec.structs.replace(BLOCK, key="new|month|block"), time.time()
+        account = one.counters.bind([], [], [new])
+
+        async def spent_by(sum_of_rows: int, as_of_s: float, idle_since_s: float | None) -> int:
+            idle = {} if idle_since_s is None else {new.key: idle_since_s}
+            await one.counters.adopt({new.key: sum_of_rows}, as_of_s, idle)
+            return (await one.budget(new)).spent_nanos
+
+        assert await spent_by(500, now_s - 60, None) == 500
+        one.counters.end(await granted(one, 50, account), "settled", time.perf_counter(), 1, 40)
+        await until(lambda: not one.counters.untold)
+        # who says so is behind: it has been counted since
+        assert await spent_by(500, now_s - 50, now_s - 65) == 540
+        assert await spent_by(600, now_s - 40, now_s - 55) == 600, "it held no more after it had been adopted"
+        assert await spent_by(700, now_s - 30, now_s - 45) == 600, "another worker was heard first"
+
+
 async def test_that_a_budget_has_held_is_remembered_for_longer_than_any_period(server: RedisServer) -> None:
     budget = Budget(scope=scope_of({"team": "research"}), amount_nanos=1)
     async with workers(server, 1, Rows()) as (one,):

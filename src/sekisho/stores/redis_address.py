@@ -38,13 +38,16 @@ def address_of(url: str) -> Address:
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     if parts.scheme == "unix":
-        database = parse_qs(parts.query).get("db", ["0"])[0]
-        if not parts.path or not database.isascii() or not database.isdecimal():
+        database, *more = parse_qs(parts.query, keep_blank_values=True).get("db", ["0"])
+        # what stands before a path of two slashes, as in `unix://run/redis.sock`, would be a host
+        if parts.netloc.rpartition("@")[2] or not parts.path or more or not _is_number(database):
             raise ValueError("not the address of a Unix socket")
         return Address(path=unquote(parts.path), database=int(database), user=user, password=password)
     database = parts.path.strip("/") or "0"
-    if not database.isascii() or not database.isdecimal():
+    if not _is_number(database):
         raise ValueError("the database of Redis is a number")
+    if parts.port == 0:
+        raise ValueError("there is no port 0")
     host = parts.hostname or "127.0.0.1"
     host.encode("idna")  # what cannot be a name is a UnicodeError, which is a ValueError
     return Address(
@@ -55,3 +58,7 @@ def address_of(url: str) -> Address:
         password=password,
         tls=parts.scheme in ("rediss", "valkeys"),
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

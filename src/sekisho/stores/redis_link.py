@@ -28,6 +28,7 @@ Answer = TypeVar("Answer")
 TIMEOUT_S = 0.25
 _AT_ONCE = 200
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.1, 1.0
+_SILENT = "the counters' server does not answer"
 #: words of a server that takes no writes: it is full, cannot save, has become a replica or lacks its own, is the wrong
 #: node of a cluster, is held by somebody's script, or does not let this user. In a script's error they stand where the
 #: version pleases, and rights have words of their own there
@@ -57,8 +58,7 @@ class _Connection(asyncio.Protocol):
             while (answer := self._reader.gets()) is not False:
                 self._link.answered(self, answer)
         except StoreUnavailable:
-            log.error("what answers at the address of the counters' server is no Redis or Valkey")
-            self.abort()
+            self._link.lost(self, "what answers at its address is no Redis or Valkey")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._link.lost(self)
@@ -114,12 +114,14 @@ class RedisLink:
         future: asyncio.Future[Any] = loop.create_future()
         connection = self._connection
         if connection is None or connection.transport is None:
-            future.set_exception(StoreUnavailable("the counters' server does not answer"))
+            future.set_exception(StoreUnavailable(_SILENT))
             return future
+        # first, for what cannot be written raises, and a future without a command would shift all answers by one
+        packed = hiredis.pack_command(words)  # pyright: ignore[reportArgumentType]  # a stub for one word
         self._waiting.append((future, loop.time()))
         if not self._unsent:
             loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(words))  # pyright: ignore[reportArgumentType]  # a stub for one word
+        self._unsent.append(packed)
         if self._watch is None:
             self._watch = loop.call_later(self._timeout_s, self._look)
         return future
@@ -161,7 +163,7 @@ class RedisLink:
         else:
             future.set_result(answer)
 
-    def _drop(self) -> None:
+    def _drop(self, why: str = _SILENT) -> None:
         connection, self._connection = self._connection, None
         self._unsent = []
         self.up = False
@@ -170,7 +172,7 @@ class RedisLink:
         waiting, self._waiting = self._waiting, deque()
         for future, _ in waiting:
             if not future.done():
-                future.set_exception(StoreUnavailable("the counters' server does not answer"))
+                future.set_exception(StoreUnavailable(why))
                 # whoever asked may have gone
                 future.exception()
         self._down.set()
@@ -219,8 +221,9 @@ class RedisLink:
 
     async def _greet(self) -> None:
         at = self._address
-        if at.password is not None:
-            await self.send(("AUTH", *((at.user,) if at.user else ()), at.password))
+        if at.user is not None or at.password is not None:
+            # a user without a password is one all the same: else the server's own default user would be asked
+            await self.send(("AUTH", *((at.user,) if at.user else ()), at.password or ""))
         if at.database:
             await self.send(("SELECT", at.database))
         # finds also who takes connections and does not answer, or still reads its disk
@@ -230,12 +233,12 @@ class RedisLink:
             raise RedisError("it is a replica, and takes no writes")
         await self.send(_PROBE)
 
-    def lost(self, connection: _Connection) -> None:
-        """A connection has ended by itself."""
+    def lost(self, connection: _Connection, why: str = _SILENT) -> None:
+        """A connection has ended by itself, or is of no use."""
         if self._connection is connection:
             if self.up:
                 log.warning("the connection to the counters' server has broken")
-            self._drop()
+            self._drop(why)
 
 
 async def in_turn(ask: Callable[[Item], Awaitable[Answer]], about: Mapping[str, Item]) -> list[Answer]:

@@ -82,8 +82,8 @@ class Client:
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
 
-    async def ask(self) -> None:
-        body = msgspec.json.encode({"model": "chat", "stream": True, "messages": [{"role": "user", "content": "hi"}]})
+    async def ask(self, *, stream: bool = True) -> None:
+        body = msgspec.json.encode({"model": "chat", "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n"
             f"content-length: {len(body)}\r\n\r\n"
@@ -159,6 +159,31 @@ async def test_a_client_that_reads_nothing_stops_its_provider(door: Door) -> Non
         assert (row.status_code, row.terminal_state) == (499, "client_left")
         await until(lambda: provider.gone)
         assert gateway.pipeline._transport.active == 0
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_stream_behind_an_answer_that_nobody_has_read_waits_from_its_beginning(door: Door) -> None:
+    class Both(Provider):
+        async def script(self, peer: Peer) -> None:
+            asked = await peer.request()
+            if asked is None or b'"stream":true' in asked:
+                peer.reader.feed_data(asked or b"")  # to be read again
+                await super().script(peer)
+                return
+            message = {"role": "assistant", "content": "y" * 2_000_000}
+            answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+            body = msgspec.json.encode(answer)
+            await peer.say(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    provider = Both()
+    async with _house(provider, door) as (gateway, client):
+        await client.ask(stream=False)
+        await gateway.row()
+        await client.ask()
+        await until(lambda: provider.sent)
+        assert await provider.stopped() < BOUND_BYTES
+        client.socket.close()
+        await until(lambda: provider.gone)
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -80,7 +80,14 @@ def test_the_bound_of_an_answer() -> None:
     assert upstream.MAX_ANSWER_BYTES == 64 * 1024 * 1024
 
 
-@pytest.mark.parametrize("head", [b"HTTP/1.1 500 Error\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 500 Error\r\n\r\n",
+        b"HTTP/1.1 500 Error\r\ncontent-type: application/json\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n",
+    ],
+)
 async def test_a_body_that_is_no_stream_is_kept_only_in_part(head: bytes) -> None:
     """A stream was asked for and a page without end came: it ends with the time for the first token."""
     sent: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -124,6 +125,18 @@ async def test_a_stream_is_whole_when_every_choice_has_ended(door: Door) -> None
         assert (await said(gateway)).frames[-1] == DONE
         row = await gateway.row()
         assert (row.terminal_state, row.finish_reasons) == ("completed", ["stop", "length"]), "by index"
+        gateway.check_books()
+
+
+async def test_an_answer_of_no_words_is_an_answer(door: Door) -> None:
+    """No other target is paid for it: the model had nothing to say."""
+    async with raw_server(saying(STOP, DONE)) as server, house(server, door) as gateway:
+        seen = await asyncio.wait_for(said(gateway, "rescued"), 10)
+        assert (seen.status, seen.frames) == (200, [STOP, DONE])
+        row = await gateway.row()
+        assert (row.terminal_state, row.status_code, row.finish_reasons) == ("completed", 200, ["stop"])
+        assert (len(row.attempts), row.output_tokens, row.usage_source) == (1, 0, "estimated")
+        assert row.time_to_first_byte_us is not None
         gateway.check_books()
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from tests.component.http.client import AUTH, Answer, ask, chat, chunked, connected, http
-from tests.support.gateway import Door, Gateway
+from tests.support.gateway import KEY, Door, Gateway
 
 from sekisho.entrypoints.http import answers
 from sekisho.entrypoints.http.hot import HotProtocol
@@ -272,6 +272,105 @@ async def test_a_connection_that_says_nothing_for_a_while_is_closed_and_a_busy_o
         assert await silent.closed()
         assert await used.closed()
         assert (await busy.answer()).events[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("before", [b"", COLD, hot("before")], ids=["alone", "behind", "behind a call"])
+@pytest.mark.parametrize("line", ["POST /v1/chat/completions", "POST /v1/embeddings?a=1", "PUT /chat/stream"])
+async def test_the_rest_of_a_request_is_waited_for_as_long_on_every_way(
+    gateway: Gateway, door: Door, connections: list[HotProtocol], line: str, before: bytes
+) -> None:
+    """It needs no key: who never sent it kept a connection for ever, and was taken for one that is served."""
+    if door == "asgi":
+        return
+    loop = asyncio.get_running_loop()
+    half = f"{line} HTTP/1.1\r\nhost: gateway\r\ncontent-length: 9\r\n\r\n{{".encode()
+    async with connected(gateway.port) as left, connected(gateway.port) as served:
+        for wire in (left, served):
+            await wire.send(before + half)
+            if before:
+                assert (await wire.answer()).status == 200
+        await asyncio.sleep(0.02)
+        for one in connections:
+            one.close_idle(loop.time() + 290)
+        await served.send(b"       }")
+        assert (await served.answer()).status in (400, 401, 405)
+        for one in connections:
+            assert one.waiting_since_s, "it can be closed where there are too many"
+            one.close_idle(loop.time() + 290 if one is connections[0] else loop.time())
+        assert not left.ended
+        for one in connections:
+            one.close_idle(loop.time() + 301)
+        assert await left.closed()
+    await gateway.until(lambda: "client_left" in {row.terminal_state for row in gateway.rows})
+
+
+@pytest.mark.parametrize("more", [b"", b"x" * 1_000], ids=["at once", "after some more"])
+async def test_who_leaves_after_a_body_that_was_not_waited_for_has_one_row(
+    gateway: Gateway, door: Door, connections: list[HotProtocol], more: bytes
+) -> None:
+    if door == "asgi":
+        return
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 900000\r\n\r\n"
+    async with connected(gateway.port) as wire:
+        await wire.send(head)
+        assert (await wire.answer()).status == 401
+        await wire.send(more)
+        wire.leave(reset=True)
+    [one] = connections
+    await gateway.until(lambda: one not in one.connections)
+    assert [(row.status_code, row.terminal_state) for row in gateway.rows] == [(401, "refused")]
+
+
+async def test_a_call_on_the_slower_way_may_take_its_time(
+    gateway: Gateway, door: Door, connections: list[HotProtocol]
+) -> None:
+    if door == "asgi":
+        return
+    slow = http(chat("mock/mock?delay_ms=300"), "/v1/chat/completions?a=1")
+    async with connected(gateway.port) as wire:
+        for data in (slow, slow + slow):
+            await wire.send(data[:-1])
+            await asyncio.sleep(0.02)
+            await wire.send(data[-1:])
+            for _ in range(data.count(b"POST ")):
+                await asyncio.sleep(0.05)
+                connections[0].close_idle(asyncio.get_running_loop().time() + 1_000)
+                assert (await wire.answer()).status == 200
+
+
+@pytest.mark.parametrize(("place", "rows"), [("on_url", 0), ("on_body", 1), ("on_message_complete", 1)])
+async def test_a_mistake_of_ours_in_reading_is_answered_and_touches_no_other_connection(
+    gateway: Gateway,
+    door: Door,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    rows: int,
+) -> None:
+    if door == "asgi":
+        return
+
+    def mistaken(*_: object) -> None:
+        raise LookupError(KEY)
+
+    async with connected(gateway.port) as other:
+        await other.send(COLD)
+        assert said(await other.answer()) == "models"
+        with monkeypatch.context() as patch:
+            patch.setattr(HotProtocol, place, mistaken)  # a connection takes it when it is made
+            async with connected(gateway.port) as wire:
+                await wire.send(hot("lost"))
+                answer = await wire.answer()
+                assert (answer.status, answer.error["code"]) == (500, "internal_error")
+                assert answer.headers["connection"] == "close"
+                assert KEY not in answer.body.decode()
+                assert await wire.closed()
+        await other.send(hot("fine"))
+        assert said(await other.answer()) == "fine"
+    assert [(row.status_code, row.error_code) for row in gateway.rows] == [(500, "internal_error")] * rows + [
+        (200, None)
+    ]
+    assert "our own mistake" in caplog.text
 
 
 async def test_finished_calls_leave_nothing_behind(

@@ -119,6 +119,35 @@ async def test_only_a_plain_whole_request_is_remembered(data: bytes, kept: bool)
     assert (known_head(data, call(b"{}")) is not None) is kept
 
 
+@pytest.mark.parametrize("behind", [b"", b"x-api-key: sk-mine\r\nuser-agent: one\r\n"])
+async def test_a_head_is_known_again_by_all_its_bytes_but_those_of_the_length(behind: bytes) -> None:
+    first = packet(b"2", b"{}", behind)
+    known = known_head(first, call(b"{}"))
+    assert known is not None
+
+    def again(data: bytes) -> bytes | None:
+        return known.body_in(data) if data.startswith(known.prefix) else None
+
+    for body in (b"", b"{}", b"a" * 9, b"a" * 10, b"a" * 12_345, first):
+        data = packet(b"%d" % len(body), body, behind)
+        assert again(data) == body
+        assert again(data + b"P") is None, "more than it says"
+        assert body == b"" or again(data[:-1]) is None, "not all of it"
+    assert again(packet(b"0000002", b"{}", behind)) == b"{}"
+    assert again(packet(b"00000002", b"{}", behind)) is None
+    assert again(packet(b"", b"", behind)) is None
+    for at in range(first.index(b"\r\n\r\n") + 4):
+        for changed in (b"~", b"", b"\r", bytes([first[at] ^ 0x20])):
+            other = first[:at] + changed + first[at + 1 :]
+            assert other == first or again(other) is None
+            # also where the body makes up for what the head lacks
+            assert other == first or again(other + b"a" * (len(first) - len(other))) is None
+        for inserted in (b"~", b" ", b"0x"):
+            other = first[:at] + inserted + first[at:]
+            assert again(other) is None
+            assert again(other[: len(first)]) is None
+
+
 @pytest.mark.parametrize("name", [b"expect", b"upgrade", b"content-encoding", b"idempotency-key"])
 async def test_what_needs_more_than_its_bytes_is_not_remembered(name: bytes) -> None:
     assert known_head(packet(b"2", b"{}"), call(b"{}", {name: b"x"})) is None

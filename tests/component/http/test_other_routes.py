@@ -7,6 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.component.http.client import AUTH, Answer, ask, chat, connected, http
 from tests.support.gateway import CHAT_ONLY_KEY, CONFIG, EXPIRED_KEY, KEY, Gateway
 
+from sekisho.gateway.snapshot import Snapshot
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -58,6 +60,22 @@ async def test_what_asks_no_provider_says_so_as_every_answer_does(gateway: Gatew
         assert answer.headers["x-sekisho-cache"] == "bypass"
         assert 0 <= float(answer.headers["x-sekisho-overhead-ms"]) < 5000
         assert "." in answer.headers["x-sekisho-overhead-ms"]
+
+
+async def test_a_mistake_of_ours_is_an_answer_and_does_not_say_more(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(*_: object) -> list[str]:
+        raise LookupError("of the inside")
+
+    monkeypatch.setattr(Snapshot, "models", mistaken)
+    answer = await get(gateway, "/v1/models", f"{AUTH}accept-language: ja\r\n")
+    assert (answer.status, answer.error["code"], answer.error["type"]) == (500, "internal_error", "server_error")
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert not answer.error["message"].isascii()
+    assert b"inside" not in answer.body
+    assert "of the inside" in caplog.text
+    assert (await get(gateway, "/v1/models/chat", AUTH)).status == 200
 
 
 async def test_a_gateway_that_takes_no_calls_is_not_ready_and_says_why(gateway: Gateway) -> None:

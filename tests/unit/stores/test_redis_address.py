@@ -17,6 +17,7 @@ from sekisho.stores.redis_address import Address, address_of
         ("rediss://app:p%40ss%2Fw@h/1", Address(host="h", database=1, user="app", password="p@ss/w", tls=True)),
         ("valkeys://:p:w@h", Address(host="h", password="p:w", tls=True)),
         ("unix:///run/redis.sock", Address(path="/run/redis.sock")),
+        ("redis://app@h", Address(host="h", user="app")),
         ("unix://:pw@/run/redis.sock?db=3", Address(path="/run/redis.sock", database=3, password="pw")),
     ],
 )
@@ -29,6 +30,7 @@ def test_an_address_is_read_part_by_part(url: str, address: Address) -> None:
     [
         "http://h",
         "redis://h/x",
+        "redis://h:0",
         "redis://h:99999",
         "redis://h..example.com",
         f"redis://{'a' * 64}.example.com",
@@ -36,6 +38,14 @@ def test_an_address_is_read_part_by_part(url: str, address: Address) -> None:
         "redis://h?db=3",
         "rediss://h/0?ssl_cert_reqs=none",
         "unix:///run/redis.sock?database=3",
+        "unix:///run/redis.sock?db=1&db=2",
+        "unix://run/redis.sock",
+        "unix://h:6379/run/redis.sock",
+        # no socket, no database
+        "unix://",
+        "unix://:PRIVATE@?db=1",
+        "unix:///run/redis.sock?db=",
+        "unix:///run/redis.sock?db=-1",
         # passwords that are not percent-encoded
         "redis://:PRI/VATE@h",
         "redis://:6379?PRIVATE@h",
@@ -46,3 +56,9 @@ def test_what_could_not_hold_as_it_is_written_is_refused(url: str) -> None:
     with pytest.raises(ValueError) as told:  # noqa: PT011  its words are not shown
         address_of(url)
     assert "PRI" not in str(told.value)
+
+
+@pytest.mark.parametrize("url", ["rediss://app:PRIVATE@h:6380/1", "unix://:PRIVATE@/run/redis.sock?db=1"])
+def test_an_address_that_is_printed_says_where_and_not_with_what(url: str) -> None:
+    where = "h:6380/1" if url.startswith("rediss") else "/run/redis.sock/1"
+    assert repr(address_of(url)) == f"Address({where})"

@@ -136,15 +136,17 @@ class ModelRoute:
         if task is not None and task.cancelling():
             # Cancelled in the moment between the first content and this line: the reply is there all the same.
             self._pipeline.left(reply)
-        sink = QueueSink(reply)
+        sink, begun = QueueSink(reply), False
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _pairs(answers.fields(reply))})
+            # first: where the head waits for what its caller has not read yet, the provider has to wait too
             reply.stream.start(sink)
+            await send({"type": "http.response.start", "status": 200, "headers": _pairs(answers.fields(reply))})
+            begun = True
             while (frames := await sink.next()) is not None:
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
         except asyncio.CancelledError:
             self._pipeline.left(reply)
-            if call.left or reply.stream.sink is None:
+            if call.left or not begun:
                 raise
             while (frames := sink.now()) is not None:
                 await send({"type": "http.response.body", "body": frames, "more_body": True})

@@ -144,6 +144,8 @@ class HotProtocol(HttpToolsProtocol):
         if hot is None:
             if not self._closing and not self._offered:
                 super().on_message_complete()
+                if not self.cycle.response_complete:
+                    self.waiting_since_s = 0.0
             return
         self.hot = None
         if hot.refused:
@@ -280,17 +282,16 @@ class HotProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
         if self.pipeline and not self.transport.is_closing():
             cycle, app = self.pipeline.pop()
+            self.waiting_since_s = self.loop.time() if cycle.more_body else 0.0
             self._start_asgi_task(cycle, app)
         else:
             self.waiting_since_s = self.loop.time()
 
     def close_idle(self, now_s: float) -> None:
         """Called about once a second for every connection: nothing asked for a while, or a request that dribbles."""
-        since = self.waiting_since_s
-        if not since or self.transport.is_closing():
-            return
         idle = self._in_head and not self._head_bytes
-        if now_s - since > (self.timeout_keep_alive if idle else _RECEIVE_S):
+        most_s = self.timeout_keep_alive if idle else _RECEIVE_S
+        if self.waiting_since_s and now_s - self.waiting_since_s > most_s and not self.transport.is_closing():
             self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -331,8 +332,7 @@ class HotProtocol(HttpToolsProtocol):
     # -- everything else
 
     def _hand_over(self) -> None:
-        """To ASGI, as uvicorn does it."""
-        self.waiting_since_s = 0.0
+        """To ASGI, as uvicorn does it. The connection waits until the body is whole, as for a hot call's."""
         if self._head_bytes > MAX_HEADER_BYTES and self._head_too_large():
             self._refuse_raw(Refusal(431, "header_too_large", limit_kb=MAX_HEADER_BYTES // 1024))
             return
