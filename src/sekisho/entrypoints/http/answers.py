@@ -90,7 +90,10 @@ def fields(reply: Reply) -> str:
 
 def no_attempt(elapsed_s: float) -> str:
     """Of the lines that every answer has, those of one for which no provider was asked."""
-    return f"x-sekisho-attempts: 0\r\nx-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {elapsed_s * 1e3:.3f}\r\n"
+    return (
+        f"x-sekisho-attempts: 0\r\nx-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {elapsed_s * 1e3:.3f}\r\n"
+        "x-sekisho-cost-usd: 0\r\n"
+    )
 
 
 def body(reply: Reply) -> bytes:
