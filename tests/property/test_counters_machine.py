@@ -20,6 +20,7 @@ from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import BudgetEvent, scope_of
 from sekisho.ledger.scopes import scope_key
+from sekisho.stores import redis_link
 from sekisho.stores.counters import BudgetSpec, Denial, MeterSpec, Outcome, Reservation, SpentBefore
 from sekisho.stores.memory_counters import MemoryCounters
 from sekisho.stores.redis_counters import RedisCounters
@@ -434,7 +435,11 @@ TestInMemory.settings = settings(max_examples=60, stateful_step_count=50, deadli
 
 
 @pytest.mark.filterwarnings("error")
-def test_four_workers_on_a_real_redis() -> None:
+def test_four_workers_on_a_real_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each loss of memory breaks all connections, and what broke within a second is opened again up to a second later:
+    # nine tenths of this test were that wait. Nobody but these workers has to be spared by it.
+    monkeypatch.setattr(redis_link, "_FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(redis_link, "_MOST_RETRY_S", 0.02)
     with RedisServer() as server:
         OnRedis.server = server
         case = OnRedis.TestCase

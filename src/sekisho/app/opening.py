@@ -26,6 +26,7 @@ from sekisho.app.control import control_snapshot, migrated, pepper_of, unmarked
 from sekisho.app.idempotency import open_idempotency
 from sekisho.app.installation import Installation
 from sekisho.app.limits_and_budgets import LimitsAndBudgets, open_limits_and_budgets
+from sekisho.app.process import Housekeeping
 from sekisho.app.reload import Reloader
 from sekisho.app.settings.model import Settings
 from sekisho.app.upkeep import Upkeep
@@ -176,6 +177,7 @@ def _spool(settings: Settings, worker: Worker | None) -> SpoolWriter:
 async def _keep(running: Installation, reloader: Reloader, worker: Worker | None) -> None:
     """What happens about once a second, for as long as the process lives."""
     loop = asyncio.get_running_loop()
+    housekeeping = Housekeeping()
     with contextlib.suppress(NotImplementedError, RuntimeError):
         loop.add_signal_handler(signal.SIGHUP, reloader.wanted.set)
     while True:
@@ -195,8 +197,8 @@ async def _keep(running: Installation, reloader: Reloader, worker: Worker | None
             await _mark(running)
             if running.upkeep is not None:
                 running.upkeep.look(running.settings.maintenance)
-        except Exception:
-            log.exception("housekeeping failed; it is tried again")
+        except Exception as error:
+            housekeeping.failed(error, loop.time())
 
 
 async def _mark(running: Installation) -> None:

@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
+import logging
 import resource
+
+log = logging.getLogger("sekisho.app")
 
 #: parameters of mallopt(3), from glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: files of our own: spool, tables, database, Redis, pipes to the committer
 _OWN_FILES = 100
 _FEWEST_CONNECTIONS = 16
+#: between two lines in the log about files that cannot be opened
+_REMIND_S = 60.0
 
 
 def keep_memory() -> None:
@@ -46,3 +52,19 @@ def most_connections() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 65_536 if soft == resource.RLIM_INFINITY else soft
     return max(_FEWEST_CONNECTIONS, (files - _OWN_FILES) // 2)
+
+
+class Housekeeping:
+    """What the log says of housekeeping that failed: all of it, unless only a file could not be opened, which may be so
+    each second for as long as callers hold that many connections."""
+
+    def __init__(self) -> None:
+        self._said_s = float("-inf")
+
+    def failed(self, error: Exception, now_s: float) -> None:
+        """To be called where the error is handled; `now_s` by the clock of the loop."""
+        if not (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+            log.error("housekeeping failed; it is tried again", exc_info=error)
+        elif now_s - self._said_s >= _REMIND_S:
+            self._said_s = now_s
+            log.warning("housekeeping waits, because no more files can be opened: raise `ulimit -n`: %s", error)

@@ -1,7 +1,9 @@
-r"""Halves of characters in JSON: `\ud83d` without its other half. Must not touch anything else, not `\\ud83d` either.
+r"""Halves of characters in JSON: `\ud83d` without its other half, bytes of UTF-8 without the rest. Must not touch
+anything else, not `\\ud83d` either.
 
-Servers that cut their text by UTF-16 units, as JavaScript counts it, write an emoji that falls on the cut so. RFC 8259,
-8.2, allows it and official SDKs take it; msgspec does not.
+Servers that cut their text by UTF-16 units, as JavaScript counts it, write an emoji that falls on the cut as the first.
+RFC 8259, 8.2, allows it and official SDKs take it; msgspec does not. Those that cut it by bytes leave the second, which
+no SDK takes; msgspec does where it passes over a value.
 """
 
 from __future__ import annotations
@@ -15,4 +17,14 @@ _ESCAPE = re.compile(
 
 def with_whole_characters(text: bytes) -> bytes:
     """The same JSON with U+FFFD for every half."""
-    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
+    return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], in_utf8(text))
+
+
+def in_utf8(text: bytes) -> bytes:
+    """HOT. The same text, with U+FFFD for bytes that are no character."""
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return text.decode(errors="replace").encode()
+    return text

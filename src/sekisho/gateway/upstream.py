@@ -16,7 +16,7 @@ from sekisho.domain.embeddings import EmbeddingRequest
 from sekisho.domain.endpoint import Target, Timeouts
 from sekisho.domain.errors import UpstreamError
 from sekisho.domain.http import Headers
-from sekisho.formats.halves import with_whole_characters
+from sekisho.formats.halves import in_utf8, with_whole_characters
 from sekisho.formats.json import UNREADABLE
 from sekisho.formats.odd_counts import answer_despite_counts
 from sekisho.formats.openai import BROKE_OFF, NO_ERROR, USUAL_REASONS, AnswerChoice, AnswerFacts, decode_answer
@@ -249,6 +249,7 @@ class Upstream:
                 facts = decode_answer(body)
             except UNREADABLE as error:
                 body, facts = _another_look(body, error)
+            body = in_utf8(body)
             if facts.error is not None and bytes(facts.error) not in NO_ERROR:
                 raise dialect.error(status, exchange.headers, body)
             self._observe(entry, attempt, facts, chat, body)

@@ -21,8 +21,8 @@ from sekisho.stores.ports import RowSink
 
 log = logging.getLogger("sekisho.ledger")
 
-#: refusals that cost a caller nothing, as do all that need no key: their rows are capped a second, the rest is
-#: counted as dropped
+#: refusals that cost a caller nothing where no provider was asked, as do all that need no key: their rows are capped a
+#: second, the rest is counted as dropped
 _CAPPED_STATUSES = frozenset({401, 404, 405, 413, 431})
 _CAPPED_ROWS_PER_S = 200
 
@@ -99,7 +99,8 @@ class Ledger:
         took_s = call.now_s() - call.started_s
         served = self._settled(entry)
         self._count(entry, served, took_s)
-        if (entry.caller is None or status in _CAPPED_STATUSES) and not self._may_record_capped():
+        capped = entry.caller is None or (status in _CAPPED_STATUSES and not entry.attempts)
+        if capped and not self._may_record_capped():
             self.tally.rows["dropped"] += 1
             return
         try:

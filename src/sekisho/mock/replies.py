@@ -1,8 +1,10 @@
-"""An answer as bytes and times, with the faults of its script built in. Pure; must not know any wire format."""
+"""An answer as bytes and times, with the faults of its script built in. Must not know any wire format, nor the time but
+where an answer names one."""
 
 from __future__ import annotations
 
 import enum
+from email.utils import formatdate
 from http import HTTPStatus
 from itertools import groupby
 
@@ -82,6 +84,8 @@ def error_reply(script: Script, status: int, body: bytes, headers: dict[str, str
     extra = dict(headers)
     if script.retry_after is not None:
         extra["retry-after"] = script.retry_after
+        if not script.retry_after.isdecimal():
+            extra["date"] = formatdate(usegmt=True)  # how long it is until then goes by this (RFC 9110, 6.6.1)
     if 300 <= status < 400:
         # A gateway that follows it would carry its credentials to a stranger.
         extra["location"] = "https://provider.internal/v1"

@@ -108,6 +108,22 @@ async def test_half_a_character_fails_no_answer(stream: bool) -> None:
         assert (row.terminal_state, len(row.attempts)) == ("completed", 1)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("counts", [b"", b',"usage":{"prompt_tokens":"3","completion_tokens":"2"}'], ids=["", "odd"])
+async def test_a_character_without_its_last_byte_fails_no_answer(stream: bool, counts: bytes) -> None:
+    """A server that cuts its text by bytes. Plain, the answer went on as it was, and no SDK could read it."""
+    cut, mended = "関所".encode()[:-1], "関\ufffd".encode()
+    text = TEXT.replace(b"hi", cut)[:-1] + counts + b"}"
+    script = saying(text, STOP, DONE) if stream else saying(text, kind=b"application/json")
+    async with raw_server(script) as server, house(server, "hot") as gateway:
+        seen = await said(gateway, "rescued", stream=stream)
+        assert (seen.status, seen.error_code) == (200, None)
+        assert mended in seen.body
+        assert seen.body.decode()
+        row = await gateway.row()
+        assert (row.terminal_state, len(row.attempts)) == ("completed", 1)
+
+
 def choice(index: int, *, text: str = "", reason: str = "") -> bytes:
     delta, finish = f'{{"content":"{text}"}}' if text else "{}", f'"{reason}"' if reason else "null"
     return f'{{"choices":[{{"index":{index},"delta":{delta},"finish_reason":{finish}}}]}}'.encode()

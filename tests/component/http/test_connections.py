@@ -570,6 +570,8 @@ async def test_what_a_row_keeps_of_the_headers(gateway: Gateway) -> None:
 
 TWO_LENGTHS = http(BODY, headers=f"{AUTH}content-length: 5\r\n")
 NO_CHUNK = chunked(BODY, end=b"zz\r\n")
+NO_CHUNK_EITHER = chunked(BODY, "/v1/chat/completions?x=1", end=b"zz\r\n")
+NOWHERE = chunked(BODY, "/v1/nowhere", end=b"zz\r\n")
 
 
 @pytest.mark.parametrize("first", [pytest.param(hot("first"), id="hot"), pytest.param(COLD, id="cold")])
@@ -591,3 +593,23 @@ async def test_what_cannot_be_read_waits_until_the_calls_before_it_are_answered(
         assert last.headers["connection"] == "close"
     assert wire.raw.count(b"HTTP/1.1 ") == 2 + (unreadable is NO_CHUNK)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("first", [pytest.param(hot("first"), id="hot"), pytest.param(COLD, id="cold")])
+@pytest.mark.parametrize("unreadable", [NO_CHUNK, NO_CHUNK_EITHER, NOWHERE], ids=["plain", "query", "no route"])
+async def test_a_broken_chunk_behind_another_call_is_a_row(
+    gateway: Gateway, door: Door, first: bytes, unreadable: bytes
+) -> None:
+    """Where it was a call: one whose body broke in its turn had an answer and no row."""
+    if door == "asgi":
+        return  # uvicorn's own protocol, which no gateway serves by
+    async with connected(gateway.port) as wire:
+        await wire.send(first + unreadable)
+        assert said(await wire.answer()) in ("first", "models")
+        last = await wire.answer()
+        await wire.closed()
+    assert (last.status, last.error["code"]) == (400, "bad_http")
+    rows = [row for row in gateway.rows if row.status_code != 200]
+    assert [(row.status_code, row.error_code) for row in rows] == [(400, "bad_http")] * (unreadable is not NOWHERE)
+    assert [row.request_id for row in rows] == [last.headers["x-request-id"]] * len(rows)
+    assert gateway.mock.calls["calls"] == (first is not COLD)

@@ -642,4 +642,5 @@ async def test_malformed_http(gateway: Gateway, door: Door) -> None:
         assert answer.headers["x-request-id"] == answer.error["request_id"]
         assert (answer.headers["x-sekisho-attempts"], answer.headers["x-sekisho-cache"]) == ("0", "bypass")
         assert "x-sekisho-overhead-ms" in answer.headers
+        assert answer.headers["x-sekisho-cost-usd"] == "0"
     assert gateway.mock.calls["calls"] == 0

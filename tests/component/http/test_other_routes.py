@@ -58,6 +58,7 @@ async def test_what_asks_no_provider_says_so_as_every_answer_does(gateway: Gatew
         assert answer.headers["x-request-id"].startswith("req_")
         assert answer.headers["x-sekisho-attempts"] == "0"
         assert answer.headers["x-sekisho-cache"] == "bypass"
+        assert answer.headers["x-sekisho-cost-usd"] == "0"
         assert 0 <= float(answer.headers["x-sekisho-overhead-ms"]) < 5000
         assert "." in answer.headers["x-sekisho-overhead-ms"]
 

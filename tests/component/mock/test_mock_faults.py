@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from email.utils import formatdate, parsedate_to_datetime
+from urllib.parse import quote
 
 import pytest
 
@@ -22,6 +24,16 @@ def test_a_status_comes_with_the_envelope_and_the_canary(ask, stream) -> None:
         "param": None,
         "code": "rate_limit_exceeded",
     }
+
+
+def test_a_date_to_try_again_comes_with_the_date_of_today(ask) -> None:
+    """Without it nobody can say how long it is until then, a gateway neither: it said one second."""
+    until = formatdate(time.time() + 40, usegmt=True)
+    headers = ask(f"mock?status=429&retry_after={quote(until)}").headers
+    assert headers["retry-after"] == until
+    wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
+    assert 30 < wait.total_seconds() <= 40
+    assert "date" not in ask("mock?status=429&retry_after=2").headers
 
 
 def test_code_and_param_of_an_error_can_be_told(ask) -> None:

@@ -123,6 +123,18 @@ def test_nothing_recorded_yet(tmp_path: Path):
     assert done.stdout.splitlines()[-1] == "The books agree."
 
 
+@pytest.mark.parametrize(("language", "named"), [("en_US.UTF-8", "200 a second"), ("ja_JP.UTF-8", "1 秒に 200 件")])
+def test_answers_that_never_have_a_row_are_thought_of(tmp_path: Path, spool: SpoolWriter, language: str, named: str):
+    """Who lists all answers, those of refusals too, is not sent to look for lost rows alone."""
+    answers = tmp_path / "answers"
+    answers.write_text("\n".join(["req_of_a_dropped_refusal", *(a_row(NOW + n).request_id for n in range(3))]))
+    done = run(tmp_path, "--answers", str(answers), language=language)
+    assert done.exit_code == 1
+    assert "req_of_a_dropped_refusal" in done.stdout
+    assert "GET" in done.stdout
+    assert named in done.stdout
+
+
 def test_wrong_usage(tmp_path: Path):
     assert run(tmp_path, "--days", "0").exit_code == 2
     done = run(tmp_path, "--answers", str(tmp_path / "nowhere"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -114,3 +115,28 @@ async def test_a_database_that_is_back_is_said_to_be_once(
     task.cancel()
     await asyncio.wait([task])
     assert [record.getMessage() for record in caplog.records] == ["the control database answers again"]
+
+
+async def test_files_that_cannot_be_opened_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not a stack trace in each second in which callers hold the last of them."""
+    reloader = _Reloader()
+    reloader.of_rules = OSError(errno.EMFILE, "Too many open files", "spool")
+    with caplog.at_level(logging.WARNING, "sekisho.app"):
+        await _kept(reloader, monkeypatch)
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        (f"housekeeping waits, because no more files can be opened: raise `ulimit -n`: {reloader.of_rules}", None)
+    ]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), ValueError("a mistake")])
+async def test_another_mistake_of_housekeeping_is_told_whole(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloader = _Reloader()
+    reloader.of_rules = fault
+    with caplog.at_level(logging.WARNING, "sekisho.app"):
+        await _kept(reloader, monkeypatch)
+    assert len(caplog.records) > 1
+    assert all(record.exc_info and record.exc_info[1] is fault for record in caplog.records)

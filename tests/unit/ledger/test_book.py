@@ -257,6 +257,15 @@ def test_only_rows_that_cost_their_caller_something_are_never_dropped(
     assert sum(house.tally.rows.values()) == 230
 
 
+def test_no_row_of_a_call_that_a_provider_has_seen_is_dropped(house: House) -> None:
+    """Its 413 may be the provider's: the spool knows that it began, and a fallback may have cost something."""
+    for _ in range(230):
+        one = house.opened()
+        one.attempts.append(attempt())
+        house.ledger.close(one, 413, "upstream_error", "request_too_large")
+    assert house.tally.rows == {"appended": 230, "dropped": 0, "failed": 0}
+
+
 def test_dropped_rows_do_not_cost_those_of_others_their_place(house: House) -> None:
     for _ in range(300):
         house.ledger.close(house.opened(Entry(call())), 401, "refused", "invalid_api_key")

@@ -131,10 +131,12 @@ VERDICTS: Final = {
             "",
             "{count} of the {given} answers of the list have no row",
             "一覧の応答 {given} 件のうち {count} 件に行がありません。",
-            "Look for 'row not recorded' and 'rows are being lost' in the gateway's log at the time of the answers; "
-            "with --days N look further back.",
-            "応答の時刻のゲートウェイのログで 'row not recorded' と 'rows are being lost' を探してください。"
-            "--days N でさらに過去を調べられます。",
+            "Answers to GET have none, nor have refusals that need no key (401, 404, 405, 413) beyond 200 a second. Of "
+            "others look for 'row not recorded' and 'rows are being lost' in the gateway's log at the time of the "
+            "answers; with --days N look further back.",
+            "GET への応答と、キーのいらない拒否（401、404、405、413）のうち 1 秒に 200 件を超えた分には行がありません。"
+            "それ以外は、応答の時刻のゲートウェイのログで 'row not recorded' と 'rows are being lost' を"
+            "探してください。--days N でさらに過去を調べられます。",
         ),
     ),
     "rows_failed": Verdicts(

@@ -64,7 +64,7 @@ def _providers(reading: Reading) -> dict[str, ProviderSettings]:
             continue
         place = Spot(path=variable, line=0, column=0)
         if name not in known_provider_types():
-            reading.warning(place, messages.ENV_UNSUPPORTED, name=variable, type=name)
+            reading.warning(place, messages.ENV_UNSUPPORTED, type=name)
         elif not fits_a_header(text):
             reading.error(place, messages.BAD_SECRET)
         else:

@@ -389,8 +389,8 @@ TLS_NOT_YET = Say(
 # What this version does not do
 ENV_UNSUPPORTED = Say(
     "unsupported",
-    "{name} is set, but type {type} is not supported by this version yet",
-    "{name} は設定されていますが、type {type} はこのバージョンではまだ使えません。",
+    "set, but type {type} is not supported by this version yet",
+    "設定されていますが、type {type} はこのバージョンではまだ使えません。",
     "no calls go there",
     "そこへの呼び出しは行われません。",
 )

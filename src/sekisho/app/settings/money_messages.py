@@ -97,3 +97,10 @@ TEAM_TWICE = Say(
     "keep one of them",
     "どちらかを消してください。",
 )
+RULE_TWICE = Say(
+    "duplicate_rule",
+    "the same stands on line {line} already; both hold, and the smaller one is felt",
+    "同じものが {line} 行目にもあります。両方が有効で、小さい方が効きます。",
+    "keep one of them",
+    "どちらかを消してください。",
+)

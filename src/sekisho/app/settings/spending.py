@@ -37,9 +37,13 @@ def read_limit(parent: Form, scope: Scope) -> Limit | None:
 def read_limits(root: Form, names: Names) -> tuple[Limit, ...]:
     """The list `limits`, each with a scope."""
     limits: list[Limit] = []
+    line_of: dict[object, int] = {}
     for form in _listed(root, "limits"):
         with form:
-            limits.append(_limit(form, _scope(form, names)))
+            limit = _limit(form, _scope(form, names))
+            limits.append(limit)
+            if limit.scope:
+                _once(form, line_of, *((limit.scope, one) for one in _QUANTITIES if getattr(limit, one) is not None))
     return tuple(limits)
 
 
@@ -47,26 +51,38 @@ def read_budgets(root: Form, names: Names, usd_jpy: Decimal | None) -> tuple[Bud
     """The list `budgets`: a scope, one amount in `usd` or `jpy`, a period, and what happens then. Yen become dollars by
     the rate of today, rounded half-even to nano-dollars."""
     budgets: list[Budget] = []
+    line_of: dict[object, int] = {}
     for form in _listed(root, "budgets"):
         with form:
             scope = _scope(form, names)
             on_exceed, degrade_to = _on_exceed(form, names)
-            budgets.append(
-                Budget(
-                    scope=scope,
-                    amount_nanos=_amount(form, usd_jpy),
-                    period=form.choice("period", PERIODS, "month"),
-                    on_exceed=on_exceed,
-                    degrade_to=degrade_to,
-                    strict=form.truth("strict"),
-                )
+            budget = Budget(
+                scope=scope,
+                amount_nanos=_amount(form, usd_jpy),
+                period=form.choice("period", PERIODS, "month"),
+                on_exceed=on_exceed,
+                degrade_to=degrade_to,
+                strict=form.truth("strict"),
             )
+            budgets.append(budget)
+            if scope:
+                _once(form, line_of, (scope, budget.period, on_exceed, degrade_to))
     return tuple(budgets)
 
 
 def _listed(root: Form, section: str) -> list[Form]:
     forms = (form_of(root.reading, item) for item in root.items(section))
     return [form for form in forms if form is not None]
+
+
+def _once(form: Form, line_of: dict[object, int], *rules: object) -> None:
+    """A warning where one of these rules stands further up already: who reads or raises one of them may not know of the
+    other, and both hold."""
+    first = next((line_of[rule] for rule in rules if rule in line_of), None)
+    if first is not None:
+        form.reading.warning(form.place, money_messages.RULE_TWICE, line=first)
+    for rule in rules:
+        line_of.setdefault(rule, form.place.line)
 
 
 def _limit(form: Form, scope: Scope) -> Limit:

@@ -25,6 +25,7 @@ from sekisho.app import opening, running, serving
 from sekisho.app.build import price_pairs
 from sekisho.app.commands import WRONG_USAGE
 from sekisho.app.control import migrated, pepper_of
+from sekisho.app.process import Housekeeping
 from sekisho.app.reload import FIXED, stamp_in_force, stamp_of
 from sekisho.app.settings.model import Settings
 from sekisho.app.settings.problem import ConfigError
@@ -92,6 +93,7 @@ class Supervisor:
         #: when workers that still run are killed; None: nobody has said stop
         self._kill_at_s: float | None = None
         self._settled = False
+        self._housekeeping = Housekeeping()
         self._lock_fd = -1
         storage, cadence = settings.storage, settings.tables.cadence
         self.committer = Committer(settings.data_dir, last_seqs=self._last_seqs, storage=storage, cadence=cadence)
@@ -326,8 +328,8 @@ class Supervisor:
             if not self._settled:
                 owned = frozenset({self.root, *map(self._spool_of, self.places)})
                 self._settled = settle_left(self._settings.data_dir, owned)
-        except Exception:
-            log.exception("housekeeping failed; it is tried again")
+        except Exception as error:
+            self._housekeeping.failed(error, now_s)
         if self._kill_at_s is not None and now_s >= self._kill_at_s:
             log.error("workers do not end and are killed")
             self._pass_on(signal.SIGKILL)

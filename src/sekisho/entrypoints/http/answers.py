@@ -15,7 +15,8 @@ from sekisho.domain.call import Language
 from sekisho.domain.errors import Refusal
 from sekisho.domain.http import Headers
 from sekisho.domain.money import format_usd
-from sekisho.gateway.pipeline import Reply
+from sekisho.entrypoints.http.intake import Clock, unread_call
+from sekisho.gateway.pipeline import Pipeline, Reply
 from sekisho.ledger.refusals import header_lines
 from sekisho.wire import errors
 from sekisho.wire.messages import language_of
@@ -89,7 +90,10 @@ def fields(reply: Reply) -> str:
 
 def no_attempt(elapsed_s: float) -> str:
     """Of the lines that every answer has, those of one for which no provider was asked."""
-    return f"x-sekisho-attempts: 0\r\nx-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {elapsed_s * 1e3:.3f}\r\n"
+    return (
+        f"x-sekisho-attempts: 0\r\nx-sekisho-cache: bypass\r\nx-sekisho-overhead-ms: {elapsed_s * 1e3:.3f}\r\n"
+        "x-sekisho-cost-usd: 0\r\n"
+    )
 
 
 def body(reply: Reply) -> bytes:
@@ -131,13 +135,22 @@ def farewell(refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, by
 
 
 def farewell_in_turn(
-    refusal: Refusal, request_id: str, fields: Iterable[tuple[bytes, bytes]], default: Language
+    refusal: Refusal,
+    request_id: str,
+    fields: Iterable[tuple[bytes, bytes]],
+    default: Language,
+    gateway: Pipeline,
+    clock: Clock,
 ) -> Any:
-    """The same as an ASGI application, for when other answers have to go out before."""
+    """The same as an ASGI application, for when other answers have to go out before; to a call it is one that has its
+    row."""
     lines, content = _farewell(refusal, request_id, fields, default)
     pairs = [line.split(b": ", 1) for line in lines.encode("latin-1").split(b"\r\n") if line]
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        call = unread_call(scope, clock, request_id)
+        if call is not None:
+            gateway.refuse(call, refusal)
         await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
         await send({"type": "http.response.body", "body": content})
 

@@ -30,6 +30,7 @@ from sekisho.entrypoints.http.intake import (
     Clock,
     early_refusal,
     make_call,
+    peer,
     unpack,
 )
 from sekisho.gateway.drive import driven
@@ -63,9 +64,9 @@ class ModelRoute:
         try:
             refusal, body = await self._body(request, headers)
         except ClientDisconnect:
-            self._unread(make_call(self._route, headers, b"", clock=self._clock, client_ip=_peer(scope)), scope)
+            self._unread(make_call(self._route, headers, b"", clock=self._clock, client_ip=peer(scope)), scope)
             return
-        call = make_call(self._route, headers, body, clock=self._clock, client_ip=_peer(scope))
+        call = make_call(self._route, headers, body, clock=self._clock, client_ip=peer(scope))
         if request.method != "POST":
             refusal = Refusal(405, "method_not_allowed", headers={"allow": "POST"}, method=request.method)
         if refusal is None and b"content-encoding" in call.headers:
@@ -369,11 +370,6 @@ def _elapsed_s(request: Request) -> float:
 
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "sekisho"}
-
-
-def _peer(scope: Scope) -> str | None:
-    client = scope.get("client")
-    return client[0] if client else None
 
 
 async def _send_plain(send: Send, reply: Reply) -> None:

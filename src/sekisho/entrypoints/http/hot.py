@@ -386,7 +386,7 @@ class HotProtocol(HttpToolsProtocol):
             # Another answer is on its way: it comes to its end, and then the connection does.
             busy.keep_alive = False
             if busy.more_body:  # the newest that waits is what cannot be read
-                self.pipeline[0] = busy, answers.farewell_in_turn(*told)
+                self.pipeline[0] = busy, answers.farewell_in_turn(*told, self.gateway, self.clock)
             return
         if busy is not None:
             busy.scope[answers.REFUSED] = refusal, request_id

@@ -7,6 +7,8 @@ import time
 import zlib
 from collections.abc import Iterable
 
+from starlette.types import Scope
+
 from sekisho.domain.call import Call, Route
 from sekisho.domain.errors import Refusal
 from sekisho.gateway.policies.authentication import REPEATED
@@ -119,6 +121,21 @@ def make_call(
                 kept[name] = value
     wall_us = clock.wall_us()
     return Call(route, kept, body, clock.request_id(wall_us), wall_us, client_ip)
+
+
+def unread_call(scope: Scope, clock: Clock, request_id: str) -> Call | None:
+    """The call, without its body, of an ASGI request whose body cannot be read; None where it would be no call."""
+    route = ROUTES.get(scope["path"].encode()) if scope["method"] == "POST" else None
+    if route is None:
+        return None
+    call = make_call(route, scope["headers"], b"", clock=clock, client_ip=peer(scope))
+    call.request_id = request_id
+    return call
+
+
+def peer(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def early_refusal(snapshot: Snapshot, call: Call, size: int) -> Refusal | None:

@@ -328,23 +328,23 @@ server: {tls_key: nowhere.pem}                          # <- file_missing missin
     "budgets and limits": """
 budgets:
   - {scope: {team: "*"}, usd: 1, jpy: 1}                # <- missing
-  - {scope: {team: "*"}}                                # <- missing
+  - {scope: {user: "*"}}                                # <- missing
   - {scope: {}, usd: 1}                                 # <- missing
   - {usd: 1}                                            # <- missing
   - {scope: {tem: a}, usd: 1}                           # <- unknown_key missing
-  - {scope: {key: a}, usd: 0}                           # <- bad_number
-  - {scope: {key: a}, usd: 1, period: year}             # <- bad_choice
-  - {scope: {key: a}, usd: 1, on_exceed: stop}          # <- bad_choice
-  - {scope: {key: a}, jpy: 100}                         # <- missing
-  - {scope: {key: a}, usd: 1, strict: 1}                # <- wrong_type
+  - {scope: {key: k1}, usd: 0}                          # <- bad_number
+  - {scope: {key: k2}, usd: 1, period: year}            # <- bad_choice
+  - {scope: {key: k3}, usd: 1, on_exceed: stop}         # <- bad_choice
+  - {scope: {key: k4}, jpy: 100}                        # <- missing
+  - {scope: {key: k5}, usd: 1, strict: 1}               # <- wrong_type
   - {scope: {team: a, group: a}, usd: 1}                # <- duplicate_key
 limits:
-  - {scope: {key: a}}                                   # <- missing
-  - {scope: {key: a}, qpm: 0}                           # <- bad_number
-  - {scope: {key: a}, tpm: 1.5}                         # <- bad_number
-  - {scope: {key: a}, qpm: 1, burst_s: 61}              # <- bad_number
-  - {scope: {key: a}, qpm: 1, wait_s: 0}                # <- bad_number
-  - {scope: {key: a}, wait_s: 1}                        # <- missing
+  - {scope: {key: k6}}                                  # <- missing
+  - {scope: {key: k7}, qpm: 0}                          # <- bad_number
+  - {scope: {key: k8}, tpm: 1.5}                        # <- bad_number
+  - {scope: {key: k9}, qpm: 1, burst_s: 61}             # <- bad_number
+  - {scope: {key: k10}, qpm: 1, wait_s: 0}              # <- bad_number
+  - {scope: {key: k11}, wait_s: 1}                      # <- missing
 """,
     "a currency without a rate": """
 currency: JPY                                           # <- fx_missing
