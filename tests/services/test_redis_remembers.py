@@ -9,6 +9,7 @@ from tests.services.redis_workers import BLOCK, METER, PATIENCE_S, Rows, Worker,
 from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import Budget, scope_of
+from sekisho.stores.counters import SpentBefore
 from sekisho.stores.redis_words import (
     EPOCH,
     LEASE,
@@ -178,7 +179,7 @@ async def test_times_of_adoption_are_those_of_the_clock(server: RedisServer) -> 
 
         async def spent_by(sum_of_rows: int, as_of_s: float, idle_since_s: float | None) -> int:
             idle = {} if idle_since_s is None else {new.key: idle_since_s}
-            await one.counters.adopt({new.key: sum_of_rows}, as_of_s, idle)
+            await one.counters.adopt(SpentBefore(nanos={new.key: sum_of_rows}), as_of_s, idle)
             return (await one.budget(new)).spent_nanos
 
         assert await spent_by(500, now_s - 60, None) == 500

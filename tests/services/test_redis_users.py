@@ -13,6 +13,7 @@ from tests.services.redis_workers import BLOCK, Rows, agree, budgeted_again, gra
 from tests.support.redis_server import RedisServer
 
 from sekisho.domain.spending import Budget, scope_of
+from sekisho.stores.counters import SpentBefore
 from sekisho.stores.idempotency import Lease, wall_us
 from sekisho.stores.redis_idempotency import RedisIdempotency
 
@@ -60,7 +61,7 @@ async def test_few_rights_are_enough_for_all_that_is_asked() -> None:
             await until(lambda: not one.counters.untold and not other.counters.untold)
             await agree(one, rows)
             one.counters.bind([], [], [new])
-            await one.counters.adopt({new.key: 900}, time.time())
+            await one.counters.adopt(SpentBefore(nanos={new.key: 900}), time.time())
             assert (await one.budget(new)).spent_nanos == 900
             await one.counters.say_held([held])
             assert [budget.scope for budget, _ in await one.counters.held()] == [held.scope]
