@@ -76,6 +76,8 @@ class Door:
         class Listener(ThreadingHTTPServer):
             daemon_threads = True
             block_on_close = False
+            # a reader of Delta asks for all entries of a log at once
+            request_queue_size = 128
 
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that left."""
